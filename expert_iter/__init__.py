@@ -1,0 +1,1 @@
+"""AlphaZero-style expert iteration for language-model reasoning, in JAX."""

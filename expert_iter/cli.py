@@ -1,0 +1,176 @@
+"""What every command shares: its command line, and mistakes shown as one line.
+
+A command is `run(main, config=...)`. Its exit code is 0, 2 after a mistake that the user can mend,
+130 after Ctrl-C. EXPERT_ITER_TRACEBACK=1 in the environment adds the traceback to that line.
+"""
+
+import errno
+import inspect
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from expert_iter import overrides
+from expert_iter.errors import UserError
+from expert_iter.pod import workdir as workdir_lib
+
+FROM_FILE = "file"
+FROM_WORKDIR = "workdir"
+
+_HELP = {
+    FROM_FILE: """
+  --config=FILE: the settings, a Python file with a get_config(); see configs/
+  --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
+  --workdir=DIR: where the run is kept; one that is there already is taken up again
+""",
+    FROM_WORKDIR: """
+  --workdir=DIR: where the training run is kept
+  --config.KEY=VALUE: change one of its settings, such as --config.search.num_simulations=32
+""",
+    None: "",
+}
+
+# What the operating system refuses and the user can mend; any other OSError is a bug of ours.
+_MENDABLE = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM")
+}
+
+
+def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
+    """Reads the command line, calls `main` and ends the process.
+
+    Args:
+      main: `main(config, workdir, *arguments)`, or `main(*arguments)` where `config` is None. The
+        first is an `ml_collections.ConfigDict` (lists in it are tuples), the second a `Path`;
+        `arguments` are what was given beside flags, as many as `main` takes. A command's own flags
+        are absl flags defined in its module.
+      config: where the settings come from before `--config.KEY=VALUE` changes them: FROM_FILE
+        (named by `--config`) or FROM_WORKDIR (what the run in `--workdir` was made with).
+    """
+    quiet()
+    try:
+        sys.exit(_call(main, config, sys.argv))
+    except KeyboardInterrupt:
+        _fail("stopped" + ("; the same command takes it up again" * (config == FROM_FILE)), 130)
+    except UserError as error:
+        _fail(f"error: {error}", 2)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"error: {error.strerror}{where}; mend that and run the same command again", 2)
+
+
+def quiet() -> None:
+    """Leaves the terminal to what this program itself has to say."""
+    for name in ("absl", "jax", "orbax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:  # `python -W…` still shows them
+        warnings.simplefilter("ignore")
+
+
+def enable_compilation_cache(directory: str | os.PathLike | None = None) -> None:
+    """Keeps compiled programs for later runs, by default in the user's cache directory.
+
+    JAX_COMPILATION_CACHE_DIR in the environment names another place. A directory that cannot be
+    written costs time, and a line on stderr, but not the run.
+    """
+    import jax  # here, so that a mistyped flag need not wait for it
+
+    directory = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    try:
+        if not directory:
+            caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            directory = Path(caches, "expert_iter", "jax")
+        os.makedirs(directory, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError
+    except (OSError, RuntimeError):  # RuntimeError: there is no home directory
+        print(
+            f"{directory or 'the cache directory'} cannot be written: programs are compiled anew "
+            "each time; set JAX_COMPILATION_CACHE_DIR to a directory that can",
+            file=sys.stderr,
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    # JAX by itself keeps what took a second, which leaves out much of a small model's programs.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
+    # Run as `python -m`, absl files a module's flags under the program's name.
+    module = argv[0] if main.__module__ == "__main__" else main.__module__
+    if {"--help", "-help", "-h", "--helpfull"} & set(argv):
+        doc = inspect.getdoc(sys.modules[main.__module__]) or ""
+        print(f"{doc}\n\nFlags:{_HELP[source]}{flags.FLAGS.module_help(module)}")
+        return 0
+
+    names = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(module)]
+    arguments: list[Any] = []
+    if source is not None:
+        config, workdir, argv = _settings(source, argv)
+        names += ["workdir", "config", *(f"config.{key}" for key in overrides.leaves(config))]
+        arguments = [config, workdir]
+    given = _parse(flags.FLAGS, argv, names)[1:]
+    try:
+        inspect.signature(main).bind(*arguments, *given)
+    except TypeError as error:
+        listed = ", ".join(map(repr, given)) or "none"
+        raise UserError(f"{error} (arguments beside flags: {listed}); see --help") from None
+    if source is not None:
+        enable_compilation_cache()
+    return main(*arguments, *given)
+
+
+def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path, list[str]]:
+    """The settings, the workdir, and what else the command line holds."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("config", None, "", flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    argv = _parse(values, argv)
+    if source == FROM_FILE:
+        if not values.config:
+            raise UserError("--config is missing: name a file, as in --config=configs/countdown.py")
+        config = overrides.load_config(values.config)
+    elif values.config:
+        raise UserError(
+            "--config=FILE is for training: here the settings are those of --workdir, and "
+            "--config.KEY=VALUE changes one"
+        )
+    if not values.workdir:
+        raise UserError("--workdir is missing: say where the run is kept, as in --workdir=runs/1")
+    workdir = Path(values.workdir).expanduser()
+    if source == FROM_WORKDIR:
+        config = ConfigDict(workdir_lib.read_config(workdir))
+    return config, workdir, overrides.override(config, argv)
+
+
+def _parse(values: flags.FlagValues, argv: list[str], names: list[str] | None = None) -> list[str]:
+    """Sets `values` from `argv`; returns the program's name and the arguments that are no flags.
+
+    Args:
+      names: flags to suggest for one that `values` lacks; None hands on such flags, too.
+    """
+    values.set_gnu_getopt(True)  # flags may follow other arguments
+    try:
+        return values(argv, known_only=names is None)
+    except flags.UnrecognizedFlagError as error:
+        hint = overrides.did_you_mean(error.flagname, names or (), "--")
+        raise UserError(f"unknown flag --{error.flagname}{hint or '; see --help'}") from None
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    if os.environ.get("EXPERT_ITER_TRACEBACK") == "1":
+        traceback.print_exc()
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(code)

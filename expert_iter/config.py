@@ -1,0 +1,138 @@
+"""What a config holds: one section a part, each the dataclass that stands beside the code it configures.
+
+Configs are `ml_collections.ConfigDict`s made by `default_config` and changed by a config file and by flags
+(`--config.search.num_simulations=32`). `settings` turns one into checked dataclasses; whatever is wrong with a key or a
+value is said in one line.
+"""
+
+import dataclasses
+import difflib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from expert_iter.errors import UserError
+from expert_iter.learn.learner import LearnerConfig
+from expert_iter.learn.losses import LossConfig
+from expert_iter.learn.optimizer import OptimizerConfig
+from expert_iter.learn.replay import ReplayConfig
+from expert_iter.learn.targets import TargetConfig
+from expert_iter.learn.warm_start import WarmStartConfig
+from expert_iter.measure.evaluation import EvaluationConfig
+from expert_iter.model.tokenizer import TokenizerConfig
+from expert_iter.model.transformer import TransformerConfig
+from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.guess import GuessConfig
+from expert_iter.search.mcts import SearchConfig
+from expert_iter.tasks import task_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once, by the expert
+    'mcts' or 'guess'. token_budget: stop playing when so many tokens were generated in all (0: no limit)."""
+
+    seed: int = 0
+    rounds: int = 8
+    expert: str = "mcts"
+    problems_per_round: int = 1024
+    batch_size: int = 128
+    token_budget: int = 0
+    save_seconds: float = 60.0
+    keep_checkpoints: int = 2
+
+    def __post_init__(self):
+        if self.expert not in ("mcts", "guess"):
+            raise UserError(f"run.expert must be 'mcts' or 'guess', got {self.expert!r}")
+        for key, least in (("rounds", 0), ("problems_per_round", 1), ("batch_size", 1), ("keep_checkpoints", 1)):
+            if getattr(self, key) < least:
+                raise UserError(f"run.{key} must be at least {least}, got {getattr(self, key)}")
+        for key in ("seed", "save_seconds", "token_budget"):
+            if getattr(self, key) < 0:
+                raise UserError(f"run.{key} must not be negative, got {getattr(self, key)}")
+
+
+SECTIONS = {
+    "run": RunConfig,
+    "tokenizer": TokenizerConfig,
+    "model": TransformerConfig,
+    "search": SearchConfig,
+    "sampler": SamplerConfig,
+    "guess": GuessConfig,
+    "targets": TargetConfig,
+    "loss": LossConfig,
+    "optimizer": OptimizerConfig,
+    "learner": LearnerConfig,
+    "replay": ReplayConfig,
+    "warm_start": WarmStartConfig,
+    "evaluation": EvaluationConfig,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A checked config: `task_name` and `task` (that task's own dataclass), and every section."""
+
+    task_name: str
+    task: Any
+    run: RunConfig
+    tokenizer: TokenizerConfig
+    model: TransformerConfig
+    search: SearchConfig
+    sampler: SamplerConfig
+    guess: GuessConfig
+    targets: TargetConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    learner: LearnerConfig
+    replay: ReplayConfig
+    warm_start: WarmStartConfig
+    evaluation: EvaluationConfig
+
+
+def default_config(task: str) -> ConfigDict:
+    """Every key with its default; the section `task` has the keys of the named task."""
+    sections = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
+    return ConfigDict({"task": {"name": task, **dataclasses.asdict(task_settings(task)())}, **sections})
+
+
+def settings(config: ConfigDict | dict) -> Settings:
+    """Checks every key, type and value. Raises UserError."""
+    config = config.to_dict() if isinstance(config, ConfigDict) else config
+    _check_keys(config, ("task", *SECTIONS), "")
+    task = dict(config["task"])
+    name = task.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError("task.name must name a task, such as 'countdown'")
+    sections = {section: _build(cls, config[section], section) for section, cls in SECTIONS.items()}
+    return Settings(task_name=name, task=_build(task_settings(name), task, "task"), **sections)
+
+
+def _check_keys(given: Any, known, prefix: str) -> None:
+    if not isinstance(given, dict):
+        raise UserError(f"config.{prefix.rstrip('.')} must be a section with the keys {', '.join(known)}")
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3)
+            hint = f"did you mean {' or '.join(prefix + n for n in near)}?" if near else f"there are {', '.join(known)}"
+            raise UserError(f"config has no key {prefix}{key}; {hint}")
+    for key in known:
+        if key not in given:
+            raise UserError(f"config lacks the key {prefix}{key}")
+
+
+def _build(cls, given: dict, section: str):
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    _check_keys(given, tuple(fields), section + ".")
+    return cls(**{key: _as_type_of(field.default, given[key], f"{section}.{key}") for key, field in fields.items()})
+
+
+def _as_type_of(default: Any, value: Any, name: str) -> Any:
+    """The value as the default's type; JSON has no tuples, and flags write 1 for 1.0."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_as_type_of(default[0], item, name) if default else item for item in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        raise UserError(f"{name} must be of type {type(default).__name__}, got {value!r}")
+    return value

@@ -1,0 +1,5 @@
+"""The one error type that commands show to people as a single line."""
+
+
+class UserError(Exception):
+    """Something the user can mend: a setting, a file, a flag. Its text is one line that says what to do."""

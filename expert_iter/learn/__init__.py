@@ -1,0 +1,1 @@
+"""From finished searches to a better network: targets, replay, losses and the learner."""

@@ -1,0 +1,96 @@
+"""The learner: batches from replay, with some of the warm start mixed in, and jitted updates of the parameters."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from expert_iter.errors import UserError
+from expert_iter.learn.losses import LossConfig, loss
+from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
+from expert_iter.learn.packing import Batch, Packer
+from expert_iter.learn.step_tree import StepTree
+from expert_iter.model.transformer import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    """A batch is `rows` rows of `row_tokens` tokens and at most `row_steps` steps. A round makes `updates_per_round`
+    updates, but no more than `max_passes` over the replay. `rehearsal` of each batch's trees are warm-start plays."""
+
+    rows: int = 32
+    row_tokens: int = 256
+    row_steps: int = 48
+    updates_per_round: int = 100
+    max_passes: float = 4.0
+    rehearsal: float = 0.15
+
+    def __post_init__(self):
+        for key in ("rows", "row_tokens", "row_steps", "updates_per_round"):
+            if getattr(self, key) < 1:
+                raise UserError(f"learner.{key} must be at least 1, got {getattr(self, key)}")
+        if self.max_passes <= 0:
+            raise UserError(f"learner.max_passes must be positive, got {self.max_passes}")
+        if not 0 <= self.rehearsal < 1:
+            raise UserError(f"learner.rehearsal must be in [0, 1), got {self.rehearsal}")
+
+
+class TrainState(NamedTuple):
+    """params: the network's; optimizer: optax's state; updates: how many were made."""
+
+    params: dict
+    optimizer: optax.OptState
+    updates: jax.Array
+
+
+class Learner:
+    """Makes updates; all state is in `TrainState`."""
+
+    def __init__(
+        self,
+        network: Network,
+        config: LearnerConfig,
+        loss_config: LossConfig,
+        optimizer_config: OptimizerConfig,
+        total_updates: int,
+    ):
+        self.network, self.config = network, config
+        self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
+        self.optimizer = make_optimizer(optimizer_config, total_updates)
+        self._loss = functools.partial(loss, network, config=loss_config)
+
+    def init(self, key) -> TrainState:
+        params = jax.jit(self.network.init)(key)
+        return TrainState(params, self.optimizer.init(params), np.int32(0))
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
+        """One update; returns the new state and the loss's parts with the gradient's norm."""
+        (_, parts), gradient = jax.value_and_grad(self._loss, has_aux=True)(state.params, batch)
+        changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+        parts["gradient_norm"] = optax.global_norm(gradient)
+        return TrainState(optax.apply_updates(state.params, changes), optimizer, state.updates + 1), parts
+
+    def batch(
+        self, trees: list[StepTree], rng: np.random.Generator, rehearse: Callable[[int], list[StepTree]] | None
+    ) -> tuple[Batch, int]:
+        """Packs random trees until a batch is full. Returns it, and how many of `trees` are in it."""
+        order = rng.permutation(len(trees))
+        tokens = self.config.rows * self.config.row_tokens
+        # Small trees could need many to fill a batch: take them as they come, with rehearsal spread among them.
+        mean_size = max(1.0, sum(trees[i].size for i in order[:64]) / max(1, min(64, len(order))))
+        wanted = min(len(order), int(tokens / mean_size) + 1)
+        chosen = [trees[i] for i in order[:wanted]]
+        rehearsed = []
+        if rehearse is not None and self.config.rehearsal:
+            share = self.config.rehearsal / (1 - self.config.rehearsal)
+            rehearsed = rehearse(max(1, round(share * len(chosen))))
+        mixed = chosen + rehearsed
+        is_new = np.arange(len(mixed)) < len(chosen)
+        mix = rng.permutation(len(mixed))
+        batch, taken = self.packer.pack([mixed[i] for i in mix])
+        return batch, int(is_new[mix[taken]].sum())

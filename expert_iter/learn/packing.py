@@ -1,0 +1,115 @@
+"""Packs step trees into rows of fixed length, several a row, each attending to its own ancestors only.
+
+Shape suffixes: R rows, T tokens a row, G steps a row.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from expert_iter.learn.step_tree import StepTree
+
+
+class Batch(NamedTuple):
+    """What the loss needs; host arrays until the update.
+
+    token_RxT; position_RxT: place in its own text; before_RxT: index of the token that predicts it (its own where
+    nothing does, as at a prompt's start); step_RxT: which step it belongs to (−1: padding).
+    ancestor_RxGxG: [g, h] true where step h is g or comes before it on its path.
+    end_RxG: index of the step's last token; parent_RxG: the step before it (−1: none).
+    The rest is as in `StepTree`, zero where there is no step.
+    """
+
+    token_RxT: np.ndarray
+    position_RxT: np.ndarray
+    before_RxT: np.ndarray
+    step_RxT: np.ndarray
+    ancestor_RxGxG: np.ndarray
+    end_RxG: np.ndarray
+    parent_RxG: np.ndarray
+    policy_weight_RxG: np.ndarray
+    value_target_RxG: np.ndarray
+    value_weight_RxG: np.ndarray
+    correction_RxG: np.ndarray
+    in_set_RxG: np.ndarray
+
+
+class Layout(NamedTuple):
+    """Where a tree's tokens and steps lie relative to its own start; arrays `[T]`, `[G]` and `[G, G]`."""
+
+    position: np.ndarray
+    before: np.ndarray
+    step: np.ndarray
+    end: np.ndarray
+    ancestor: np.ndarray
+
+
+def layout(tree: StepTree) -> Layout:
+    G = len(tree.length)
+    start = np.cumsum(tree.length) - tree.length
+    end = start + tree.length - 1
+    depth = np.zeros(G, np.int64)  # place of the step's first token in its own text
+    ancestor = np.eye(G, dtype=bool)
+    for g in range(1, G):
+        parent = tree.parent[g]
+        depth[g] = depth[parent] + tree.length[parent]
+        ancestor[g] |= ancestor[parent]
+    step = np.repeat(np.arange(G), tree.length)
+    offset = np.arange(tree.size) - start[step]
+    before = np.arange(tree.size) - 1
+    before[start] = np.where(tree.parent >= 0, end[tree.parent], 0)
+    return Layout(depth[step] + offset, before, step, end, ancestor)
+
+
+class Packer:
+    """Fills rows first-fit, in the order given. Trees longer than a row or with too many steps do not fit (`fits`)."""
+
+    def __init__(self, rows: int, row_tokens: int, row_steps: int):
+        self.rows, self.row_tokens, self.row_steps = rows, row_tokens, row_steps
+
+    def fits(self, tree: StepTree) -> bool:
+        return tree.size <= self.row_tokens and len(tree.length) <= self.row_steps
+
+    def pack(self, trees: Iterable[StepTree]) -> tuple[Batch, list[int]]:
+        """Places each tree where it finds room, and skips it where it does not; returns the batch and who is in it."""
+        R, T, G = self.rows, self.row_tokens, self.row_steps
+        batch = Batch(
+            token_RxT=np.zeros((R, T), np.int32),
+            position_RxT=np.zeros((R, T), np.int32),
+            before_RxT=np.tile(np.arange(T, dtype=np.int32), (R, 1)),
+            step_RxT=np.full((R, T), -1, np.int32),
+            ancestor_RxGxG=np.zeros((R, G, G), bool),
+            end_RxG=np.zeros((R, G), np.int32),
+            parent_RxG=np.full((R, G), -1, np.int32),
+            policy_weight_RxG=np.zeros((R, G), np.float32),
+            value_target_RxG=np.zeros((R, G), np.float32),
+            value_weight_RxG=np.zeros((R, G), np.float32),
+            correction_RxG=np.zeros((R, G), np.float32),
+            in_set_RxG=np.zeros((R, G), bool),
+        )
+        used_tokens, used_steps = np.zeros(R, int), np.zeros(R, int)
+        taken = []
+        for number, tree in enumerate(trees):
+            room = (used_tokens + tree.size <= T) & (used_steps + len(tree.length) <= G)
+            if room.any():
+                self._place(batch, int(room.argmax()), used_tokens, used_steps, tree)
+                taken.append(number)
+        return batch, taken
+
+    @staticmethod
+    def _place(batch: Batch, row: int, used_tokens, used_steps, tree: StepTree) -> None:
+        where = layout(tree)
+        t, g = used_tokens[row], used_steps[row]
+        tokens, steps = slice(t, t + tree.size), slice(g, g + len(tree.length))
+        batch.token_RxT[row, tokens] = tree.token
+        batch.position_RxT[row, tokens] = where.position
+        batch.before_RxT[row, tokens] = where.before + t
+        batch.step_RxT[row, tokens] = where.step + g
+        batch.ancestor_RxGxG[row, steps, steps] = where.ancestor
+        batch.end_RxG[row, steps] = where.end + t
+        batch.parent_RxG[row, steps] = np.where(tree.parent >= 0, tree.parent + g, -1)
+        for name in ("policy_weight", "value_target", "value_weight", "correction", "in_set"):
+            getattr(batch, f"{name}_RxG")[row, steps] = getattr(tree, name)
+        used_tokens[row] += tree.size
+        used_steps[row] += len(tree.length)

@@ -1,0 +1,1 @@
+"""Measuring: methods at their bill, intervals, calibration, tables and pictures."""

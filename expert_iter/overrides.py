@@ -1,0 +1,174 @@
+"""Settings as the command line gives them: `--config=FILE` and `--config.KEY=VALUE`.
+
+`ml_collections.config_flags` does the parsing; this file adds the errors that a person can use.
+"""
+
+import ast
+import difflib
+import os
+import re
+import runpy
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from expert_iter.errors import UserError
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "values with commas between",
+}
+
+
+def load_config(spec: str) -> ConfigDict:
+    """Calls `get_config()` of the Python file `spec`, or `get_config(arg)` for `file.py:arg`.
+
+    Raises:
+      UserError: there is no such file, or it fails; the line says where.
+    """
+    path, _, argument = spec.partition(":")
+    if not os.path.isfile(path):
+        siblings = map(str, Path(path).parent.glob("*.py"))
+        raise UserError(f"--config: there is no file '{path}'{did_you_mean(path, siblings)}")
+    try:
+        get_config = runpy.run_path(path, run_name="config").get("get_config")
+        if get_config is None:
+            raise UserError(f"--config: {path} defines no get_config()")
+        config = get_config(*([argument] if argument else []))
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+        if isinstance(error, SyntaxError) and error.filename == path:
+            lines.append(error.lineno)
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(f"--config: {path}{where}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict | dict):
+        raise UserError(f"--config: get_config() of {path} returns no ConfigDict")
+    return ConfigDict(config)
+
+
+def override(config: ConfigDict, argv: list[str]) -> list[str]:
+    """Applies every `--config.KEY=VALUE` in `argv` to `config`.
+
+    Args:
+      config: changed in place; lists in it become tuples.
+      argv: a command line, the program's name first.
+
+    Returns:
+      What of `argv` is no such change, the program's name included.
+
+    Raises:
+      UserError: no such key (the line names those near it), or a value of another type.
+    """
+    _lists_to_tuples(config)
+    old = {}
+    for argument in argv[1:]:
+        if match := re.match(r"--?(?:no)?config\.([^=]+)", argument):
+            old[match[1]] = _find(config, match[1])
+
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)  # flags may follow other arguments
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv, known_only=True)
+    except flags.IllegalFlagValueError as error:
+        key, given = re.match(r"flag --config\.([^=]+)=(.*?): ", str(error)).groups()
+        raise UserError(_wrong_type(key, old[key], given)) from None
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+
+    for key, value in old.items():
+        # ml_collections sees to it that a tuple stays one, but not to what is in it.
+        kinds = {type(element) for element in value} if isinstance(value, tuple) else set()
+        new = config_flags.GetValue(key, config)
+        if len(kinds) == 1:
+            allowed = kinds | {int} if kinds == {float} else kinds
+            if not {type(element) for element in new} <= allowed:
+                raise UserError(_wrong_type(key, value, _text(new)))
+    return rest
+
+
+def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
+    """Every dotted key that holds a value."""
+    keys = []
+    for name, value in config.items():
+        key = f"{prefix}.{name}" if prefix else name
+        keys += leaves(value, key) if isinstance(value, ConfigDict) else [key]
+    return keys
+
+
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "", cutoff: float = 0.6) -> str:
+    """`; did you mean 'a' or 'b'?` with what is near `word`; empty if nothing is."""
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff)
+    quoted = [f"'{prefix}{name}'" for name in near]
+    return f"; did you mean {' or '.join(quoted)}?" if near else ""
+
+
+def _find(config: ConfigDict, key: str) -> Any:
+    """The value of a dotted key."""
+    node, path = config, key.split(".")
+    for depth, name in enumerate(path):
+        above = ".".join(path[:depth])
+        if not isinstance(node, ConfigDict):
+            raise UserError(f"config key '{above}' is a single value: it has no '{name}'")
+        if name not in node:
+            prefix = f"{above}." if above else ""
+            hint = did_you_mean(name, node, prefix)
+            if not hint:  # perhaps the name is right, and in another section
+                elsewhere = [other for other in leaves(config) if other.split(".")[-1] == path[-1]]
+                hint = did_you_mean(key, elsewhere, cutoff=0)
+            raise UserError(
+                f"config has no key '{prefix}{name}'{hint or f'; keys: {_names(node)}'}"
+            )
+        node = node[name]
+    if isinstance(node, ConfigDict):
+        raise UserError(f"config key '{key}' is a section; change a key in it: {_names(node)}")
+    return node
+
+
+def _names(config: ConfigDict) -> str:
+    return ", ".join(config)
+
+
+def _wrong_type(key: str, old: Any, given: str) -> str:
+    kind = _KINDS.get(type(old), type(old).__name__)
+    return f"config key '{key}' takes {kind} (now {_text(old)}), not '{given}'"
+
+
+def _text(value: Any) -> str:
+    """A value as it would be typed."""
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lists_to_tuples(config: ConfigDict) -> None:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            _lists_to_tuples(value)
+        elif isinstance(value, list):
+            with config.unlocked():
+                del config[name]  # or the key, once a list, would make a list of the tuple
+                config[name] = tuple(value)
+
+
+class _LiteralOrText(flags.ArgumentParser):
+    """For a key that is None so far, and so shows no type."""
+
+    def parse(self, argument: str) -> Any:
+        try:
+            return ast.literal_eval(argument)
+        except (SyntaxError, ValueError):
+            return argument
+
+
+config_flags.register_flag_parser_for_type(type(None), _LiteralOrText())

@@ -1,0 +1,1 @@
+"""What a run leaves on disk and shows while it runs. Nothing here knows about search."""

@@ -1,0 +1,83 @@
+"""Progress for people: a bar on a terminal, a line now and then in a log file."""
+
+import sys
+import time
+
+import tqdm
+
+_EVERY = 15.0  # seconds between lines where there is no terminal
+
+
+def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar | _Lines":
+    """Shows on stderr how far a phase has come, its fields and the time it will still take.
+
+    Use it as a context manager and call `update(n, **fields)` after each piece of work.
+
+    Args:
+      total: pieces of work in the phase.
+      label: what the phase is called.
+      done: pieces done by an earlier process, not counted in the speed.
+      unit: what a piece is called.
+    """
+    return (_Bar if sys.stderr.isatty() else _Lines)(total, label, done, unit)
+
+
+class _Bar:
+    def __init__(self, total: int, label: str, done: int, unit: str):
+        self._bar = tqdm.tqdm(
+            total=total, desc=label, initial=done, unit=unit, dynamic_ncols=True, file=sys.stderr
+        )
+
+    def update(self, n: int = 1, **fields) -> None:
+        if fields:
+            self._bar.set_postfix_str(_text(fields), refresh=False)
+        self._bar.update(n)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+
+class _Lines:
+    def __init__(self, total: int, label: str, done: int, unit: str):
+        self._total, self._label, self._unit = total, label, unit
+        self._initial = self._done = done
+        self._fields = {}
+        self._started = self._printed = time.monotonic()
+
+    def update(self, n: int = 1, **fields) -> None:
+        self._done += n
+        self._fields |= fields
+        now = time.monotonic()
+        if now - self._printed >= _EVERY and self._done < self._total:
+            self._printed = now
+            seconds = (now - self._started) / max(1, self._done - self._initial)
+            self._print(f", {_clock(seconds * (self._total - self._done))} left")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._print("")
+
+    def _print(self, left: str) -> None:
+        elapsed = _clock(time.monotonic() - self._started)
+        fields = f"  {_text(self._fields)}" if self._fields else ""
+        print(
+            f"{self._label}: {self._done}/{self._total} {self._unit} in {elapsed}{left}{fields}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _text(fields: dict) -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fields.items()
+    )
+
+
+def _clock(seconds: float) -> str:
+    return tqdm.tqdm.format_interval(seconds)

@@ -1,0 +1,118 @@
+"""Guess-and-check (STaR, ReST-EM, best-of-N): M whole solutions a problem, with or without replacement.
+
+The same sampler as the search's, with the end of the text as the only end of a "step"; the result is a tree of one node.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from expert_iter.errors import UserError
+from expert_iter.model.state import State, read_prompt
+from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.transformer import KV, Network
+from expert_iter.search.bill import price
+from expert_iter.search.candidates import DEAD, SamplerConfig, merge_duplicates, sample_candidates
+from expert_iter.search.mcts import Judge
+from expert_iter.search.tree import SearchTree
+
+GROUP = 8  # independent draws decoded together: in attention each pays for the keys of its whole group
+
+
+@dataclasses.dataclass(frozen=True)
+class GuessConfig:
+    """`num_samples` solutions of at most `max_tokens` tokens a problem."""
+
+    num_samples: int = 32
+    max_tokens: int = 24
+
+    def __post_init__(self):
+        for key in ("num_samples", "max_tokens"):
+            if getattr(self, key) < 1:
+                raise UserError(f"guess.{key} must be at least 1, got {getattr(self, key)}")
+
+
+class Guess:
+    """Draws solutions; `run` is pure and meant to be jitted. With a judge, finished solutions get their verdicts."""
+
+    def __init__(
+        self,
+        network: Network,
+        config: GuessConfig,
+        sampler: SamplerConfig,
+        ids: TokenIds,
+        judge: Judge | None = None,
+    ):
+        self.network, self.config, self.sampler, self.ids, self.judge = network, config, sampler, ids, judge
+
+    def run(self, params, token_BxP, length_B, problem_B, keys_B, num_simulations=None) -> SearchTree:
+        """As `TreeSearch.run`; the budget is the number of samples, which is the compiled program's own."""
+        del num_simulations
+        B, M = token_BxP.shape[0], self.config.num_samples
+        prompt = read_prompt(self.network, params, token_BxP, length_B)
+        # Independent draws need not see each other: they are decoded in groups, as rows of their own.
+        groups = M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
+        drawn = sample_candidates(
+            self.network,
+            params,
+            _repeat(prompt, groups),
+            jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups),
+            num_candidates=M // groups,
+            max_tokens=self.config.max_tokens,
+            config=self.sampler,
+            step_end=None,
+            text_end=self.ids.eos,
+            pad=self.ids.pad,
+        )
+        loop_steps = drawn.loop_steps
+        drawn = jax.tree.map(lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None))
+        if groups > 1:
+            valid, count = merge_duplicates(drawn.token_BxKxL)
+            prior = jnp.log(jnp.maximum(count, 1)) + self.sampler.log_ratio(drawn.log_pi_BxK, drawn.log_beta_BxK)
+            drawn = drawn._replace(
+                valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
+            )
+        finished = drawn.ended_BxK
+        won = jnp.zeros_like(finished)
+        value = jnp.where(finished, drawn.value_BxK, 0.0)
+        if self.judge is not None:
+            no_prefix = jnp.zeros((B, 0, 0), jnp.int32)
+            won = self.judge(problem_B, no_prefix, drawn.token_BxKxL, finished & drawn.valid_BxK) & finished
+            value = won.astype(value.dtype)
+        generated = jnp.sum(drawn.length_BxK, axis=-1)
+        bill = price(
+            self.network.config,
+            self.network.vocab_size,
+            generated,
+            length_B,
+            jnp.full(B, M * loop_steps),
+            length_B + generated / M / 2,
+        )
+        node = lambda x: x[:, None]  # noqa: E731
+        return SearchTree(
+            live=jnp.ones((B, 1), bool),
+            parent=jnp.full((B, 1), -1),
+            action=jnp.full((B, 1), -1),
+            token=node(drawn.token_BxKxL),
+            length=node(drawn.length_BxK),
+            valid=node(drawn.valid_BxK),
+            count=node(drawn.count_BxK),
+            prior_logit=node(drawn.prior_logit_BxK),
+            log_pi=node(drawn.log_pi_BxK),
+            log_beta=node(drawn.log_beta_BxK),
+            path_log_pi=jnp.zeros((B, 1)),
+            model_value=node(drawn.value_BxK),
+            value=node(value),
+            finished=node(finished),
+            won=node(won),
+            child=jnp.full((B, 1, M), -1),
+            visits=jnp.zeros((B, 1, M), jnp.int32),
+            q=node(value),
+            bill=bill,
+        )
+
+
+def _repeat(state: State, times: int) -> State:
+    again = lambda x: jnp.repeat(x, times, axis=0)  # noqa: E731
+    return State(KV(*(jnp.repeat(x, times, axis=1) for x in state.kv)), *(again(x) for x in state[1:]))

@@ -1,0 +1,41 @@
+"""The world: problems, what a solution to one looks like, and who says whether it is right."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.countdown import Countdown, CountdownConfig
+from expert_iter.tasks.game24 import Game24, Game24Config
+from expert_iter.tasks.task import Problem, Question, Task
+
+__all__ = ["Problem", "Question", "Task", "load_task", "task_settings"]
+
+_TASKS = {"countdown": (Countdown, CountdownConfig), "game24": (Game24, Game24Config)}
+
+
+def task_settings(name: str) -> type:
+    """The dataclass of a task's settings. Raises UserError if there is no such task."""
+    if name not in _TASKS:
+        raise UserError(f"there is no task {name!r}{_near(name, _TASKS)}")
+    return _TASKS[name][1]
+
+
+def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
+    """A task with some of its settings changed. Raises UserError for what cannot be."""
+    config = task_settings(name)
+    settings = settings or {}
+    types = {field.name: field.type for field in dataclasses.fields(config)}
+    for key, value in settings.items():
+        if key not in types:
+            raise UserError(f"task {name} has no setting {key!r}{_near(key, types)}")
+        wanted = (int, float) if types[key] is float else types[key]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            raise UserError(f"task.{key}={value!r} must be of type {types[key].__name__}")
+    return _TASKS[name][0](config(**settings))
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
+    return f": did you mean {' or '.join(matches)}?"

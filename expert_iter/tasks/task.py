@@ -1,0 +1,75 @@
+"""What a task is: problems, and the judge of what is written about them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from expert_iter.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that a network, or a search that is being evaluated, ever sees of a problem."""
+
+    id: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with what its verifier needs to know; `answer` never reaches the network."""
+
+    id: str
+    prompt: str
+    answer: Any
+
+    @property
+    def question(self) -> Question:
+        return Question(self.id, self.prompt)
+
+
+class Task(Protocol):
+    """A world of problems. It deals in text alone: no tokens, no network."""
+
+    name: str
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """The problems of 'train', 'validation' or 'test': the same, in the same order, each time."""
+
+    def read(self, path: str | os.PathLike) -> list[Problem]:
+        """Problems from a JSONL or CSV file. Raises UserError with the file and the line."""
+
+    def parse(self, text: str) -> Problem:
+        """A problem as a person types it. Raises UserError if it is none."""
+
+    def verdict(self, problem: Problem, solution: str) -> bool:
+        """Whether the solution is right, by its text alone; a malformed one is wrong, no error."""
+
+    def answer(self, question_prompt: str, solution: str) -> str | None:
+        """What the solution proposes, for a majority vote: equal proposals give equal strings.
+
+        None if it cannot be read. Says nothing about whether the proposal is right.
+        """
+
+    def random_play(self, problem: Problem, rng: np.random.Generator) -> str:
+        """A finished solution of random legal steps, which need not reach what is asked."""
+
+    def is_legal(self, problem: Problem, solution: str) -> bool:
+        """Whether each step is legal and the solution is finished, whatever it reaches."""
+
+    def symbols(self) -> list[str]:
+        """Pieces of text that a tokenizer should keep whole."""
+
+    def sample_texts(self, n: int, seed: int) -> list[str]:
+        """`n` training prompts, each with a random play, to train a tokenizer on."""
+
+
+def check(key: str, value: Any, least: float, most: float) -> None:
+    """Raises UserError unless `least <= value <= most`; `key` is the setting's name in its task."""
+    if not least <= value <= most:
+        raise UserError(f"task.{key}={value} is out of range: use {least} to {most}")

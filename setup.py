@@ -1,0 +1,45 @@
+"""Packaging. `pip install -e .` to run it, `pip install -e '.[test]'` to work on it."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="expert_iter",
+    version="0.1.0",
+    description="AlphaZero-style expert iteration for language-model reasoning, in JAX",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["expert_iter", "expert_iter.*"]),
+    install_requires=[
+        "absl-py>=2.3",
+        "array_record>=0.8",
+        "flax>=0.12",
+        "importlib_resources>=6.5",  # tensorflow-datasets needs it and does not say so
+        "jax>=0.10",
+        "matplotlib>=3.10",
+        "mctx>=0.0.6",
+        "ml-collections>=1.1",
+        "numpy>=2.0",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.12",
+        "sentencepiece>=0.2.1",
+        "tensorboardX>=2.6.4",
+        "tensorflow-datasets>=4.9.9",
+        "tqdm>=4.67",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis>=6.150",
+            "pytest>=9.0",
+            "pytest-xdist>=3.8",
+            "ruff>=0.15",
+            "scipy>=1.16",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "expert-iter-train = expert_iter.train:run",
+            "expert-iter-evaluate = expert_iter.evaluate:run",
+            "expert-iter-solve = expert_iter.solve:run",
+        ],
+    },
+)
