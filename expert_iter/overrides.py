@@ -89,7 +89,7 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
     for key, value in old.items():
         # ml_collections sees to it that a tuple stays one, but not to what is in it.
         kinds = {type(element) for element in value} if isinstance(value, tuple) else set()
-        new = config_flags.GetValue(key, config)
+        new = _find(config, key)
         if len(kinds) == 1:
             allowed = kinds | {int} if kinds == {float} else kinds
             if not {type(element) for element in new} <= allowed:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -75,22 +76,24 @@ class Learner:
         parts["gradient_norm"] = optax.global_norm(gradient)
         return TrainState(optax.apply_updates(state.params, changes), optimizer, state.updates + 1), parts
 
-    def batch(
-        self, trees: list[StepTree], rng: np.random.Generator, rehearse: Callable[[int], list[StepTree]] | None
-    ) -> tuple[Batch, int]:
-        """Packs random trees until a batch is full. Returns it, and how many of `trees` are in it."""
-        order = rng.permutation(len(trees))
-        tokens = self.config.rows * self.config.row_tokens
-        # Small trees could need many to fill a batch: take them as they come, with rehearsal spread among them.
-        mean_size = max(1.0, sum(trees[i].size for i in order[:64]) / max(1, min(64, len(order))))
-        wanted = min(len(order), int(tokens / mean_size) + 1)
-        chosen = [trees[i] for i in order[:wanted]]
-        rehearsed = []
-        if rehearse is not None and self.config.rehearsal:
-            share = self.config.rehearsal / (1 - self.config.rehearsal)
-            rehearsed = rehearse(max(1, round(share * len(chosen))))
+    def batch(self, trees: Sequence[StepTree], plays, rng: np.random.Generator) -> tuple[Batch, int]:
+        """Packs random trees, and random warm-start plays for the share of the batch's tokens that is rehearsed (all of
+        it where there are no trees). `plays` has `draw(count, rng)` and `mean_size`.
+
+        Returns the batch, and how many of `trees` are in it.
+        """
+        c = self.config
+        share = c.rehearsal if trees else 1.0
+        tokens = c.rows * c.row_tokens
+        rehearsed = plays.draw(math.ceil(share * tokens / plays.mean_size), rng) if share else []
+        chosen, size = [], 0
+        for i in rng.permutation(len(trees)):
+            if size >= (1 - share) * tokens:
+                break
+            chosen.append(trees[i])
+            size += trees[i].size
         mixed = chosen + rehearsed
-        is_new = np.arange(len(mixed)) < len(chosen)
-        mix = rng.permutation(len(mixed))
-        batch, taken = self.packer.pack([mixed[i] for i in mix])
-        return batch, int(is_new[mix[taken]].sum())
+        # Large trees first: what is small finds room between them.
+        order = sorted(range(len(mixed)), key=lambda i: -mixed[i].size)
+        batch, taken = self.packer.pack(mixed[i] for i in order)
+        return batch, sum(order[i] < len(chosen) for i in taken)

@@ -34,6 +34,11 @@ class StepTree:
     def size(self) -> int:
         return len(self.token)
 
+    @property
+    def teaches(self) -> bool:
+        """Whether there is anything to be learned from it."""
+        return bool(self.policy_weight.any() or self.value_weight.any())
+
 
 class StepTreeBuilder:
     """Grows a `StepTree`; a step that its parent already has is not added twice."""

@@ -58,6 +58,8 @@ class WarmStart:
     def __init__(self, task: Task, tokenizer: Tokenizer, problems: list[Problem], config: WarmStartConfig):
         self.task, self.tokenizer, self.problems = task, tokenizer, problems
         self.demonstrations = read_demonstrations(config.demonstrations, tokenizer) if config.demonstrations else []
+        sample = self.draw(64, np.random.default_rng(0))
+        self.mean_size = float(np.mean([tree.size for tree in sample]))
 
     def draw(self, count: int, rng: np.random.Generator) -> list[StepTree]:
         if self.demonstrations:

@@ -38,8 +38,8 @@ class TokenizerConfig:
         least = 1 + len(_CONTROLS) + _BYTES * self.byte_fallback
         if self.vocab_size != 0 and self.vocab_size < least:
             raise UserError(
-                f"tokenizer.vocab_size={self.vocab_size} is out of range: use 0 (the task's symbols "
-                f"and single characters) or at least {least}"
+                f"tokenizer.vocab_size={self.vocab_size} is out of range: use 0 (the task's "
+                f"symbols and single characters) or at least {least}"
             )
 
 
@@ -56,7 +56,7 @@ class Tokenizer:
     """A SentencePiece model: `decode(encode(text)) == text` for each text that `encode` accepts."""
 
     def __init__(self, model: bytes, source: str = "the tokenizer"):
-        """Raises UserError if `model` is damaged or lacks a needed piece; `source` names it there."""
+        """Raises UserError, naming `source`, if `model` is damaged or lacks a needed piece."""
         self._model = model
         self._pieces = spm.SentencePieceProcessor()
         try:
@@ -123,8 +123,8 @@ class Tokenizer:
             )
         except RuntimeError as error:
             raise UserError(
-                f"no tokenizer with tokenizer.vocab_size={config.vocab_size} ({fixed} pieces are fixed)"
-                f" can be learned from {len(texts)} texts: {' '.join(str(error).split())}"
+                f"tokenizer.vocab_size={config.vocab_size} ({fixed} of them fixed) does not suit "
+                f"the task's {len(texts)} texts: {' '.join(str(error).split())}"
             ) from None
         tokenizer = cls(model.getvalue())
         tokenizer.save(path)
@@ -164,8 +164,8 @@ class Tokenizer:
         if self._unknown_id in ids or _BLANK in text:
             bad = [c for c in dict.fromkeys(text) if c == _BLANK or not self._can_write(c)]
             raise UserError(
-                f"the tokenizer has no piece for {', '.join(map(repr, bad[:5]))}: write the text in "
-                "the task's format, or train a tokenizer with tokenizer.byte_fallback=True"
+                f"the tokenizer has no piece for {', '.join(map(repr, bad[:5]))}: keep to the "
+                "task's format, or train a tokenizer with tokenizer.byte_fallback=True"
             )
         return ids
 

@@ -152,6 +152,7 @@ def sample_candidates(
     step_end: int | None,
     text_end: int,
     pad: int,
+    never: tuple[int, ...],
     live_B=None,
 ) -> Candidates:
     """Draws `num_candidates` continuations of each row from β.
@@ -159,13 +160,15 @@ def sample_candidates(
     Args:
       keys_B: one random key a row, so that a row's draws do not depend on the rows beside it.
       step_end: token that ends a step (None: only the end of the text ends a continuation).
-      text_end, pad: token ids. Continuations without an end mark are cut at `max_tokens`.
+      text_end: token that ends the text. Continuations without an end mark are cut at `max_tokens`.
+      pad, never: the padding token, and tokens that are never written (it among them).
       live_B: rows that are wanted; the others do not keep the loop running, and what they hold is void.
     """
     B, C = state.mask_BxC.shape
     K, L, V = num_candidates, max_tokens, network.vocab_size
     rows = jnp.arange(B)[:, None]
     greedy = config.temperature == 0
+    unwritable = jnp.isin(jnp.arange(V), jnp.array(never))
 
     room = network.empty_kv(B, L * K)
     slot_position = state.next_position_B[:, None] + jnp.repeat(jnp.arange(L), K)[None, :]
@@ -198,7 +201,7 @@ def sample_candidates(
     def choose(carry):
         """Picks each candidate's next token: `(parent_BxK, token_BxK, perturbed_BxK, threshold_B, log π, log β)`."""
         beam, t = carry["beam"], carry["t"]
-        logits = network.logits(params, carry["hidden"])
+        logits = jnp.where(unwritable, DEAD, network.logits(params, carry["hidden"]))
         log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, config)
         if greedy:
             noise = 0.0

@@ -64,6 +64,7 @@ class Guess:
             step_end=None,
             text_end=self.ids.eos,
             pad=self.ids.pad,
+            never=(self.ids.pad, self.ids.bos),
         )
         loop_steps = drawn.loop_steps
         drawn = jax.tree.map(lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None))

@@ -184,6 +184,7 @@ class TreeSearch:
             step_end=self.ids.newline,
             text_end=self.ids.eos,
             pad=self.ids.pad,
+            never=(self.ids.pad, self.ids.bos),
             live_B=prefix["live_B"],
         )
         finished = drawn.finished_BxK & prefix["live_B"][:, None]

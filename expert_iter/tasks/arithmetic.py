@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,11})(?:/([1-9][0-9]{0,11}))?")
 
 
 class _NumberReader(dict):
-    """Maps text to number, None if it is none. Small whole numbers, nearly all there are, are kept."""
+    """Maps text to a number, or to None if it is none; holds the small whole numbers ready."""
 
     def __missing__(self, text: str) -> Number | None:
         match = _NUMBER.fullmatch(text)
@@ -127,9 +127,9 @@ def random_play(
 ) -> str:
     """A finished solution whose every step is drawn evenly from the legal moves.
 
-    Results stay within 0 and `max_value` (or the largest of the numbers, if that is more), numerator
-    and denominator included; `max_denominator` 1 keeps to whole numbers. With the numbers not
-    negative there is always such a play: taking the smaller from the larger never leaves the range.
+    Results are not negative, their numerators at most `max_value` (or the largest of the numbers,
+    if that is more) and their denominators at most `max_denominator`: 1 keeps to whole numbers.
+    `numbers` are not negative; then there is such a play: taking less from more stays in range.
     """
     cap = max(max_value, *numbers)
     while True:

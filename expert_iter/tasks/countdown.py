@@ -28,8 +28,8 @@ class CountdownConfig:
       max_value: no number on the way exceeds it in random play; the vocabulary reaches up to it.
       train_size: training problems; all that there are, if they are fewer.
       validation_size, test_size: held-out problems.
-      problems_file: JSONL or CSV of problems to use instead of drawn ones, split by their numbers as
-        those are; the three sizes are then upper limits.
+      problems_file: JSONL or CSV of problems to use instead of drawn ones, split by their numbers
+        as those are; the three sizes are then upper limits.
       data_dir: folder of a TFDS dataset to take the problems from, built there at first use.
     """
 
@@ -85,7 +85,9 @@ class Countdown(NumberGame):
             size = getattr(config, f"{split}_size")
             least = 1 if split == "train" or config.problems_file else size
             if len(found) < least:
-                raise UserError(f"task.{split}_size={size}, but there are only {len(found)}: {mend}")
+                raise UserError(
+                    f"task.{split}_size={size}, but there are only {len(found)}: {mend}"
+                )
             del found[size:]
         return goals
 

@@ -12,9 +12,7 @@ from expert_iter.errors import UserError
 T = TypeVar("T")
 
 
-def read_records(
-    path: str | os.PathLike, convert: Callable[[dict[str, Any], int], T]
-) -> list[T]:
+def read_records(path: str | os.PathLike, convert: Callable[[dict[str, Any], int], T]) -> list[T]:
     """`convert(record, line number)` of every record in a `.jsonl` or `.csv` file; no blank lines.
 
     `convert` raises ValueError, saying what is wrong, for a record it cannot use. Raises UserError

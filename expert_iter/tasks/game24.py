@@ -37,8 +37,8 @@ class Game24Config:
         vocabulary reaches up to it. 169 is the least with which every puzzle can still be solved.
       max_denominator: of fractions in random play; 13 is the least, likewise.
       train_targets: 'game' trains on puzzles alone; 'any' adds a curriculum of problems made by
-        random play of whole numbers: half of them on three numbers (fewer, if there are not so many)
-        and the rest on four, never the four of a puzzle that is not itself in training.
+        random play of whole numbers: half of them on three numbers (fewer, if there are fewer) and
+        the rest on four, never the four of a puzzle that is not itself in training.
       train_size: training problems with 'any' (with 'game': all the puzzles there are).
       curriculum_share: the share of those that the curriculum makes up; puzzles repeated in other
         orders of their numbers make up the rest.
@@ -66,7 +66,9 @@ class Game24Config:
         check("curriculum_share", self.curriculum_share, 0.0, 1.0)
         check("max_target", self.max_target, 1, self.max_value)
         if self.train_targets not in ("game", "any"):
-            raise UserError(f"task.train_targets={self.train_targets!r} is neither 'game' nor 'any'")
+            raise UserError(
+                f"task.train_targets={self.train_targets!r} is neither 'game' nor 'any'"
+            )
 
 
 class Game24(NumberGame):
@@ -76,7 +78,9 @@ class Game24(NumberGame):
     default_target = TARGET
 
     def __init__(self, config: Game24Config):
-        super().__init__(config, config.max_value, config.max_denominator if config.fractions else 1)
+        super().__init__(
+            config, config.max_value, config.max_denominator if config.fractions else 1
+        )
 
     def goal_of(self, record: Mapping[str, Any]) -> Goal:
         if "Puzzles" in record:
@@ -101,7 +105,7 @@ class Game24(NumberGame):
             )
         rng = np.random.default_rng(config.seed)
         if config.train_targets == "any":
-            train = self._with_curriculum(train, rng)
+            train = self._with_curriculum(train, kept_out, rng)
         else:
             train = [_reordered(goal, rng) for goal in train]
         return {"train": train, "validation": validation, "test": test}
@@ -129,9 +133,12 @@ class Game24(NumberGame):
             raise ValueError(f"the rank {rank!r} is not a whole number")
         return goal, None if rank is None else int(rank)
 
-    def _with_curriculum(self, puzzles: list[Goal], rng: np.random.Generator) -> list[Goal]:
+    def _with_curriculum(
+        self, puzzles: list[Goal], kept_out: set[tuple[int, ...]], rng: np.random.Generator
+    ) -> list[Goal]:
         config = self.config
-        never = set(solvable_puzzles()) - set(map(_key, puzzles))
+        # Puzzles that a list leaves out may be what somebody tests on: keep their numbers out too.
+        never = kept_out | set(solvable_puzzles()) - set(map(_key, puzzles))
         size = round(config.train_size * config.curriculum_share)
         goals = []
         for n, up_to in ((3, size // 2), (4, size)):
@@ -159,7 +166,9 @@ def solvable_puzzles() -> list[tuple[int, ...]]:
     multisets = list(itertools.combinations_with_replacement(range(1, LARGEST + 1), 4))
     tops_MxN = np.array(multisets, np.int64)
     solvable = _makes_target(tops_MxN, np.ones_like(tops_MxN))
-    return [numbers for numbers, is_solvable in zip(multisets, solvable, strict=True) if is_solvable]
+    return [
+        numbers for numbers, is_solvable in zip(multisets, solvable, strict=True) if is_solvable
+    ]
 
 
 def _makes_target(tops_MxN: np.ndarray, bottoms_MxN: np.ndarray) -> np.ndarray:

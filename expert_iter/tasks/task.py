@@ -12,7 +12,7 @@ from expert_iter.errors import UserError
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """All that a network, or a search that is being evaluated, ever sees of a problem."""
 
@@ -20,7 +20,7 @@ class Question:
     prompt: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Problem:
     """A question with what its verifier needs to know; `answer` never reaches the network."""
 
@@ -39,7 +39,7 @@ class Task(Protocol):
     name: str
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """The problems of 'train', 'validation' or 'test': the same, in the same order, each time."""
+        """Those of 'train', 'validation' or 'test': the same, in the same order, each time."""
 
     def read(self, path: str | os.PathLike) -> list[Problem]:
         """Problems from a JSONL or CSV file. Raises UserError with the file and the line."""

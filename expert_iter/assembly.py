@@ -1,0 +1,71 @@
+"""Puts a run's parts together from its settings, the same way for every command."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from expert_iter.config import Settings
+from expert_iter.learn.learner import Learner
+from expert_iter.learn.warm_start import WarmStart
+from expert_iter.measure.evaluation import Contest
+from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.model.transformer import Network
+from expert_iter.pod import workdir as workdir_lib
+from expert_iter.search.guess import Guess
+from expert_iter.search.judge import HostJudge
+from expert_iter.search.mcts import TreeSearch
+from expert_iter.search.player import Player
+from expert_iter.tasks import Problem, Task, load_task
+
+TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Everything that does not change while a run goes on."""
+
+    settings: Settings
+    task: Task
+    tokenizer: Tokenizer
+    network: Network
+
+    def learner(self) -> Learner:
+        s = self.settings
+        total = s.warm_start.updates + s.run.rounds * s.learner.updates_per_round
+        return Learner(self.network, s.learner, s.loss, s.optimizer, total)
+
+    def expert(self) -> tuple[Player, HostJudge]:
+        """The expert of self-play, with the judge that gives it verdicts at the leaves."""
+        s, judge = self.settings, HostJudge(self.task, self.tokenizer)
+        arguments = (s.sampler, self.tokenizer.ids, judge)
+        if s.run.expert == "mcts":
+            expert = TreeSearch(self.network, s.search, *arguments)
+        else:
+            expert = Guess(self.network, s.guess, *arguments)
+        return Player(expert, self.tokenizer, s.run.batch_size), judge
+
+    def contest(self) -> Contest:
+        """The methods of evaluation. They get no judge, and of the task only its notion of equal answers."""
+        s = self.settings
+        return Contest(
+            self.network, self.tokenizer, s.evaluation, s.search, s.sampler, s.guess, self.task.answer
+        )
+
+    def warm_start(self, problems: Sequence[Problem]) -> WarmStart:
+        return WarmStart(self.task, self.tokenizer, problems, self.settings.warm_start)
+
+
+def assemble(settings: Settings, workdir: str | Path) -> Parts:
+    """Builds the parts; the tokenizer is the workdir's or, at a run's first start, made and put there."""
+    task = load_task(settings.task_name, dataclasses.asdict(settings.task))
+    path = Path(workdir, workdir_lib.TOKENIZER)
+    if path.exists():
+        tokenizer = Tokenizer.load(path)
+    elif settings.tokenizer.model_file:
+        tokenizer = Tokenizer.load(settings.tokenizer.model_file)
+        tokenizer.save(path)
+    else:
+        texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
+        tokenizer = Tokenizer.train(texts, task.symbols(), settings.tokenizer, path)
+    return Parts(settings, task, tokenizer, Network(settings.model, tokenizer.vocab_size))
+

@@ -1,0 +1,135 @@
+"""One training run as it goes on: what changes (parameters, optimizer, replay, place), and its safe keeping.
+
+A run is a fixed sequence of phases, each of so many units of work. `Run.phase` yields the units that are still to be
+done: none of a phase that an earlier process finished, the rest of the one it was in, all of those after. Whatever is
+random is derived from the seed and the place, so a resumed run goes on as if nothing had happened.
+"""
+
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from expert_iter.assembly import Parts
+from expert_iter.learn.learner import TrainState
+from expert_iter.learn.replay import Replay
+from expert_iter.pod import workdir as workdir_lib
+from expert_iter.pod.checkpoints import Checkpoints
+from expert_iter.pod.metrics import Metrics
+from expert_iter.pod.progress import progress
+
+
+class Run:
+    """Made by the process that trains; `evaluate` and `solve` only need `load_params`."""
+
+    def __init__(self, parts: Parts, workdir: str | Path):
+        self.parts, self.settings, self.workdir = parts, parts.settings, Path(workdir)
+        self._checkpoints = Checkpoints(
+            self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
+        )
+        self.learner = parts.learner()
+        fresh = self.learner.init(jax.random.key(self.settings.run.seed))
+        restored = self._checkpoints.restore()
+        if restored is None:
+            self.train, self.replay = fresh, Replay(self.settings.replay)
+            place = {"save": -1, "phase": 0, "unit": 0, "tally": {}, "results": []}
+        else:
+            saved, place = restored.arrays, restored.meta
+            leaves, shape = jax.tree.flatten(fresh)
+            saved_leaves = [saved["train"][f"{i:04d}"] for i in range(len(leaves))]
+            self.train: TrainState = jax.tree.unflatten(shape, saved_leaves)
+            self.replay = Replay.from_arrays(self.settings.replay, saved["replay"])
+        self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
+        self._tally: dict[str, float] = place["tally"]
+        self.results: list[dict] = place["results"]
+        self.resumed = restored is not None
+        self._metrics = Metrics(self.workdir, resume_at=self._phase)
+        self._next_phase, self._saved_at = 0, time.monotonic()
+
+    @property
+    def params(self):
+        return self.train.params
+
+    def rng(self, *place: int | str) -> np.random.Generator:
+        """Host randomness for a place in the run, such as ("learn", round, update)."""
+        return np.random.default_rng((self.settings.run.seed, *map(_number, place)))
+
+    def key(self, *place: int | str) -> jax.Array:
+        """Device randomness for a place in the run."""
+        key = jax.random.key(self.settings.run.seed)
+        for part in place:
+            key = jax.random.fold_in(key, _number(part))
+        return key
+
+    def phase(self, name: str, total: int, unit: str, round: int = 0) -> Iterator[int]:
+        """Yields the units of the next phase that are still to be done; saves now and then, and after the last.
+
+        The figures noted during the phase go to the metrics, averaged or summed, as `name/figure`.
+        """
+        number, self._next_phase = self._next_phase, self._next_phase + 1
+        if number < self._phase:
+            return
+        begin, before = time.monotonic(), self._tally.get("seconds", 0.0)
+        label = f"round {round}: {name}" if round else name
+        with progress(total, label, done=self._unit, unit=unit) as bar:
+            while self._unit < total:
+                yield self._unit
+                self._unit += 1
+                self._tally["seconds"] = before + time.monotonic() - begin
+                bar.update(1, **self._figures(("loss", "policy_loss", "value_loss", "solved")))
+                if time.monotonic() - self._saved_at > self.settings.run.save_seconds:
+                    self._save()
+        figures = {f"{name}/{figure}": value for figure, value in self._figures().items()}
+        self._metrics.write(number, {"round": round, **figures})
+        self._phase, self._unit, self._tally = number + 1, 0, {}
+        self._save()
+
+    def note(self, weight: float = 1.0, **figures: float) -> None:
+        """Adds figures of the current unit; a phase reports their means, weighted."""
+        for name, value in figures.items():
+            if np.isfinite(value):
+                total, weights = self._tally.get(name, (0.0, 0.0))
+                self._tally[name] = (total + weight * float(value), weights + weight)
+
+    def count(self, **amounts: float) -> None:
+        """Adds amounts of the current unit; a phase reports their sums."""
+        for name, amount in amounts.items():
+            self._tally[name] = self._tally.get(name, 0.0) + float(amount)
+
+    def _figures(self, names=None) -> dict[str, float]:
+        mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
+        return {name: mean(x) for name, x in self._tally.items() if names is None or name in names}
+
+    def _save(self) -> None:
+        self._save_number += 1
+        leaves = jax.tree.leaves(self.train)
+        arrays = {
+            "params": self.train.params,
+            "train": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)},
+            "replay": self.replay.arrays(),
+        }
+        place = {"save": self._save_number, "phase": self._phase, "unit": self._unit}
+        self._checkpoints.save(
+            self._save_number, arrays, {**place, "tally": self._tally, "results": self.results}
+        )
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        self._metrics.close()
+
+
+def load_params(workdir: str | Path):
+    """The newest good parameters of a run. Raises UserError where there are none."""
+    from expert_iter.errors import UserError
+
+    restored = Checkpoints(Path(workdir, workdir_lib.CHECKPOINTS)).restore(only="params")
+    if restored is None:
+        raise UserError(f"{workdir} holds no checkpoint yet; train first, or wait for the first save")
+    return restored.arrays["params"]
+
+
+def _number(part: int | str) -> int:
+    return zlib.crc32(part.encode()) if isinstance(part, str) else part
