@@ -11,6 +11,7 @@ Every `run.phase` loop is resumable: see `run`.
 
 import numpy as np
 
+from expert_iter.learn.splitting import split
 from expert_iter.learn.targets import step_trees
 from expert_iter.measure.calibration import auc
 from expert_iter.measure.evaluation import judge
@@ -57,7 +58,11 @@ def self_play(run: Run, expert, verifier, problems, number: int) -> None:
         questions = [problem.question for problem in verifier.problems]
         tree = expert.play(run.params, questions, run.key("search", number, unit), config.search.num_simulations)
         prompts = [run.parts.tokenizer.encode_prompt(question.prompt) for question in questions]
-        run.replay.add(step_trees(tree, prompts, ids.newline, config.targets, run.rng("targets", number, unit)))
+        trees = step_trees(
+            tree, prompts, ids.newline, config.targets, run.rng("targets", number, unit), config.loss.policy == "set"
+        )
+        row = (config.learner.row_tokens, config.learner.row_steps)
+        run.replay.add([part for step_tree in trees for part in split(step_tree, *row) if part.teaches])
 
         solved = tree.won.any(axis=(1, 2))
         judged = tree.finished & tree.valid
@@ -73,7 +78,7 @@ def self_play(run: Run, expert, verifier, problems, number: int) -> None:
 def learn(run: Run, plays, number: int) -> None:
     """Moves the parameters towards what replay holds, with the warm start rehearsed beside it."""
     config = run.settings.learner
-    trees = [tree for tree in run.replay.trees if run.learner.packer.fits(tree) and tree.teaches]
+    trees = run.replay.trees
     batch_tokens = config.rows * config.row_tokens * (1 - config.rehearsal)
     passes = config.max_passes * sum(tree.size for tree in trees) / batch_tokens
     for update in run.phase("learn", min(config.updates_per_round, int(passes)), "update", number):
@@ -104,6 +109,5 @@ def evaluate(run: Run, contest, when: str) -> None:
     problems = task.problems("test")[: config.problems]
     for unit in run.phase(f"evaluation {when} training", 3, "method"):
         method = ("greedy", "samples", "mcts")[unit]
-        budgets = {"greedy": (1,), "samples": config.samples, "mcts": config.simulations}[method]
-        for entry in contest.answer(run.params, [p.question for p in problems], method, budgets):
+        for entry in contest.answer(run.params, [p.question for p in problems], method, contest.budgets(method)):
             run.results.append({"when": when, **judge(task.verdict, problems, entry)})

@@ -44,10 +44,20 @@ class Run:
             self.replay = Replay.from_arrays(self.settings.replay, saved["replay"])
         self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
         self._tally: dict[str, float] = place["tally"]
+        self._latest: dict[str, float] = {}
         self.results: list[dict] = place["results"]
         self.resumed = restored is not None
         self._metrics = Metrics(self.workdir, resume_at=self._phase)
         self._next_phase, self._saved_at = 0, time.monotonic()
+
+    def describe(self) -> str:
+        """One line for people."""
+        s, size = self.settings, sum(x.size for x in jax.tree.leaves(self.params))
+        doing = f"resuming at phase {self._phase}, unit {self._unit}" if self.resumed else "starting"
+        return (
+            f"{s.task_name}: {size / 1e6:.2f}M parameters, {self.parts.tokenizer.vocab_size} pieces, "
+            f"{s.run.rounds} rounds of {s.run.problems_per_round} problems by {s.run.expert}; {doing} in {self.workdir}"
+        )
 
     @property
     def params(self):
@@ -72,6 +82,7 @@ class Run:
         number, self._next_phase = self._next_phase, self._next_phase + 1
         if number < self._phase:
             return
+        self._latest = {}
         begin, before = time.monotonic(), self._tally.get("seconds", 0.0)
         label = f"round {round}: {name}" if round else name
         with progress(total, label, done=self._unit, unit=unit) as bar:
@@ -79,7 +90,7 @@ class Run:
                 yield self._unit
                 self._unit += 1
                 self._tally["seconds"] = before + time.monotonic() - begin
-                bar.update(1, **self._figures(("loss", "policy_loss", "value_loss", "solved")))
+                bar.update(1, **self._latest)
                 if time.monotonic() - self._saved_at > self.settings.run.save_seconds:
                     self._save()
         figures = {f"{name}/{figure}": value for figure, value in self._figures().items()}
@@ -88,7 +99,8 @@ class Run:
         self._save()
 
     def note(self, weight: float = 1.0, **figures: float) -> None:
-        """Adds figures of the current unit; a phase reports their means, weighted."""
+        """Adds figures of the current unit; a phase reports their means, weighted, and its progress the latest."""
+        self._latest |= figures
         for name, value in figures.items():
             if np.isfinite(value):
                 total, weights = self._tally.get(name, (0.0, 0.0))
@@ -99,9 +111,9 @@ class Run:
         for name, amount in amounts.items():
             self._tally[name] = self._tally.get(name, 0.0) + float(amount)
 
-    def _figures(self, names=None) -> dict[str, float]:
+    def _figures(self) -> dict[str, float]:
         mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
-        return {name: mean(x) for name, x in self._tally.items() if names is None or name in names}
+        return {name: mean(x) for name, x in self._tally.items()}
 
     def _save(self) -> None:
         self._save_number += 1

@@ -63,13 +63,10 @@ def layout(tree: StepTree) -> Layout:
 
 
 class Packer:
-    """Fills rows first-fit, in the order given. Trees longer than a row or with too many steps do not fit (`fits`)."""
+    """Fills rows first-fit, in the order given. Trees larger than a row do not fit: see `splitting`."""
 
     def __init__(self, rows: int, row_tokens: int, row_steps: int):
         self.rows, self.row_tokens, self.row_steps = rows, row_tokens, row_steps
-
-    def fits(self, tree: StepTree) -> bool:
-        return tree.size <= self.row_tokens and len(tree.length) <= self.row_steps
 
     def pack(self, trees: Iterable[StepTree]) -> tuple[Batch, list[int]]:
         """Places each tree where it finds room, and skips it where it does not; returns the batch and who is in it."""

@@ -76,9 +76,17 @@ def policy_targets(tree: SearchTree, won: np.ndarray, config: TargetConfig) -> n
 
 
 def step_trees(
-    tree: SearchTree, prompts: list[list[int]], newline: int, config: TargetConfig, rng: np.random.Generator
+    tree: SearchTree,
+    prompts: list[list[int]],
+    newline: int,
+    config: TargetConfig,
+    rng: np.random.Generator,
+    siblings: bool = False,
 ) -> list[StepTree]:
-    """Turns a batch of searched trees (host arrays) into what the learner keeps, one step tree a problem."""
+    """Turns a batch of searched trees (host arrays) into what the learner keeps, one step tree a problem.
+
+    siblings: keep all candidates of a node that teaches the policy, as the set-normalised loss needs.
+    """
     won = won_below(tree)
     policy = policy_targets(tree, won, config)
     continued = tree.child >= 0
@@ -91,15 +99,16 @@ def step_trees(
     labelled = (tree.valid & tree.finished & tree.won) | (drawn.reshape(lost.shape) & lost) | continued
     teaches = policy > NEGLIGIBLE
     return [
-        _one(b, tree, prompt, newline, policy, value, labelled, teaches, won) for b, prompt in enumerate(prompts)
+        _one(b, tree, prompt, newline, policy, value, labelled, teaches, won, siblings)
+        for b, prompt in enumerate(prompts)
     ]
 
 
-def _one(b, tree, prompt, newline, policy, value, labelled, teaches, won) -> StepTree:
+def _one(b, tree, prompt, newline, policy, value, labelled, teaches, won, siblings) -> StepTree:
     builder = StepTreeBuilder(prompt)
     builder.learn_value(0, float(won[b, 0].any()))
     step_of_node = {0: 0}
-    compared = teaches[b].any(axis=-1)
+    compared = teaches[b].any(axis=-1) & siblings
     wanted = labelled[b] | teaches[b] | (tree.valid[b] & compared[:, None])
     for node, k in zip(*np.nonzero(wanted & tree.live[b][:, None]), strict=True):
         tokens = tuple(tree.token[b, node, k, : tree.length[b, node, k]].tolist())

@@ -118,6 +118,15 @@ class Contest:
         else:
             raise UserError(f"there is no method {method!r}; there are greedy, samples, mcts")
 
+    def budgets(self, method: str) -> Sequence[int]:
+        """The budgets of a final evaluation."""
+        return {"samples": self.config.samples, "mcts": self.config.simulations}.get(method, (1,))
+
+    def search_one(self, params, question: Question, budget: int) -> tuple[SearchTree, readout.Solution | None]:
+        """The tree of one question, and the solution read out of it."""
+        tree = self._mcts.play(params, [question], jax.random.key(self.config.seed), budget)
+        return tree, readout.best(readout.solutions(tree, 0), self.config.prior_weight)
+
     def _play(self, player: Player, params, questions, key, budget) -> tuple[SearchTree, float]:
         begin, size = time.monotonic(), self.config.batch_size
         trees = [player.play(params, questions[i : i + size], key, budget) for i in range(0, len(questions), size)]

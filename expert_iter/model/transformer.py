@@ -178,7 +178,7 @@ class Transformer(nnx.Module):
     def __init__(self, config: TransformerConfig, vocab_size: int, rngs: nnx.Rngs):
         self.config = config
         init = nnx.initializers.normal(config.width**-0.5)
-        self.embedding = nnx.Param(init(rngs.params(), (vocab_size, config.width)))
+        self.embedding = nnx.Param(0.2 * init(rngs.params(), (vocab_size, config.width)))
         # All layers' parameters are stacked on a leading axis and run by a scan: compile time is flat in depth.
         stack = nnx.vmap(lambda key: Block(config, nnx.Rngs(params=key)))
         self.blocks = stack(jax.random.split(rngs.params(), config.num_layers))

@@ -1,0 +1,34 @@
+"""A searched tree as the nested nodes that `measure.tree_text` draws."""
+
+import numpy as np
+
+from expert_iter.measure.tree_text import TreeNode
+from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.search.readout import Solution, path, step_tokens
+from expert_iter.search.tree import SearchTree
+
+
+def tree_of(tree: SearchTree, answer: Solution | None, tokenizer: Tokenizer, prompt: str, b: int = 0) -> TreeNode:
+    """Row b of `tree` (host arrays), with the steps of `answer` marked as chosen."""
+    chosen = set()
+    if answer is not None:
+        chosen = {*path(tree, b, answer.node), (answer.node, answer.candidate)}
+    root = TreeNode(prompt.strip(), visits=int(tree.visits[b, 0].sum()), chosen=True)
+    drawn = {0: root}
+    for node in np.flatnonzero(tree.live[b]):
+        logits = tree.prior_logit[b, node]
+        prior = np.exp(logits - logits.max())
+        prior /= prior.sum()
+        for k in np.flatnonzero(tree.valid[b, node]):
+            child = TreeNode(
+                tokenizer.decode(step_tokens(tree, b, node, k)).strip(),
+                visits=int(tree.visits[b, node, k]),
+                value=float(tree.q[b, node, k]),
+                prior=float(prior[k]),
+                finished=bool(tree.finished[b, node, k]),
+                chosen=(int(node), int(k)) in chosen,
+            )
+            drawn[int(node)].children.append(child)
+            if tree.child[b, node, k] >= 0:
+                drawn[int(tree.child[b, node, k])] = child
+    return root

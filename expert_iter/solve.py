@@ -1,0 +1,47 @@
+"""Solves a problem as typed, and shows the tree that was searched.
+
+    python -m expert_iter.solve --workdir=runs/countdown '3 5 7 -> 15'
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from expert_iter import cli
+
+flags.DEFINE_integer("simulations", 16, "How long to search.", lower_bound=1)
+
+
+def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
+    from expert_iter.config import settings
+
+    config.evaluation.simulations = (flags.FLAGS.simulations,)
+    config.evaluation.batch_size = 1
+    checked = settings(config)
+
+    from expert_iter.assembly import assemble
+    from expert_iter.measure.tree_text import render_for
+    from expert_iter.run import load_params
+    from expert_iter.search.show import tree_of
+
+    params = load_params(workdir)
+    parts = assemble(checked, workdir)
+    problem = parts.task.parse(problem_text)
+    tree, answer = parts.contest().search_one(params, problem.question, flags.FLAGS.simulations)
+    print(render_for(sys.stdout.encoding, tree_of(tree, answer, parts.tokenizer, problem.prompt)))
+    if answer is None:
+        print("\nno finished solution was found; search longer with --simulations")
+        return
+    text = parts.tokenizer.decode(answer.tokens)
+    right = parts.task.verdict(problem, text)
+    print(f"\n{text}\n\nThe verifier says: {'right' if right else 'wrong'} (the search did not ask it).")
+
+
+def run() -> None:
+    cli.run(main, cli.FROM_WORKDIR)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,57 @@
+"""Trains a network by expert iteration: search, verify, distil, repeat.
+
+    python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
+
+Prints its progress, and at the end a table of accuracies on held-out problems before and after. Run again on the same
+workdir it goes on where it stopped. A finished run may be prolonged with a larger --config.run.rounds.
+"""
+
+import time
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from expert_iter import cli
+
+
+def main(config: ConfigDict, workdir: Path) -> None:
+    from expert_iter.config import settings  # after the flags: a mistyped one need not wait for JAX
+
+    checked = settings(config)
+
+    from expert_iter import loop
+    from expert_iter.assembly import assemble
+    from expert_iter.measure import summary
+    from expert_iter.pod import metrics
+    from expert_iter.pod import workdir as workdir_lib
+    from expert_iter.pod.compile_time import CompileTime
+    from expert_iter.run import Run
+
+    begin, compiling = time.monotonic(), CompileTime()
+    workdir_lib.claim(workdir, config.to_dict(), may_differ=("run.rounds", "run.save_seconds"))
+    with workdir_lib.lock(workdir):
+        run = Run(assemble(checked, workdir), workdir)
+        print(run.describe(), flush=True)
+        results = loop.train(run)
+        run.close()
+        phases = [line for line in metrics.read(workdir)]
+        costs = {
+            "seconds": sum(v for line in phases for k, v in line.items() if k.endswith("/seconds")),
+            "search_tokens": sum(line.get("search/tokens", 0) for line in phases),
+            "search_flops": sum(line.get("search/flops", 0) for line in phases),
+            "compile_seconds_of_last_process": compiling.seconds,
+            "wall_seconds_of_last_process": time.monotonic() - begin,
+        }
+        print("\n" + summary.summarise(workdir, results, costs))
+    print(
+        f"\n{workdir} holds the checkpoint, {summary.BY_ROUND}, {summary.BY_COMPUTE}, summary.json and metrics.\n"
+        f"Next: python -m expert_iter.solve --workdir={workdir} '{run.parts.task.problems('test')[0].prompt.strip()}'"
+    )
+
+
+def run() -> None:
+    cli.run(main, cli.FROM_FILE)
+
+
+if __name__ == "__main__":
+    run()
