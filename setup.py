@@ -19,7 +19,7 @@ setup(
         "mctx>=0.0.6",
         "ml-collections>=1.1",
         "numpy>=2.0",
-        "optax>=0.2.6",
+        "optax>=0.2.7",
         "orbax-checkpoint>=0.12",
         "sentencepiece>=0.2.1",
         "tensorboardX>=2.6.4",

@@ -8,4 +8,13 @@ from expert_iter.config import default_config
 
 def get_config():
     config = default_config("countdown")
+    config.task.largest = 20
+    config.task.max_target = 60
+    config.task.max_value = 60
+    config.model.rope_base = 100.0
+    config.warm_start.updates = 500
+    config.learner.rows = 16
+    config.learner.row_tokens = 128
+    config.learner.row_steps = 32
+    config.learner.updates_per_round = 200
     return config

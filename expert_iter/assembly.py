@@ -31,8 +31,8 @@ class Parts:
 
     def learner(self) -> Learner:
         s = self.settings
-        total = s.warm_start.updates + s.run.rounds * s.learner.updates_per_round
-        return Learner(self.network, s.learner, s.loss, s.optimizer, total)
+        updates = s.warm_start.updates, s.run.rounds * s.learner.updates_per_round
+        return Learner(self.network, s.learner, s.loss, s.optimizer, *updates)
 
     def expert(self) -> tuple[Player, HostJudge]:
         """The expert of self-play, with the judge that gives it verdicts at the leaves."""

@@ -7,6 +7,7 @@ value is said in one line.
 
 import dataclasses
 import difflib
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -99,12 +100,13 @@ def settings(config: ConfigDict | dict) -> Settings:
     """Checks every key, type and value. Raises UserError."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
     _check_keys(config, ("task", *SECTIONS), "")
-    task = dict(config["task"])
-    name = task.pop("name", None)
+    task = config["task"]
+    name = task.get("name") if isinstance(task, dict) else None
     if not isinstance(name, str):
         raise UserError("task.name must name a task, such as 'countdown'")
+    own = {key: value for key, value in task.items() if key != "name"}
     sections = {section: _build(cls, config[section], section) for section, cls in SECTIONS.items()}
-    return Settings(task_name=name, task=_build(task_settings(name), task, "task"), **sections)
+    return Settings(task_name=name, task=_build(task_settings(name), own, "task"), **sections)
 
 
 def _check_keys(given: Any, known, prefix: str) -> None:
@@ -134,4 +136,6 @@ def _as_type_of(default: Any, value: Any, name: str) -> Any:
         return float(value)
     if type(value) is not type(default):
         raise UserError(f"{name} must be of type {type(default).__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, got {value}")
     return value

@@ -14,6 +14,7 @@ from expert_iter.errors import UserError
 from expert_iter.learn.losses import LossConfig, loss
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
+from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.model.transformer import Network
 
@@ -57,11 +58,12 @@ class Learner:
         config: LearnerConfig,
         loss_config: LossConfig,
         optimizer_config: OptimizerConfig,
-        total_updates: int,
+        warm_updates: int,
+        round_updates: int,
     ):
         self.network, self.config = network, config
         self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
-        self.optimizer = make_optimizer(optimizer_config, total_updates)
+        self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates)
         self._loss = functools.partial(loss, network, config=loss_config)
 
     def init(self, key) -> TrainState:
@@ -73,7 +75,7 @@ class Learner:
         """One update; returns the new state and the loss's parts with the gradient's norm."""
         (_, parts), gradient = jax.value_and_grad(self._loss, has_aux=True)(state.params, batch)
         changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
-        parts["gradient_norm"] = optax.global_norm(gradient)
+        parts["gradient_norm"] = optax.tree.norm(gradient)
         return TrainState(optax.apply_updates(state.params, changes), optimizer, state.updates + 1), parts
 
     def batch(self, trees: Sequence[StepTree], plays, rng: np.random.Generator) -> tuple[Batch, int]:
@@ -85,7 +87,9 @@ class Learner:
         c = self.config
         share = c.rehearsal if trees else 1.0
         tokens = c.rows * c.row_tokens
-        rehearsed = plays.draw(math.ceil(share * tokens / plays.mean_size), rng) if share else []
+        drawn = plays.draw(math.ceil(share * tokens / plays.mean_size), rng) if share else []
+        # Replay's trees fit a row; of plays that do not, the user must hear.
+        rehearsed = [part for play in drawn for part in split(play, c.row_tokens, c.row_steps)]
         chosen, size = [], 0
         for i in rng.permutation(len(trees)):
             if size >= (1 - share) * tokens:

@@ -1,19 +1,31 @@
-"""The optimizer: AdamW behind a warm-up, a decay over the whole run, and a bound on the gradient's norm."""
+"""The optimizer: Muon for the layers' matrices and Adam for the rest, or Adam for all.
+
+Two cosines follow each other: the warm start's, and that of all rounds together.
+"""
 
 import dataclasses
 
 import jax
 import optax
+from optax import contrib
 
 from expert_iter.errors import UserError
+
+MATRICES = frozenset({"q", "k", "v", "out", "gate", "up", "down"})
+PLAIN = frozenset({"scale", "value_weight", "value_bias"})  # neither decayed nor orthogonalised
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """learning_rate rises over warmup_updates and falls as a cosine to final_fraction of itself at the run's end."""
+    """name: 'muon' (Jordan et al. 2024: orthogonalised momentum, at muon_scale times the learning
+    rate) or 'adamw'. learning_rate: peak of the warm start; round_learning_rate: peak of the
+    rounds. Each rises over warmup_updates and falls as a cosine to final_fraction of its peak."""
 
-    learning_rate: float = 2e-3
-    warmup_updates: int = 50
+    name: str = "muon"
+    learning_rate: float = 4e-3
+    round_learning_rate: float = 2e-3
+    muon_scale: float = 5.0
+    warmup_updates: int = 30
     final_fraction: float = 0.1
     weight_decay: float = 0.01
     beta1: float = 0.9
@@ -21,34 +33,69 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        if self.learning_rate <= 0:
-            raise UserError(f"optimizer.learning_rate must be positive, got {self.learning_rate}")
-        if self.warmup_updates < 0 or self.weight_decay < 0 or self.clip_norm <= 0:
-            raise UserError(
-                "optimizer.warmup_updates and weight_decay must not be negative, clip_norm must be positive; got "
-                f"{self.warmup_updates}, {self.weight_decay}, {self.clip_norm}"
-            )
-        for key in ("final_fraction", "beta1", "beta2"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UserError(f"optimizer.{key} must be between 0 and 1, got {getattr(self, key)}")
+        if self.name not in ("muon", "adamw"):
+            raise UserError(f"optimizer.name must be 'muon' or 'adamw', got {self.name!r}")
+        for key in ("learning_rate", "round_learning_rate", "muon_scale", "clip_norm"):
+            if getattr(self, key) <= 0:
+                raise UserError(f"optimizer.{key} must be positive, got {getattr(self, key)}")
+        for key in ("warmup_updates", "weight_decay"):
+            if getattr(self, key) < 0:
+                raise UserError(
+                    f"optimizer.{key} must not be negative, got {getattr(self, key)}"
+                )
+        if not 0 <= self.final_fraction <= 1:
+            raise UserError(f"optimizer.final_fraction must be between 0 and 1, got {self.final_fraction}")
+        for key in ("beta1", "beta2"):
+            if not 0 <= getattr(self, key) < 1:
+                raise UserError(f"optimizer.{key} must be in [0, 1), got {getattr(self, key)}")
 
 
-def make_optimizer(config: OptimizerConfig, total_updates: int) -> optax.GradientTransformation:
-    """Matrices are decayed; norms' scales and the value head are not (layers are stacked, so rank does not tell)."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if config.warmup_updates else config.learning_rate,
-        peak_value=config.learning_rate,
-        warmup_steps=config.warmup_updates,
-        decay_steps=max(total_updates, config.warmup_updates + 1),
-        end_value=config.learning_rate * config.final_fraction,
-    )
+def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> optax.Schedule:
+    """The learning rate by update: `warm_updates` of the warm start, then `round_updates`."""
+
+    def cosine(peak: float, updates: int):
+        return optax.warmup_cosine_decay_schedule(
+            init_value=0.0 if config.warmup_updates else peak,
+            peak_value=peak,
+            warmup_steps=config.warmup_updates,
+            decay_steps=max(updates, config.warmup_updates + 1),
+            end_value=peak * config.final_fraction,
+        )
+
+    phases = cosine(config.learning_rate, warm_updates), cosine(config.round_learning_rate, round_updates)
+    return optax.join_schedules(phases, [warm_updates])
 
 
-    def decayed(params):
-        names = ("scale", "value_weight", "value_bias")
-        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in names, params)
+def make_optimizer(
+    config: OptimizerConfig, warm_updates: int, round_updates: int
+) -> optax.GradientTransformation:
+    """Matrices are decayed, by Adam the embedding too; norms' scales and the value head are not."""
+    rate = schedule(config, warm_updates, round_updates)
 
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(schedule, config.beta1, config.beta2, weight_decay=config.weight_decay, mask=decayed),
-    )
+    def by_name(choose):
+        return lambda params: jax.tree_util.tree_map_with_path(
+            lambda path, _: choose(path[-1].key), params
+        )
+
+    if config.name == "muon":
+        # Layers are stacked: the matrices are the last two dimensions.
+        dimensions = contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        update = contrib.muon(
+            lambda step: config.muon_scale * rate(step),
+            weight_decay=config.weight_decay / config.muon_scale,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            adam_learning_rate=rate,
+            muon_weight_dimension_numbers=by_name(
+                lambda name: dimensions if name in MATRICES else None
+            ),
+        )
+    else:
+        update = optax.adamw(
+            rate,
+            config.beta1,
+            config.beta2,
+            weight_decay=config.weight_decay,
+            mask=by_name(lambda name: name not in PLAIN),
+        )
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

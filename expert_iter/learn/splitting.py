@@ -11,24 +11,21 @@ from expert_iter.learn.step_tree import StepTree
 def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
     """Returns the tree itself if it fits, else several with what they share repeated (and learned in one only).
 
-    Siblings stay together: the set-normalised policy loss compares them. Raises UserError where a step's siblings and
-    the steps before them do not fit by themselves.
+    Siblings that the set-normalised policy loss compares stay together. Raises UserError where a step, with those and
+    the steps before it, does not fit by itself.
     """
     if tree.size <= max_tokens and len(tree.length) <= max_steps:
         return [tree]
-    families = [np.flatnonzero(tree.parent == g) for g in range(-1, len(tree.length))]
     pieces, steps = [], set()
-    for family in families:
-        if not len(family):
-            continue
-        added = set(family.tolist()) | _ancestors(tree, int(family[0]))
+    for unit in _inseparable(tree):
+        added = set(unit) | _ancestors(tree, unit[0])
         together = steps | added
         if not _fits(tree, together, max_tokens, max_steps):
             pieces.append(steps)
             together = added
             if not _fits(tree, together, max_tokens, max_steps):
                 raise UserError(
-                    f"a step with its siblings and what comes before them has {_tokens(tree, together)} tokens in "
+                    f"a step with what it is compared to and what comes before has {_tokens(tree, together)} tokens in "
                     f"{len(together)} steps; raise learner.row_tokens ({max_tokens}) or learner.row_steps ({max_steps})"
                 )
         steps = together
@@ -39,6 +36,18 @@ def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
         result.append(_part(tree, sorted(piece), learned))
         learned |= piece
     return [part for part in result if part.teaches]
+
+
+def _inseparable(tree: StepTree) -> list[list[int]]:
+    """All steps, in units that must not be parted: siblings that are compared, or one step; parents come first."""
+    units = []
+    for parent in range(-1, len(tree.length)):
+        family = np.flatnonzero(tree.parent == parent)
+        if tree.in_set[family].any():
+            units.append(family.tolist())
+        else:
+            units += [[step] for step in family.tolist()]
+    return units
 
 
 def _ancestors(tree: StepTree, step: int) -> set[int]:

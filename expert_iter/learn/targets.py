@@ -40,6 +40,9 @@ class TargetConfig:
             raise UserError(
                 f"targets.min_visits must be at least 1 and max_lost not negative, got {self.min_visits}, {self.max_lost}"
             )
+        for key in ("value_scale", "maxvisit_init"):
+            if getattr(self, key) < 0:
+                raise UserError(f"targets.{key} must not be negative, got {getattr(self, key)}")
         if not 0 <= self.value_mix <= 1:
             raise UserError(f"targets.value_mix must be between 0 and 1, got {self.value_mix}")
 

@@ -1,13 +1,13 @@
 """The warm start: random legal play (rules and format, no solutions), or a file of demonstrations."""
 
 import dataclasses
-import json
 
 import numpy as np
 
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
 from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task
 
 
@@ -33,23 +33,18 @@ def path_tree(tokenizer: Tokenizer, prompt: str, solution: str) -> StepTree:
 
 
 def read_demonstrations(path: str, tokenizer: Tokenizer) -> list[StepTree]:
-    """Raises UserError with the line's number where the file is missing or damaged."""
-    trees = []
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    trees.append(path_tree(tokenizer, record["prompt"], record["solution"]))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise UserError(
-                        f'{path}, line {number}: not a demonstration {{"prompt": …, "solution": …}} ({error!r})'
-                    ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the demonstrations {path}: {error}") from None
-    if not trees:
-        raise UserError(f"{path} holds no demonstrations")
-    return trees
+    """From a file of JSON lines. Raises UserError, with the line's number, where it is missing or damaged."""
+
+    def convert(record, line):
+        texts = record.get("prompt"), record.get("solution")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError('not a demonstration {"prompt": "…", "solution": "…"}')
+        try:
+            return path_tree(tokenizer, *texts)
+        except UserError as error:
+            raise ValueError(error) from None
+
+    return read_records(path, convert)
 
 
 class WarmStart:

@@ -17,7 +17,7 @@ from expert_iter.measure.bootstrap import interval
 from expert_iter.model.tokenizer import Tokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.search import readout
-from expert_iter.search.bill import Bill
+from expert_iter.search.bill import Bill, price
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import SearchConfig, TreeSearch
@@ -84,7 +84,7 @@ class Contest:
         guess: GuessConfig,
         propose: Propose,
     ):
-        self.config, self.tokenizer, self.propose = config, tokenizer, propose
+        self.config, self.network, self.tokenizer, self.propose = config, network, tokenizer, propose
         player = lambda expert: Player(expert, tokenizer, config.batch_size)  # noqa: E731
         greedy = dataclasses.replace(sampler, temperature=0.0, replacement=True)
         self._greedy = player(
@@ -96,7 +96,7 @@ class Contest:
         # The root's noise serves exploration in training; an answer should not hang on it.
         search = dataclasses.replace(
             search,
-            num_simulations=max(*config.simulations, config.round_simulations),
+            num_simulations=max((*config.simulations, config.round_simulations)),
             num_candidates=config.num_candidates,
             gumbel_scale=0.0,
         )
@@ -157,12 +157,9 @@ class Contest:
             scores = np.log(values) + self.config.prior_weight * tree.log_pi[:, 0]
         for n in budgets:
             # Draws are exchangeable: the first n are n draws, and cost what they wrote.
-            share = tree.length[:, 0, :n].sum(-1) / np.maximum(tree.length[:, 0].sum(-1), 1)
-            bill = tree.bill._replace(
-                generated=tree.bill.generated * share,
-                lockstep=tree.bill.lockstep * n / drawn,
-                flops=tree.bill.flops * share,
-            )
+            generated, prompt = tree.length[:, 0, :n].sum(-1), tree.bill.prefilled
+            lockstep, context = tree.bill.lockstep * n / drawn, prompt + generated / n / 2
+            bill = price(self.network.config, self.network.vocab_size, generated, prompt, lockstep, context)
             time_share = seconds * n / drawn
             votes = {"majority": np.ones_like(values), "value_vote": values}
             for method, weights in votes.items():

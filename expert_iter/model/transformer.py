@@ -50,6 +50,9 @@ class TransformerConfig:
         for key in ("attention_softcap", "logit_softcap", "sliding_window", "global_every"):
             if getattr(self, key) < 0:
                 raise UserError(f"model.{key} must not be negative (0 turns it off), got {getattr(self, key)}")
+        for key in ("rope_base", "norm_epsilon"):
+            if getattr(self, key) <= 0:
+                raise UserError(f"model.{key} must be positive, got {getattr(self, key)}")
         if self.num_heads % self.num_kv_heads:
             raise UserError(
                 f"model.num_heads ({self.num_heads}) must be a multiple of model.num_kv_heads ({self.num_kv_heads})"

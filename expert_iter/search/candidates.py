@@ -86,7 +86,7 @@ def behaviour(logits, config: SamplerConfig):
         best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
         return jnp.where(best, 0.0, DEAD)
     log_beta = jax.nn.log_softmax(logits / config.temperature)
-    keep = jnp.ones(logits.shape, bool)
+    keep = logits > DEAD / 2  # a high temperature must not revive what is never written
     if config.top_k:
         kth = top_k(log_beta, min(config.top_k, logits.shape[-1]))[0][..., -1:]
         keep &= log_beta >= kth
@@ -96,9 +96,8 @@ def behaviour(logits, config: SamplerConfig):
         last_kept = jnp.sum(mass_before < config.top_p, axis=-1, keepdims=True) - 1
         keep &= log_beta >= jnp.take_along_axis(ordered, last_kept, axis=-1)
     if config.top_k or config.top_p < 1:
-        log_beta = jnp.where(keep, log_beta, DEAD)
-        log_beta = jnp.where(keep, jax.nn.log_softmax(log_beta), DEAD)
-    return log_beta
+        log_beta = jax.nn.log_softmax(jnp.where(keep, log_beta, DEAD))
+    return jnp.where(keep, log_beta, DEAD)
 
 
 def top_k(x, k: int):

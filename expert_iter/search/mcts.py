@@ -58,9 +58,11 @@ class SearchConfig:
                 raise UserError(f"search.{key} must be at least 1, got {getattr(self, key)}")
         if self.policy not in ("gumbel", "puct"):
             raise UserError(f"search.policy must be 'gumbel' or 'puct', got {self.policy!r}")
-        for key in ("value_scale", "maxvisit_init", "gumbel_scale", "pb_c_init", "pb_c_base"):
+        for key in ("value_scale", "maxvisit_init", "gumbel_scale", "pb_c_init"):
             if getattr(self, key) < 0:
                 raise UserError(f"search.{key} must not be negative, got {getattr(self, key)}")
+        if self.pb_c_base <= 0:
+            raise UserError(f"search.pb_c_base must be positive, got {self.pb_c_base}")
         if not 0 <= self.lookahead <= 1:
             raise UserError(f"search.lookahead must be between 0 and 1, got {self.lookahead}")
 

@@ -8,7 +8,6 @@ import pytest
 from expert_iter.learn import losses
 from expert_iter.learn.losses import LossConfig, step_log_probs, tree_mask
 from expert_iter.learn.packing import Packer
-from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.model.transformer import Network, TransformerConfig
 
 PACKER = Packer(rows=3, row_tokens=40, row_steps=16)
@@ -261,59 +260,3 @@ def test_steps_outside_any_set_are_learned_as_such(params, trees, gradient_of):
     batch, _ = PACKER.pack(demonstrations)
     by_set, by_steps = (gradient_of[policy](params, batch) for policy in ("set", "steps"))
     jax.tree.map(np.testing.assert_array_equal, by_set, by_steps)
-
-
-def forked_tree(weights):
-    """A prompt, and one step for each weight; the first is continued by a step that is certain."""
-    builder = StepTreeBuilder([1, 4])
-    for k, weight in enumerate(weights):
-        step = builder.add(0, (5 + k, 3))
-        builder.learn_policy(step, weight)
-        builder.compare(step, 0.5 * k)
-        builder.learn_value(step, float(k == 0))
-    last = builder.add(1, (9, 2))
-    builder.learn_policy(last, 1.0)
-    builder.learn_value(last, 1.0)
-    builder.learn_value(0, 1.0)
-    return builder.build()
-
-
-@pytest.fixture(scope="module")
-def forked():
-    return forked_tree([0.7, 0.2, 0.1])
-
-
-def overfit(network, policy, tree, updates):
-    from expert_iter.learn.learner import Learner, LearnerConfig
-    from expert_iter.learn.optimizer import OptimizerConfig
-
-    learner = Learner(
-        network,
-        LearnerConfig(rows=1, row_tokens=16, row_steps=8),
-        LossConfig(policy),
-        OptimizerConfig(learning_rate=0.02, warmup_updates=3, weight_decay=0.0),
-        updates,
-    )
-    state, (batch, _) = learner.init(jax.random.key(0)), learner.packer.pack([tree])
-    history = []
-    for _ in range(updates):
-        state, parts = learner.update(state, batch)
-        history.append(parts)
-    return state, batch, history
-
-
-@pytest.mark.parametrize("policy", ["steps", "set"])
-def test_one_batch_can_be_overfitted(network, forked, policy):
-    state, batch, history = overfit(network, policy, forked, updates=80)
-    weights = np.array([0.7, 0.2, 0.1])
-    # No distribution does better than the targets' own entropy; the certain step costs nothing.
-    floor = -np.sum(weights * np.log(weights)) / 2
-    first, last = history[0], history[-1]
-    assert first["policy_loss"] > floor + 0.1 and first["value_loss"] > 0.6
-    assert floor - 1e-5 <= last["policy_loss"] < floor + 0.02
-    assert last["value_loss"] < 0.05
-    assert state.updates == 80
-    # And what was learned is the targets themselves.
-    log_pi = step_log_probs(network, state.params, batch)[0][0, 1:4]
-    scored = np.exp(log_pi + (batch.correction_RxG[0, 1:4] if policy == "set" else 0))
-    np.testing.assert_allclose(scored / scored.sum(), weights, atol=0.05)

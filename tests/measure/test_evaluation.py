@@ -1,0 +1,442 @@
+"""Evaluation, and the proof that it cannot reach the verifier: see the guarded task below."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expert_iter import loop
+from expert_iter.assembly import Parts
+from expert_iter.config import SECTIONS, Settings
+from expert_iter.errors import UserError
+from expert_iter.measure import evaluation
+from expert_iter.measure.evaluation import Contest, Entry, EvaluationConfig, judge
+from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.search.bill import Bill, flops_per_token
+from expert_iter.search.guess import GuessConfig
+from expert_iter.search.judge import HostJudge
+from expert_iter.search.mcts import SearchConfig
+from expert_iter.tasks import Problem, Question
+
+LETTERS = "abcd"
+EVALUATION = EvaluationConfig(
+    problems=7,
+    batch_size=4,  # so that there are two batches, the second with a row of padding
+    samples=(2, 4, 8),
+    simulations=(1, 3),
+    num_candidates=2,
+    round_problems=7,
+    round_simulations=3,
+    prior_weight=0.3,
+)
+MAX_TOKENS = 6
+
+
+class Letters:
+    """A tokenizer of a letter a token."""
+
+    pad_id, bos_id, eos_id, newline_id = range(4)
+    ids = TokenIds(0, 1, 2, 3)
+    vocab_size = 4 + len(LETTERS)
+
+    def encode(self, text):
+        return [3 if c == "\n" else 4 + LETTERS.index(c) for c in text]
+
+    def encode_prompt(self, text):
+        return [1, *self.encode(text)]
+
+    def decode(self, ids):
+        return "".join("\n" if i == 3 else LETTERS[i - 4] for i in map(int, ids) if i > 2)
+
+
+class GuardedTask:
+    """Write a text with an odd number of the secret letter.
+
+    While it is closed, whoever calls anything but the reading of votes has broken in.
+    """
+
+    name = "guarded"
+
+    def __init__(self):
+        self.closed, self.judged = False, []
+
+    def _guard(self):
+        assert not self.closed, "the task was asked before all answers were there"
+
+    def problems(self, split):
+        self._guard()
+        prompts = ("a\n", "bcd\n", "d\n", "dd\n", "abcda\n", "cab\n", "ba\n")
+        return [Problem(f"{split}-{i}", p, LETTERS[i % 4]) for i, p in enumerate(prompts)]
+
+    def verdict(self, problem, solution):
+        self._guard()
+        self.judged.append(solution)
+        return solution.count(problem.answer) % 2 == 1
+
+    def is_legal(self, problem, solution):
+        self._guard()
+        return True
+
+    def random_play(self, problem, rng):
+        self._guard()
+        return "a"
+
+    def answer(self, prompt, solution):
+        """Votes are for the letters used; a text without letters proposes nothing."""
+        return "".join(sorted(set(solution) - {"\n"})) or None
+
+
+def settings():
+    shape = dict(num_layers=1, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=16)
+    sections = {name: section() for name, section in SECTIONS.items()} | dict(
+        model=TransformerConfig(**shape),
+        search=SearchConfig(max_steps=2, max_step_tokens=3),
+        guess=GuessConfig(max_tokens=MAX_TOKENS),
+        evaluation=EVALUATION,
+    )
+    return Settings(task_name="guarded", task=None, **sections)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Network(settings().model, Letters.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def params(network):
+    # Far from a fresh network: texts of several kinds, some without an end, of different values.
+    params = network.init(jax.random.key(7))
+    params["embedding"] = jax.random.normal(jax.random.key(7), params["embedding"].shape) / 8
+    params["blocks"] = jax.tree.map(lambda x: 4 * x, params["blocks"])
+    params["value_weight"] = jax.random.normal(jax.random.key(2), params["value_weight"].shape)
+    return params
+
+
+@pytest.fixture(scope="module")
+def task():
+    return GuardedTask()
+
+
+@pytest.fixture(scope="module")
+def contest(task, network):
+    """As every command gets it, but that whoever makes a judge for a search fails."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def no_judge(*_):
+            raise AssertionError("evaluation has no judge")
+
+        patch.setattr(HostJudge, "__init__", no_judge)
+        task.closed = True
+        contest = Parts(settings(), task, Letters(), network).contest()
+        task.closed = False
+        yield contest
+
+
+@pytest.fixture(scope="module")
+def problems(task):
+    return task.problems("test")
+
+
+def answers(contest, params, problems):
+    """All entries of all methods, with the task closed."""
+    questions = [problem.question for problem in problems]
+    contest.propose.__self__.closed = True
+    entries = [
+        entry
+        for method in ("greedy", "samples", "mcts")
+        for entry in contest.answer(params, questions, method, contest.budgets(method))
+    ]
+    contest.propose.__self__.closed = False
+    return {(entry.method, entry.budget): entry for entry in entries}
+
+
+@pytest.fixture(scope="module")
+def entries(contest, params, problems):
+    return answers(contest, params, problems)
+
+
+def test_questions_hold_no_answer(problems):
+    assert {field.name for field in dataclasses.fields(Question)} == {"id", "prompt"}
+    question = problems[0].question
+    assert type(question) is Question and not hasattr(question, "answer")
+
+
+def test_all_methods_answer_without_the_verifier(entries, problems):
+    """`entries` was made with the task closed and with no way to make a judge."""
+    samples = [(m, n) for m in ("majority", "value_vote", "best_of_n") for n in (2, 4, 8)]
+    oracle = [("pass_at_n", n) for n in (2, 4, 8)]
+    assert set(entries) == {("greedy", 1), *samples, *oracle, ("mcts", 1), ("mcts", 3)}
+    for entry in entries.values():
+        assert len(entry.texts) == len(problems) and entry.seconds > 0
+        assert any(text is not None for text in entry.texts)
+        assert all(np.shape(cost) == (len(problems),) for cost in entry.bill)
+
+
+def test_the_programs_of_evaluation_never_call_the_host(contest, params, problems):
+    """Traced anew, none of them has a callback: nothing outside the device is asked while it runs."""
+    programs = {}
+
+    def tracing(name, run):
+        def traced(*arguments):
+            programs[name] = str(run.trace(*arguments).jaxpr)
+            return run(*arguments)
+
+        return traced
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_greedy", "_samples", "_mcts"):
+            player = getattr(contest, name)
+            patch.setattr(player, "_run", tracing(name, player._run))
+        answers(contest, params, problems)
+    assert len(programs) == 3
+    assert not any("callback" in program for program in programs.values())
+
+
+def test_answers_do_not_depend_on_the_problems_answers(contest, params, problems, entries):
+    other = [dataclasses.replace(p, answer="dcba"[i % 4]) for i, p in enumerate(problems)]
+    again = answers(contest, params, other)
+    moved = 0
+    for key, entry in entries.items():
+        assert again[key].texts == entry.texts and again[key].candidates == entry.candidates
+        jax.tree.map(np.testing.assert_array_equal, again[key].bill, entry.bill)
+        verdict = contest.propose.__self__.verdict
+        moved += judge(verdict, problems, entry)["correct"] != judge(verdict, other, entry)["correct"]
+    assert moved, "the test wants answers that matter to the verdicts"
+
+
+def test_the_loop_asks_the_verifier_only_about_what_was_answered(contest, params, task):
+    handed = []
+
+    class Closing:
+        """The contest, with the task closed for as long as it works on an entry."""
+
+        budgets = staticmethod(contest.budgets)
+
+        def answer(self, params, questions, method, budgets):
+            handed.extend(questions)
+            found = contest.answer(params, questions, method, budgets)
+            while True:
+                task.closed = True
+                entry = next(found, None)
+                task.closed = False
+                if entry is None:
+                    return
+                task.judged.clear()
+                yield entry
+                texts = entry.texts if entry.candidates is None else sum(entry.candidates, [])
+                assert set(task.judged) <= set(texts)
+
+    run = SimpleNamespace(
+        parts=SimpleNamespace(task=task),
+        settings=settings(),
+        params=params,
+        results=[],
+        phase=lambda name, total, unit, round=0: range(total),
+        note=lambda **figures: None,
+    )
+    loop.evaluate(run, Closing(), "after")
+    loop.check(run, Closing(), 1)
+    assert len(run.results) == 1 + 4 * 3 + 2 + 2
+    assert {type(question) for question in handed} == {Question}
+
+
+def generated(text):
+    """Tokens that were written for a text: its letters and the end mark, or all that there is room for."""
+    return MAX_TOKENS if text is None else len(text) + 1
+
+
+def test_smaller_sample_budgets_are_prefixes_of_larger_ones(entries):
+    for small, large in ((2, 4), (4, 8)):
+        pairs = zip(
+            entries["pass_at_n", small].candidates, entries["pass_at_n", large].candidates, strict=True
+        )
+        for few, many in pairs:
+            assert len(few) <= small and many[: len(few)] == few
+    assert any(0 < len(texts) < 8 for texts in entries["pass_at_n", 8].candidates)
+
+
+def test_samples_cost_what_they_wrote(entries, problems, network):
+    """Tokens and FLOPs worked out from the texts: prompts once, every sample to its end mark."""
+    trunk, heads = flops_per_token(network.config, network.vocab_size, 0)
+    attention = flops_per_token(network.config, network.vocab_size, 1)[0] - trunk
+    for n in EVALUATION.samples:
+        for method in ("majority", "value_vote", "best_of_n", "pass_at_n"):
+            bill = entries[method, n].bill
+            for i, texts in enumerate(entries["pass_at_n", n].candidates):
+                written = sum(map(generated, texts + [None] * (n - len(texts))))
+                prompt = 1 + len(problems[i].prompt)
+                assert round(float(bill.generated[i]), 3) == written
+                assert bill.prefilled[i] == prompt
+                context = prompt + written / n / 2
+                flops = (written + prompt) * (trunk + attention * context) + written * heads
+                np.testing.assert_allclose(bill.flops[i], flops, rtol=1e-5)
+                assert bill.lockstep[i] >= written
+
+
+def test_bills_grow_with_the_budget(entries):
+    for method in ("majority", "value_vote", "best_of_n", "mcts"):
+        bills = [entry.bill for (name, _), entry in sorted(entries.items()) if name == method]
+        for small, large in zip(bills, bills[1:], strict=False):
+            for cost in ("generated", "flops", "lockstep"):
+                assert (getattr(large, cost) >= getattr(small, cost)).all()
+            assert large.generated.sum() > small.generated.sum()
+            assert large.flops.sum() > small.flops.sum()
+
+
+@pytest.fixture(scope="module")
+def heads(network, params, problems):
+    """(value, log π) of a solution to problem i, its text read in one pass."""
+
+    @jax.jit
+    def read(tokens):
+        length = tokens.shape[1]
+        causal = jnp.tril(jnp.ones((1, length, length), bool))
+        hidden, _ = network.hidden(params, tokens, jnp.arange(length)[None], causal)
+        # Padding and the begin-of-text mark are never written.
+        logits = network.logits(params, hidden).at[..., :2].set(-jnp.inf)
+        return jax.nn.log_softmax(logits), network.value_logit(params, hidden)
+
+    def score(i, text):
+        prompt = Letters().encode_prompt(problems[i].prompt)
+        tokens = [*prompt, *Letters().encode(text), Letters.eos_id]
+        padded = np.zeros((1, 16), np.int32)
+        padded[0, : len(tokens)] = tokens
+        log_probs, values = read(padded)
+        at = np.arange(len(prompt), len(tokens))
+        return (
+            1 / (1 + np.exp(-float(values[0, at[-1]]))),
+            float(np.sum(log_probs[0, at - 1, padded[0, at]])),
+        )
+
+    return score
+
+
+def test_votes_and_best_of_n_by_hand(entries, task, heads):
+    for n in EVALUATION.samples:
+        for i, texts in enumerate(entries["pass_at_n", n].candidates):
+            found = {method: entries[method, n].texts[i] for method in ("majority", "value_vote")}
+            best = entries["best_of_n", n].texts[i]
+            if not texts:
+                assert best is None and set(found.values()) == {None}
+                continue
+            values, log_pis = zip(*(heads(i, text) for text in texts), strict=True)
+            scores = np.log(values) + EVALUATION.prior_weight * np.array(log_pis)
+            assert best == texts[int(np.argmax(scores))]
+            for method, weights in (("majority", np.ones(len(texts))), ("value_vote", values)):
+                total = {}
+                for text, weight in zip(texts, weights, strict=True):
+                    proposal = task.answer(None, text)
+                    if proposal is not None:
+                        total[proposal] = total.get(proposal, 0) + weight
+                if not total:
+                    assert found[method] is None
+                else:
+                    winner = task.answer(None, found[method])
+                    assert total[winner] == max(total.values())
+                    assert found[method] in texts
+
+
+def test_greedy_takes_the_likeliest_token_at_each_place(entries, network, params, problems):
+    for problem, text in zip(problems, entries["greedy", 1].texts, strict=True):
+        tokens, written = Letters().encode_prompt(problem.prompt), []
+        for _ in range(MAX_TOKENS):
+            length = len(tokens)
+            padded = np.zeros((1, 16), np.int32)
+            padded[0, :length] = tokens
+            causal = jnp.tril(jnp.ones((1, 16, 16), bool))
+            hidden, _ = network.hidden(params, padded, jnp.arange(16)[None], causal)
+            logits = network.logits(params, hidden[0, length - 1])
+            token = 2 + int(jnp.argmax(logits[2:]))
+            if token == Letters.eos_id:
+                break
+            tokens.append(token)
+            written.append(token)
+        ended = len(written) < MAX_TOKENS
+        assert text == (Letters().decode(written) if ended else None)
+
+
+def test_the_oracle_is_never_worse_than_a_pick_from_the_same_samples(entries, problems, task):
+    for n in EVALUATION.samples:
+        oracle = judge(task.verdict, problems, entries["pass_at_n", n])["correct"]
+        for method in ("majority", "value_vote", "best_of_n"):
+            picked = judge(task.verdict, problems, entries[method, n])["correct"]
+            assert all(a >= b for a, b in zip(oracle, picked, strict=True))
+
+
+def test_a_search_without_an_end_falls_back_to_greedy_and_pays_for_it(
+    contest, params, problems, entries, monkeypatch
+):
+    questions, greedy = [p.question for p in problems], entries["greedy", 1]
+    usual = entries["mcts", 1]
+    monkeypatch.setattr(evaluation.readout, "best", lambda found, prior_weight: None)
+    (nothing,) = contest.answer(params, questions, "mcts", (1,))
+    assert nothing.texts == greedy.texts
+    search = Bill(*(a - b for a, b in zip(nothing.bill, greedy.bill, strict=True)))
+    fell_back = 0
+    for i in range(len(problems)):
+        extra = usual.bill.generated[i] - search.generated[i]
+        if extra:
+            fell_back += 1
+            assert usual.texts[i] == greedy.texts[i]
+            for name in ("generated", "prefilled", "flops"):
+                paid = getattr(usual.bill, name)[i] - getattr(search, name)[i]
+                np.testing.assert_allclose(paid, getattr(greedy.bill, name)[i], rtol=1e-5)
+    assert 0 < fell_back < len(problems), "the test wants searches with and without an end"
+
+
+def test_a_budget_is_answered_alike_alone_and_among_others(contest, params, problems, entries):
+    questions = [p.question for p in problems]
+    (alone,) = contest.answer(params, questions, "mcts", (3,))
+    assert alone.texts == entries["mcts", 3].texts
+    tree, solution = contest.search_one(params, questions[0], 3)
+    assert tree.live.shape[0] == 1
+    if solution is not None:
+        assert Letters().decode(solution.tokens) == alone.texts[0]
+
+
+def test_judge_counts_by_hand(problems, task):
+    texts = ["a", None, "b", "d", "aa", "bbb", ""]  # the secrets are a b c d a b c
+    bill = Bill(*(np.arange(7.0) * scale for scale in (1, 10, 100, 1000)))
+    task.judged.clear()
+    row = judge(task.verdict, problems, Entry("majority", 4, texts, bill, seconds=2.5))
+    assert row.pop("low") < 3 / 7 < row.pop("high")
+    assert row == {
+        "method": "majority",
+        "budget": 4,
+        "accuracy": 3 / 7,
+        "tokens": 3.0,
+        "prefill_tokens": 30.0,
+        "flops": 3000.0,
+        "seconds": 2.5,
+        "problems": 7,
+        "correct": "1001010",
+    }
+    assert None not in task.judged
+
+
+def test_judge_of_the_oracle_takes_any_right_candidate(problems, task):
+    candidates = [["b", "a"], [], ["b"], ["d", "d"], ["aa"], ["c", "c", "b"], ["c"]]
+    bill = Bill(*np.ones((4, 7)))
+    entry = Entry("pass_at_n", 3, [None] * 7, bill, 1.0, candidates)
+    assert judge(task.verdict, problems, entry)["correct"] == "1001011"
+
+
+def test_an_unknown_method_is_said(contest, params, problems):
+    with pytest.raises(UserError, match="'mtcs'.*greedy, samples, mcts"):
+        list(contest.answer(params, [problems[0].question], "mtcs", (1,)))
+
+
+@pytest.mark.parametrize("empty", ["samples", "simulations"])
+def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, empty):
+    config = dataclasses.replace(EVALUATION, **{empty: ()})
+    s = settings()
+    contest = Contest(
+        network, Letters(), config, s.search, s.sampler, s.guess, propose=task.answer
+    )
+    method = {"samples": "samples", "simulations": "mcts"}[empty]
+    questions = [problems[0].question]
+    assert list(contest.answer(params, questions, method, contest.budgets(method))) == []

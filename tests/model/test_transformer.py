@@ -1,0 +1,240 @@
+"""The network against a second writing of it: plain NumPy in float64, one token, head and layer
+at a time."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expert_iter.errors import UserError
+from expert_iter.model.transformer import Network, Past, TransformerConfig, causal_mask
+
+VOCAB = 11
+PLAIN = TransformerConfig(
+    num_layers=2, width=16, num_heads=4, num_kv_heads=2, head_dim=6, mlp_width=24
+)
+CONFIGS = {
+    "grouped queries": PLAIN,
+    "one kv head": dataclasses.replace(PLAIN, num_kv_heads=1, activation="silu", rope_base=100.0),
+    "soft-caps": dataclasses.replace(
+        PLAIN, num_kv_heads=4, attention_softcap=1.5, logit_softcap=2.0
+    ),
+    "window": dataclasses.replace(PLAIN, sliding_window=3),
+    "window and global layers": dataclasses.replace(
+        PLAIN, num_layers=5, sliding_window=2, global_every=2
+    ),
+}
+
+
+def forward(config, params, tokens, position=None):
+    """Logits `[T, V]` and value log-odds `[T]` of one text, in float64."""
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+    T, E = len(tokens), config.head_dim
+    position = range(T) if position is None else position
+
+    def norm(vector, scale):
+        mean_square = sum(x * x for x in vector) / len(vector)
+        return vector / math.sqrt(mean_square + config.norm_epsilon) * (1 + scale)
+
+    def cap(x, bound):
+        return bound * math.tanh(x / bound) if bound else x
+
+    def rotated(vector, place):
+        out, half = np.zeros(E), E // 2
+        for i in range(half):
+            angle = place / config.rope_base ** (i / half)
+            a, b = vector[i], vector[i + half]
+            out[i] = a * math.cos(angle) - b * math.sin(angle)
+            out[i + half] = a * math.sin(angle) + b * math.cos(angle)
+        return out
+
+    def activation(x):
+        if config.activation == "silu":
+            return x / (1 + np.exp(-x))
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+    x = [p["embedding"][t] * math.sqrt(config.width) for t in tokens]
+    for layer in range(config.num_layers):
+        w = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["blocks"])
+        is_global = config.global_every > 0 and (layer + 1) % config.global_every == 0
+        window = math.inf if is_global or not config.sliding_window else config.sliding_window
+        y = [norm(v, w["attention_norm"]["scale"]) for v in x]
+        attended = [np.zeros(config.width) for _ in range(T)]
+        for head in range(config.num_heads):
+            kv_head = head * config.num_kv_heads // config.num_heads
+            columns, kv_columns = (slice(h * E, (h + 1) * E) for h in (head, kv_head))
+            attention = w["attention"]
+            q = [rotated(v @ attention["q"][:, columns], position[t]) for t, v in enumerate(y)]
+            k = [rotated(v @ attention["k"][:, kv_columns], position[t]) for t, v in enumerate(y)]
+            value = [v @ attention["v"][:, kv_columns] for v in y]
+            for t in range(T):
+                seen = [s for s in range(t + 1) if position[t] - position[s] < window]
+                score = [cap(q[t] @ k[s] / math.sqrt(E), config.attention_softcap) for s in seen]
+                weight = np.exp(score) / np.exp(score).sum()
+                mixed = sum(a * value[s] for a, s in zip(weight, seen, strict=True))
+                attended[t] = attended[t] + mixed @ attention["out"][columns]
+        x = [a + b for a, b in zip(x, attended, strict=True)]
+        for t in range(T):
+            z = norm(x[t], w["mlp_norm"]["scale"])
+            x[t] = x[t] + (activation(z @ w["gate"]) * (z @ w["up"])) @ w["down"]
+    hidden = [norm(v, p["final_norm"]["scale"]) for v in x]
+    logits = [[cap(h @ e, config.logit_softcap) for e in p["embedding"]] for h in hidden]
+    return np.array(logits), np.array([h @ p["value_weight"] + p["value_bias"] for h in hidden])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def compiled(network, params, token_BxQ, valid_BxQ, position_BxQ, past):
+    hidden, kv = network.hidden(params, token_BxQ, position_BxQ, causal_mask(valid_BxQ), past)
+    return network.logits(params, hidden), network.value_logit(params, hidden), kv
+
+
+def run(network, params, token_BxQ, valid_BxQ=None, position_BxQ=None, past=None):
+    """Logits, value log-odds, keys and values; all tokens valid and in order unless said."""
+    token_BxQ = np.asarray(token_BxQ, np.int32)
+    if valid_BxQ is None:
+        valid_BxQ = np.ones(token_BxQ.shape, bool)
+    if position_BxQ is None:
+        position_BxQ = np.broadcast_to(np.arange(token_BxQ.shape[1]), token_BxQ.shape)
+    output = compiled(network, params, token_BxQ, valid_BxQ, position_BxQ, past)
+    return jax.tree.map(np.asarray, output)
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def plain(random_params):
+    network = Network(PLAIN, VOCAB)
+    return network, random_params(network)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_and_values_equal_a_loop_over_heads(name, random_params):
+    network = Network(CONFIGS[name], VOCAB)
+    params = random_params(network)
+    tokens = np.random.default_rng(0).integers(0, VOCAB, (2, 8))
+    logits, value, _ = run(network, params, tokens)
+    for row, text in enumerate(tokens):
+        expected_logits, expected_value = forward(CONFIGS[name], params, text)
+        np.testing.assert_allclose(logits[row], expected_logits, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(value[row], expected_value, atol=1e-5, rtol=1e-5)
+
+
+def test_each_option_changes_the_result(plain):
+    """Else the comparison above would show nothing about it."""
+    _, params = plain
+    text = np.random.default_rng(0).integers(0, VOCAB, 8)
+    plain_logits, _ = forward(PLAIN, params, text)
+    for change in (
+        {"attention_softcap": 1.5},
+        {"logit_softcap": 2.0},
+        {"sliding_window": 3},
+        {"activation": "silu"},
+        {"rope_base": 100.0},
+    ):
+        logits, _ = forward(dataclasses.replace(PLAIN, **change), params, text)
+        assert np.abs(logits - plain_logits).max() > 1e-2, change
+    window = dataclasses.replace(PLAIN, sliding_window=3)
+    some_global = dataclasses.replace(window, global_every=2)
+    difference = forward(window, params, text)[0] - forward(some_global, params, text)[0]
+    assert np.abs(difference).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["grouped queries", "window and global layers"])
+def test_padding_changes_no_log_probability(name, random_params):
+    """To the right, to the left and in between, whatever stands there; also padding of the past."""
+    network = Network(CONFIGS[name], VOCAB)
+    params, rng = random_params(network), np.random.default_rng(1)
+    text = rng.integers(0, VOCAB, 6)
+    expected, expected_value, kv = run(network, params, text[None])
+    expected = log_softmax(expected[0])
+
+    where = {"right": range(6), "left": range(4, 10), "between": (0, 1, 4, 5, 8, 9)}
+    token = rng.integers(0, VOCAB, (len(where), 10))
+    valid, position = np.zeros(token.shape, bool), rng.integers(0, 50, token.shape)
+    for row, places in enumerate(where.values()):
+        token[row, list(places)], valid[row, list(places)] = text, True
+        position[row, list(places)] = range(6)
+    logits, value, _ = run(network, params, token, valid, position)
+    for row, places in enumerate(where.values()):
+        log_prob = log_softmax(logits[row, list(places)])
+        np.testing.assert_allclose(log_prob, expected, atol=1e-5)
+        np.testing.assert_allclose(value[row, list(places)], expected_value[0], atol=1e-5)
+
+    # The first four tokens as a past of seven slots, three of them rubbish; then the last two.
+    slots = np.array([0, 2, 3, 6])
+    cached = [np.full((*x.shape[:2], 7, *x.shape[3:]), 9.0, np.float32) for x in kv]
+    for cache, x in zip(cached, kv, strict=True):
+        cache[:, :, slots] = x[:, :, :4]
+    past_position = np.full((1, 7), 3)
+    past_position[0, slots] = range(4)
+    mask = np.broadcast_to(np.isin(np.arange(7), slots), (1, 2, 7))
+    past = Past(type(kv)(*cached), past_position, mask)
+    logits, value, _ = run(network, params, text[None, 4:], None, np.array([[4, 5]]), past)
+    np.testing.assert_allclose(log_softmax(logits[0]), expected[4:], atol=1e-5)
+    np.testing.assert_allclose(value[0], expected_value[0, 4:], atol=1e-5)
+
+
+def test_a_token_sees_nothing_after_it(plain):
+    network, params = plain
+    token = np.random.default_rng(2).integers(0, VOCAB, (1, 7))
+    other = token.copy()
+    other[0, 4:] = (other[0, 4:] + 1) % VOCAB
+    a, b = (run(network, params, t)[0][0] for t in (token, other))
+    np.testing.assert_array_equal(a[:4], b[:4])
+    assert np.abs(a[4:] - b[4:]).max() > 1e-2
+
+
+def test_only_the_distance_between_positions_matters(plain):
+    network, params = plain
+    token = np.random.default_rng(3).integers(0, VOCAB, (1, 6))
+    near, _, _ = run(network, params, token)
+    far, _, _ = run(network, params, token, position_BxQ=np.arange(6)[None] + 40)
+    np.testing.assert_allclose(near, far, atol=1e-4)
+    stretched, _, _ = run(network, params, token, position_BxQ=2 * np.arange(6)[None])
+    assert np.abs(near - stretched).max() > 1e-2
+
+
+def test_bfloat16_is_close_to_float32(plain):
+    network, params = plain
+    half = Network(dataclasses.replace(PLAIN, dtype="bfloat16"), VOCAB)
+    token = np.random.default_rng(4).integers(0, VOCAB, (4, 8))
+    logits, value, _ = run(network, params, token)
+    half_logits, half_value, kv = run(half, params, token)
+    assert kv.k.dtype == kv.v.dtype == jnp.bfloat16
+    assert half_logits.dtype == half_value.dtype == jnp.float32
+    log_prob, half_log_prob = log_softmax(logits), log_softmax(half_logits)
+    difference = np.abs(log_prob - half_log_prob)
+    assert 1e-4 < difference.max() < 0.2 and difference.mean() < 0.03
+    assert np.abs(value - half_value).max() < 0.1
+
+
+def test_a_fresh_network_gives_every_text_an_even_chance():
+    network = Network(PLAIN, VOCAB)
+    params = network.init(jax.random.key(0))
+    _, value, _ = run(network, params, np.arange(8)[None])
+    np.testing.assert_array_equal(jax.nn.sigmoid(value), 0.5)
+    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), params)
+    assert shapes == jax.tree.map(lambda x: (x.shape, str(x.dtype)), network.abstract_params())
+    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"num_layers": 0},
+        {"num_kv_heads": 3},
+        {"head_dim": 5},
+        {"activation": "relu"},
+        {"dtype": "float16"},
+        {"sliding_window": -1},
+    ],
+)
+def test_impossible_shapes_are_refused_by_name(bad):
+    with pytest.raises(UserError, match=f"model.{next(iter(bad))}"):
+        dataclasses.replace(PLAIN, **bad)

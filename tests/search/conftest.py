@@ -1,0 +1,79 @@
+"""A tiny network, and the reading of whole texts to check searches against."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.transformer import Network, TransformerConfig, causal_mask
+
+VOCAB = 12
+TINY = TransformerConfig(
+    num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=32
+)
+
+
+@pytest.fixture(scope="session")
+def ids():
+    return TokenIds(pad=0, bos=1, eos=2, newline=3)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Network(TINY, VOCAB)
+
+
+@pytest.fixture(scope="session")
+def random_params():
+    """Parameters with noise everywhere: at their start norms and value head would show nothing."""
+
+    def make(network, seed=0):
+        leaves, shape = jax.tree.flatten(network.init(jax.random.key(seed)))
+        keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+        noisy = [
+            x + 0.3 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)
+        ]
+        return jax.tree.unflatten(shape, noisy)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def params(network, random_params):
+    return random_params(network)
+
+
+@pytest.fixture(scope="session")
+def read_whole():
+    """Reads texts at once, with no cache, past or padding games: `(network, params, texts, ids)`.
+
+    Gives for each text and token its log-probability given those before it (pad and bos are never
+    written, the first token is not predicted), the next token's logits, and the value.
+    """
+    compiled = {}
+
+    def read(network, params, texts, ids, width):
+        if network not in compiled:
+
+            def forward(params, token):
+                place = jnp.broadcast_to(jnp.arange(token.shape[1]), token.shape)
+                hidden, _ = network.hidden(
+                    params, token, place, causal_mask(jnp.ones(token.shape, bool))
+                )
+                logits = network.logits(params, hidden).at[..., jnp.array([ids.pad, ids.bos])]
+                return logits.set(-jnp.inf), jax.nn.sigmoid(network.value_logit(params, hidden))
+
+            compiled[network] = jax.jit(forward)
+        token = np.zeros((len(texts), width), np.int32)
+        for row, text in enumerate(texts):
+            token[row, : len(text)] = text
+        logits, value = map(np.asarray, compiled[network](params, token))
+        log_prob = logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
+        predicted = np.take_along_axis(log_prob[:, :-1], token[:, 1:, None], axis=2)[..., 0]
+        predicted = np.concatenate([np.zeros((len(texts), 1)), predicted], axis=1)
+        return SimpleNamespace(log_prob=predicted, logits=logits, value=value)
+
+    return read
