@@ -17,4 +17,7 @@ def get_config():
     config.learner.row_tokens = 128
     config.learner.row_steps = 32
     config.learner.updates_per_round = 200
+    config.learner.rehearsal = 0.25
+    config.optimizer.round_learning_rate = 1.5e-3
+    config.run.rounds = 14
     return config

@@ -31,13 +31,15 @@ from expert_iter.tasks import task_settings
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once, by the expert
-    'mcts' or 'guess'. A checkpoint is saved after every phase, and within one every save_seconds."""
+    'mcts' or 'guess'. tokens_per_round ends a round's search early, at the batch that comes nearest
+    to so many generated tokens (0: never). A checkpoint is saved after every phase, and within one every save_seconds."""
 
     seed: int = 0
     rounds: int = 8
     expert: str = "mcts"
     problems_per_round: int = 1024
     batch_size: int = 128
+    tokens_per_round: int = 0
     save_seconds: float = 60.0
     keep_checkpoints: int = 2
 
@@ -47,7 +49,7 @@ class RunConfig:
         for key, least in (("rounds", 0), ("problems_per_round", 1), ("batch_size", 1), ("keep_checkpoints", 1)):
             if getattr(self, key) < least:
                 raise UserError(f"run.{key} must be at least {least}, got {getattr(self, key)}")
-        for key in ("seed", "save_seconds"):
+        for key in ("seed", "save_seconds", "tokens_per_round"):
             if getattr(self, key) < 0:
                 raise UserError(f"run.{key} must not be negative, got {getattr(self, key)}")
 

@@ -54,6 +54,9 @@ def self_play(run: Run, expert, verifier, problems, number: int) -> None:
     chosen = run.rng("problems", number).permutation(len(problems))[: config.run.problems_per_round]
     batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
     for unit in run.phase("search", len(batches), "batch", number):
+        spent = run.counted("tokens")
+        if config.run.tokens_per_round and spent * (1 + 0.5 / max(unit, 1)) > config.run.tokens_per_round:
+            continue
         verifier.problems = [problems[i] for i in batches[unit]]
         questions = [problem.question for problem in verifier.problems]
         tree = expert.play(run.params, questions, run.key("search", number, unit), config.search.num_simulations)

@@ -23,9 +23,12 @@ from expert_iter.pod.progress import progress
 
 
 class Run:
-    """Made by the process that trains; `evaluate` and `solve` only need `load_params`."""
+    """Made by the process that trains; `evaluate` and `solve` only need `load_params`.
 
-    def __init__(self, parts: Parts, workdir: str | Path):
+    initial_params: what a run that has no checkpoint yet starts from, instead of random parameters.
+    """
+
+    def __init__(self, parts: Parts, workdir: str | Path, initial_params: dict | None = None):
         self.parts, self.settings, self.workdir = parts, parts.settings, Path(workdir)
         self._checkpoints = Checkpoints(
             self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
@@ -35,6 +38,8 @@ class Run:
         restored = self._checkpoints.restore()
         if restored is None:
             self.train, self.replay = fresh, Replay(self.settings.replay)
+            if initial_params is not None:
+                self.train = fresh._replace(params=jax.device_put(initial_params))
             place = {"save": -1, "phase": 0, "unit": 0, "tally": {}, "results": []}
         else:
             saved, place = restored.arrays, restored.meta
@@ -110,6 +115,10 @@ class Run:
         """Adds amounts of the current unit; a phase reports their sums."""
         for name, amount in amounts.items():
             self._tally[name] = self._tally.get(name, 0.0) + float(amount)
+
+    def counted(self, name: str) -> float:
+        """What `count` has summed up in this phase."""
+        return self._tally.get(name, 0.0)
 
     def _figures(self) -> dict[str, float]:
         mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731

@@ -26,7 +26,7 @@ class TargetConfig:
     policy: str = "improved"
     nodes: str = "won"
     min_visits: int = 1
-    value_scale: float = 0.1
+    value_scale: float = 0.2
     maxvisit_init: float = 50.0
     value_mix: float = 0.0
     max_lost: int = 4

@@ -102,7 +102,9 @@ def behaviour(logits, config: SamplerConfig):
 
 def top_k(x, k: int):
     """`jax.lax.top_k`, fenced in: where XLA:CPU can see how the result is sliced it sorts all of x, at ten times the cost."""
-    return jax.lax.optimization_barrier(jax.lax.top_k(x, k))
+    value, index = jax.lax.top_k(x, k)
+    # One fence each: around both, XLA:CPU dies compiling for more than one device (jaxlib 0.10.2).
+    return jax.lax.optimization_barrier(value), jax.lax.optimization_barrier(index)
 
 
 def _log1mexp(x):

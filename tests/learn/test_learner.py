@@ -10,9 +10,7 @@ from expert_iter.learn.losses import LossConfig, step_log_probs
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
 
-OPTIMIZER = OptimizerConfig(
-    name="adamw", learning_rate=0.02, warmup_updates=3, weight_decay=0.0
-)
+OPTIMIZER = OptimizerConfig(name="adamw", learning_rate=0.02, warmup_updates=3, weight_decay=0.0)
 
 
 def small_learner(network, policy="steps", optimizer=OPTIMIZER, **changes):
@@ -20,14 +18,15 @@ def small_learner(network, policy="steps", optimizer=OPTIMIZER, **changes):
     return Learner(network, config, LossConfig(policy), optimizer, warm_updates=80, round_updates=0)
 
 
-@pytest.fixture(scope="module", params=["steps", "set"])
+@pytest.fixture(scope="module", params=["steps by Muon", "set by Adam"])
 def policy(request):
-    return request.param
+    return request.param.split()[0]
 
 
 @pytest.fixture(scope="module")
 def learner(network, policy):
-    return small_learner(network, policy)
+    name = {"steps": "muon", "set": "adamw"}[policy]
+    return small_learner(network, policy, dataclasses.replace(OPTIMIZER, name=name))
 
 
 @pytest.fixture(scope="module")

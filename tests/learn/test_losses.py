@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -48,17 +49,13 @@ def run(network):
 @pytest.fixture(scope="module")
 def gradient_of(network):
     """Loss, parts and gradient of a batch by its policy loss, jitted once each."""
-    return {
-        policy: jax.jit(
-            jax.value_and_grad(
-                lambda params, batch, config=LossConfig(policy, value_weight=0.5): losses.loss(
-                    network, params, batch, config
-                ),
-                has_aux=True,
-            )
-        )
-        for policy in ("steps", "set")
-    }
+
+    def of(policy):
+        config = LossConfig(policy, value_weight=0.5)
+        loss = functools.partial(losses.loss, network, config=config)
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    return {policy: of(policy) for policy in ("steps", "set")}
 
 
 def alone(network, params, trees):
@@ -84,7 +81,9 @@ def alone(network, params, trees):
     @jax.jit
     def read(params, tokens):
         position = jnp.broadcast_to(jnp.arange(LONGEST), tokens.shape)
-        causal = jnp.broadcast_to(jnp.tril(jnp.ones((LONGEST, LONGEST), bool)), (*tokens.shape, LONGEST))
+        causal = jnp.broadcast_to(
+            jnp.tril(jnp.ones((LONGEST, LONGEST), bool)), (*tokens.shape, LONGEST)
+        )
         hidden, _ = network.hidden(params, tokens, position, causal)
         return network.logits(params, hidden), network.value_logit(params, hidden)
 
@@ -198,7 +197,7 @@ def test_losses_differ_and_the_value_has_its_weight(params, batch, network, grad
 
 @pytest.mark.parametrize("policy", ["steps", "set"])
 def test_gradient_on_steps_and_values_in_closed_form(batch, monkeypatch, policy):
-    """∂/∂log π is −w, or Σw · softmax − w among the set; ∂/∂logit of the value is σ(logit) − target."""
+    """By log π: −w, or Σw · softmax − w among the set. By the value's logit: σ(logit) − target."""
     rng = np.random.default_rng(3)
     log_pi = rng.normal(-3, 2, batch.parent_RxG.shape).astype(np.float32)
     logit = rng.normal(size=batch.parent_RxG.shape).astype(np.float32)

@@ -52,7 +52,7 @@ def test_the_optimizer_follows_the_schedule():
 
 @pytest.mark.parametrize("clip", [1.0, 1e9])
 def test_adam_with_a_bounded_gradient_norm(clip):
-    """Against the formulas of Kingma and Ba 2015, with decoupled decay (Loshchilov and Hutter 2019)."""
+    """Kingma and Ba 2015 with decoupled decay (Loshchilov and Hutter 2019), by their formulas."""
     config = OptimizerConfig(
         name="adamw", beta1=0.8, beta2=0.9, clip_norm=clip, **FLAT | dict(weight_decay=0.1)
     )
@@ -95,7 +95,9 @@ def test_matrices_are_decayed_and_norms_and_value_head_are_not(params, name):
 def gradient(params):
     leaves, shape = jax.tree.flatten(params)
     rng = np.random.default_rng(0)
-    return jax.tree.unflatten(shape, [jnp.asarray(rng.normal(size=x.shape), x.dtype) for x in leaves])
+    return jax.tree.unflatten(
+        shape, [jnp.asarray(rng.normal(size=x.shape), x.dtype) for x in leaves]
+    )
 
 
 def test_muon_orthogonalises_each_layers_matrices(params, gradient):

@@ -31,7 +31,7 @@ def numbers(replay):
 
 
 def test_window_is_katagos_formula():
-    """Wu 2019, appendix C: c · (1 + β · ((N / c)^α − 1) / α); worked out here for c=10, β=½, α=¾."""
+    """Wu 2019, appendix C: c · (1 + β · ((N / c)^α − 1) / α); worked out for c=10, β=½, α=¾."""
     replay = Replay(CONFIG)
     for total, window in [
         (0, 10),

@@ -104,7 +104,7 @@ def test_what_cannot_be_split_is_said_with_the_settings_to_raise():
 
 
 def test_siblings_that_are_not_compared_may_be_parted(unique):
-    """Many guesses at one problem, each with its own first line: more than fit beside each other."""
+    """Many guesses at a problem, each with its own first line: more than fit beside each other."""
     star = dataclasses.replace(
         unique(np.random.default_rng(0), steps=20),
         parent=np.array([-1] + [0] * 19, np.int32),

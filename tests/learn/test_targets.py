@@ -138,7 +138,7 @@ def test_winners_share_a_nodes_weight(tree):
 
 
 def facts(step_tree):
-    """Per step, by its path of first tokens: policy weight, value target or None, correction or None."""
+    """Policy weight, value target and correction (None: none) of each step, by its path."""
     paths, found = [], {}
     ends = np.cumsum(step_tree.length)
     for g, parent in enumerate(step_tree.parent):

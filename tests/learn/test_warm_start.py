@@ -42,9 +42,7 @@ def demonstrations(tmp_path):
 def steps(tokenizer, tree):
     """The texts of a tree's steps, the prompt first."""
     ends = np.cumsum(tree.length)
-    return [
-        tokenizer.decode(tree.token[e - n : e]) for e, n in zip(ends, tree.length, strict=True)
-    ]
+    return [tokenizer.decode(tree.token[e - n : e]) for e, n in zip(ends, tree.length, strict=True)]
 
 
 def test_a_demonstration_is_a_path_of_lines_that_are_all_learned(tokenizer):

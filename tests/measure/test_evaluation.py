@@ -177,7 +177,7 @@ def test_all_methods_answer_without_the_verifier(entries, problems):
 
 
 def test_the_programs_of_evaluation_never_call_the_host(contest, params, problems):
-    """Traced anew, none of them has a callback: nothing outside the device is asked while it runs."""
+    """Traced anew, none of them has a callback: nothing outside the device is asked."""
     programs = {}
 
     def tracing(name, run):
@@ -199,12 +199,12 @@ def test_the_programs_of_evaluation_never_call_the_host(contest, params, problem
 def test_answers_do_not_depend_on_the_problems_answers(contest, params, problems, entries):
     other = [dataclasses.replace(p, answer="dcba"[i % 4]) for i, p in enumerate(problems)]
     again = answers(contest, params, other)
-    moved = 0
+    moved, verdict = 0, contest.propose.__self__.verdict
     for key, entry in entries.items():
         assert again[key].texts == entry.texts and again[key].candidates == entry.candidates
         jax.tree.map(np.testing.assert_array_equal, again[key].bill, entry.bill)
-        verdict = contest.propose.__self__.verdict
-        moved += judge(verdict, problems, entry)["correct"] != judge(verdict, other, entry)["correct"]
+        rows = [judge(verdict, asked, entry) for asked in (problems, other)]
+        moved += rows[0]["correct"] != rows[1]["correct"]
     assert moved, "the test wants answers that matter to the verdicts"
 
 
@@ -245,16 +245,14 @@ def test_the_loop_asks_the_verifier_only_about_what_was_answered(contest, params
 
 
 def generated(text):
-    """Tokens that were written for a text: its letters and the end mark, or all that there is room for."""
+    """Tokens written for a text: its letters and the end mark, or all that there is room for."""
     return MAX_TOKENS if text is None else len(text) + 1
 
 
 def test_smaller_sample_budgets_are_prefixes_of_larger_ones(entries):
     for small, large in ((2, 4), (4, 8)):
-        pairs = zip(
-            entries["pass_at_n", small].candidates, entries["pass_at_n", large].candidates, strict=True
-        )
-        for few, many in pairs:
+        texts = [entries["pass_at_n", n].candidates for n in (small, large)]
+        for few, many in zip(*texts, strict=True):
             assert len(few) <= small and many[: len(few)] == few
     assert any(0 < len(texts) < 8 for texts in entries["pass_at_n", 8].candidates)
 
@@ -434,9 +432,7 @@ def test_an_unknown_method_is_said(contest, params, problems):
 def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, empty):
     config = dataclasses.replace(EVALUATION, **{empty: ()})
     s = settings()
-    contest = Contest(
-        network, Letters(), config, s.search, s.sampler, s.guess, propose=task.answer
-    )
+    contest = Contest(network, Letters(), config, s.search, s.sampler, s.guess, propose=task.answer)
     method = {"samples": "samples", "simulations": "mcts"}[empty]
     questions = [problems[0].question]
     assert list(contest.answer(params, questions, method, contest.budgets(method))) == []

@@ -247,16 +247,16 @@ def over(world, num_simulations, **settings):
 
 WIDE = dict(value_scale=1.0, maxvisit_init=3.0, lookahead=0.5)
 WORLDS = {
-    "gumbel": (World(4, 4), 14, {}),
-    "gumbel, wide values and half a look ahead": (World(5, 3, seed=1, duplicate=0.4), 9, WIDE),
+    "gumbel": (World(4, 4, finish=0.1), 14, {}),
+    "gumbel, wide values and half a look ahead": (World(5, 4, seed=1, duplicate=0.3), 9, WIDE),
     "gumbel, soon at an end": (World(3, 3, seed=2, finish=0.5), 12, {}),
-    "puct": (World(4, 4, seed=3), 14, dict(policy="puct", lookahead=0.7)),
+    "puct": (World(4, 4, seed=3, finish=0.1), 14, dict(policy="puct", lookahead=0.7)),
     "puct, soon at an end": (
         World(2, 4, seed=4, duplicate=0.1, finish=0.2),
         16,
         dict(policy="puct", pb_c_init=0.4, pb_c_base=9.0),
     ),
-    "one candidate": (World(1, 4, seed=5, finish=0.1), 6, {}),
+    "one candidate, soon at an end": (World(1, 4, seed=5, finish=0.1), 3, {}),
 }
 SETTINGS = {
     name: (world, over(world, simulations, **settings))
@@ -306,12 +306,11 @@ def test_the_tree_is_the_references(name, search, ids):
         closed = tree.finished | ~tree.valid
         assert not tree.visits[closed].any() and (tree.child[closed] == -1).all()
     ended = sizes < full + 1
-    if "end" in name or name == "one candidate":
-        assert 0 < ended.sum(), "no tree of this setting shows what happens at the end"
-        again = search(world, config, full - 1, judged)
-        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[ended], y[ended]), tree, again)
-    else:
-        assert ended.sum() < ROWS / 2
+    shown = ended.any() if "end" in name else not ended.all()
+    assert shown, "the setting does not show what it is meant to show"
+    if ended.any() and config.policy == "puct":  # Gumbel's schedule depends on the budget
+        less = search(world, config, full - 1, judged)
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[ended], y[ended]), tree, less)
     if judged:
         assert tree.won.any() and (tree.value[tree.won] == 1).all()
         lost = tree.finished & ~tree.won

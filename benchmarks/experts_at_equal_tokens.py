@@ -1,0 +1,111 @@
+"""Tree search against guess-and-check at equal generated tokens: which expert teaches the network more?
+
+    python benchmarks/experts_at_equal_tokens.py --out=runs/experts --rounds=4 --seeds=3
+
+For each seed one warm start; from it, the same rounds with each expert: MCTS, and M = 8 and M = 32 samples a problem, each
+with and without replacement. Every round generates about the same number of tokens and makes the same number of updates.
+Guess-and-check learns from its winners (STaR, ReST-EM), tree search from its improved policy. Prints a Markdown table of
+means over seeds with 95% intervals (problems resampled); finished runs in --out are not run again.
+"""
+
+import argparse
+import dataclasses
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+
+from expert_iter import cli, loop
+from expert_iter.assembly import assemble
+from expert_iter.config import settings
+from expert_iter.measure.bootstrap import interval
+from expert_iter.pod import metrics
+from expert_iter.run import Run, load_params
+
+ARMS = {
+    f"{name}, {'independent' if replacement else 'without replacement'}": {
+        **changes,
+        "sampler.replacement": replacement,
+    }
+    for name, changes in {
+        "MCTS": {"run.expert": "mcts"},
+        "guess M=8": {"run.expert": "guess", "guess.num_samples": 8, "targets.policy": "winners"},
+        "guess M=32": {"run.expert": "guess", "guess.num_samples": 32, "targets.policy": "winners"},
+    }.items()
+    for replacement in (False, True)
+}
+METHODS = {"greedy": ("greedy", 1), "best of 32": ("best_of_n", 32), "MCTS, 8 sims": ("mcts", 8), "pass@32 (oracle)": ("pass_at_n", 32)}
+
+
+def train(config, workdir: Path, initial_params=None) -> list[dict]:
+    workdir.mkdir(parents=True, exist_ok=True)
+    run = Run(assemble(settings(config), workdir), workdir, initial_params)
+    results = loop.train(run)
+    run.close()
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/countdown.py")
+    parser.add_argument("--out", type=Path, default=Path("runs/experts"))
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=600_000, help="generated a round")
+    arguments = parser.parse_args()
+    cli.quiet()
+    cli.enable_compilation_cache()
+
+    outcomes: dict[str, list[dict]] = {arm: [] for arm in ARMS}
+    for seed in range(arguments.seeds):
+        base = runpy.run_path(arguments.config)["get_config"]()
+        base.run.seed = seed
+        # The readouts are those of the same samplers in every arm.
+        base.evaluation.samples, base.evaluation.simulations = (32,), (8,)
+        base.run.rounds = 0
+        warm = arguments.out / f"seed{seed}" / "warm"
+        train(base, warm)
+        for arm, changes in ARMS.items():
+            config = base.copy_and_resolve_references()
+            config.update_from_flattened_dict(changes)
+            config.warm_start.updates = 0
+            config.run.rounds = arguments.rounds
+            config.run.tokens_per_round = arguments.tokens
+            config.run.problems_per_round = 8192
+            workdir = arguments.out / f"seed{seed}" / arm.replace(" ", "_").replace(",", "")
+            done = workdir / "outcome.json"
+            if not done.exists():
+                print(f"seed {seed}: {arm}", flush=True)
+                results = train(config, workdir, load_params(warm))
+                lines = metrics.read(workdir)
+                tokens = sum(line.get("search/tokens", 0) for line in lines)
+                solved = [line["search/solved"] for line in lines if "search/solved" in line]
+                done.write_text(json.dumps({"results": results, "tokens": tokens, "solved": solved}))
+            outcomes[arm].append(json.loads(done.read_text()))
+            table(outcomes, arguments.rounds)
+
+
+def table(outcomes: dict[str, list[dict]], rounds: int) -> None:
+    """Prints accuracies after the last round; `n` seeds are done."""
+    print(f"\n| expert ({rounds} rounds) | seeds | tokens generated | {' | '.join(METHODS)} |")
+    print(f"|---|---|---|{'---|' * len(METHODS)}")
+    for arm, runs in outcomes.items():
+        if not runs:
+            continue
+        cells = []
+        for method, budget in METHODS.values():
+            correct = [
+                [int(c) for c in row["correct"]]
+                for run in runs
+                for row in run["results"]
+                if (row["when"], row["method"], row["budget"]) == ("after", method, budget)
+            ]
+            mean, low, high = interval(np.array(correct))
+            cells.append(f"{100 * mean:.1f} ({100 * low:.1f}–{100 * high:.1f})")
+        tokens = np.mean([run["tokens"] for run in runs])
+        print(f"| {arm} | {len(runs)} | {tokens / 1e6:.2f}M | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expert_iter.errors import UserError
+from expert_iter.search.bill import flops_per_token
+from expert_iter.search.candidates import DEAD, SamplerConfig
+from expert_iter.search.guess import GROUP, Guess, GuessConfig
+
+ROWS, SAMPLES, TOKENS = 5, 2 * GROUP, 4
+CONFIG = GuessConfig(num_samples=SAMPLES, max_tokens=TOKENS)
+INDEPENDENT = SamplerConfig(replacement=True, temperature=0.6, max_log_ratio=1.0)
+WITHOUT = dataclasses.replace(INDEPENDENT, replacement=False)
+
+
+def right(problem_B, step_BxKxL):
+    """A verdict that depends on the problem and on the text."""
+    return (jnp.sum(step_BxKxL, axis=-1) + problem_B[:, None]) % 2 == 0
+
+
+def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+    assert prefix_BxDxL.shape == (ROWS, 0, 0)
+    return right(problem_B, step_BxKxL) | ~finished_BxK
+
+
+@pytest.fixture(scope="module")
+def questions():
+    rng = np.random.default_rng(0)
+    token = np.concatenate([np.ones((ROWS, 1), int), rng.integers(2, 12, (ROWS, 3))], axis=1)
+    length = np.array([1, 4, 3, 2, 4])
+    return token, length, np.arange(ROWS), jax.random.split(jax.random.key(1), ROWS)
+
+
+@pytest.fixture(scope="module", params=["groups", "one group", "without replacement", "judged"])
+def drawn(request, network, params, ids, questions):
+    """(the tree, its sampler, whether it was judged)"""
+    config, sampler, judged = CONFIG, INDEPENDENT, request.param == "judged"
+    if request.param == "one group":
+        config = dataclasses.replace(CONFIG, num_samples=GROUP + 1)
+    if request.param == "without replacement":
+        sampler = WITHOUT
+    guess = Guess(network, config, sampler, ids, judge if judged else None)
+    tree = jax.jit(guess.run)(params, *questions)
+    return jax.tree.map(np.asarray, tree), sampler, judged
+
+
+def texts(tree, b):
+    return [tuple(t[:n].tolist()) for t, n in zip(tree.token[b, 0], tree.length[b, 0], strict=True)]
+
+
+def test_a_tree_of_one_node_with_each_text_once(drawn):
+    tree, sampler, _ = drawn
+    assert tree.live.shape == (ROWS, 1) and tree.live.all()
+    assert (tree.child == -1).all() and not tree.visits.any()
+    repeated = 0
+    for b in range(ROWS):
+        found = texts(tree, b)
+        first = [text not in found[:i] for i, text in enumerate(found)]
+        np.testing.assert_array_equal(tree.valid[b, 0], first)
+        count = [found.count(text) if new else 0 for text, new in zip(found, first, strict=True)]
+        np.testing.assert_array_equal(tree.count[b, 0], count)
+        across = set(found[:GROUP]) & set(found[GROUP:])
+        repeated += len(across)
+    assert (repeated > 0) == sampler.replacement
+
+
+def test_what_is_said_of_a_solution_is_true(drawn, questions, network, params, ids, read_whole):
+    tree, sampler, judged = drawn
+    kinds = set()
+    for b in range(ROWS):
+        prompt = questions[0][b, : questions[1][b]].tolist()
+        found = texts(tree, b)
+        read = read_whole(network, params, [[*prompt, *t] for t in found], ids, 4 + TOKENS)
+        for k, text in enumerate(found):
+            start, end = len(prompt), len(prompt) + len(text)
+            assert ids.eos not in text[:-1] and ids.pad not in text and ids.bos not in text
+            finished = text[-1] == ids.eos
+            assert finished or len(text) == TOKENS
+            assert tree.finished[b, 0, k] == finished
+            log_pi = read.log_prob[k, start:end].sum()
+            assert tree.log_pi[b, 0, k] == pytest.approx(log_pi, abs=1e-4)
+            value = read.value[k, end - 1]
+            assert tree.model_value[b, 0, k] == pytest.approx(value, abs=1e-4)
+            won = judged and finished and bool(tree.valid[b, 0, k]) and (sum(text) + b) % 2 == 0
+            assert tree.won[b, 0, k] == won
+            worth = (won if judged else value) if finished else 0
+            assert tree.value[b, 0, k] == tree.q[b, 0, k] == pytest.approx(worth, abs=1e-4)
+            kinds.add((finished, ids.newline in text))
+    assert len(kinds) == 4, "the end of a line must not end a solution, the end of the text must"
+    if sampler.replacement:
+        ratio = np.clip(tree.log_pi - tree.log_beta, -1, 1)
+        prior = np.where(tree.valid, np.log(np.maximum(tree.count, 1)) + ratio, DEAD)
+        np.testing.assert_allclose(tree.prior_logit, prior, atol=1e-5)
+        assert (np.abs(tree.log_pi - tree.log_beta) > 1).any()
+    if judged:
+        assert tree.won.any() and (tree.finished & tree.valid & ~tree.won).any()
+
+
+def test_the_bill_counts_every_draw(drawn, questions, network):
+    tree, _, _ = drawn
+    drawn_tokens = tree.length[:, 0].sum(1)
+    np.testing.assert_array_equal(tree.bill.generated, drawn_tokens)
+    np.testing.assert_array_equal(tree.bill.prefilled, questions[1])
+    np.testing.assert_array_equal(tree.bill.lockstep, tree.length.shape[2] * tree.length.max())
+    context = questions[1] + drawn_tokens / tree.length.shape[2] / 2
+    for b in range(ROWS):
+        trunk, heads = flops_per_token(network.config, network.vocab_size, context[b])
+        total = (drawn_tokens[b] + questions[1][b]) * trunk + drawn_tokens[b] * heads
+        assert tree.bill.flops[b] == pytest.approx(total, rel=1e-5)
+
+
+def test_draws_that_do_not_exist_cost_nothing(network, params, ids, questions):
+    """There are ten texts of one token, and so no 16 without replacement."""
+    guess = Guess(network, dataclasses.replace(CONFIG, max_tokens=1), WITHOUT, ids)
+    tree = jax.tree.map(np.asarray, jax.jit(guess.run)(params, *questions))
+    np.testing.assert_array_equal(tree.valid.sum((1, 2)), 10)
+    np.testing.assert_array_equal(tree.bill.generated, 10)
+
+
+def test_a_row_depends_on_nothing_beside_it(network, params, ids, questions):
+    guess = jax.jit(Guess(network, CONFIG, INDEPENDENT, ids).run)
+    straight = jax.tree.map(np.asarray, guess(params, *questions))
+    order = np.array([3, 0, 4, 1, 2])
+    other = guess(params, *(x[order] for x in questions))
+    np.testing.assert_array_equal(straight.token[order], other.token)
+    np.testing.assert_array_equal(straight.count[order], other.count)
+    groups = straight.token[:, 0].reshape(ROWS, 2, GROUP, TOKENS)
+    assert (groups[:, 0] != groups[:, 1]).any(), "each group has randomness of its own"
+
+
+@pytest.mark.parametrize("bad", [{"num_samples": 0}, {"max_tokens": 0}])
+def test_impossible_settings_are_refused_by_name(bad):
+    with pytest.raises(UserError, match=f"guess.{next(iter(bad))}"):
+        GuessConfig(**bad)
