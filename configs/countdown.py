@@ -18,6 +18,6 @@ def get_config():
     config.learner.row_steps = 32
     config.learner.updates_per_round = 200
     config.learner.rehearsal = 0.25
-    config.optimizer.round_learning_rate = 1.5e-3
+    config.optimizer.round_learning_rate = 1e-3
     config.run.rounds = 14
     return config

@@ -79,9 +79,10 @@ class Guess:
         value = jnp.where(finished, drawn.value_BxK, 0.0)
         if self.judge is not None:
             no_prefix = jnp.zeros((B, 0, 0), jnp.int32)
-            won = self.judge(problem_B, no_prefix, drawn.token_BxKxL, finished & drawn.valid_BxK) & finished
+            asked = finished & drawn.valid_BxK
+            won = self.judge(problem_B, no_prefix, drawn.token_BxKxL, asked) & asked
             value = won.astype(value.dtype)
-        generated = jnp.sum(drawn.length_BxK, axis=-1)
+        generated = jnp.sum(drawn.count_BxK * drawn.length_BxK, axis=-1)
         bill = price(
             self.network.config,
             self.network.vocab_size,

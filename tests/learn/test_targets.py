@@ -70,7 +70,7 @@ def tree():
             prior_logit=[
                 [np.log(1), np.log(2), np.log(1)],
                 [np.log(1), np.log(1), np.log(0.5)],
-                [np.log(1), -1e9, np.log(3)],
+                [np.log(1), np.log(5), np.log(3)],
             ],
             log_pi=[[-1.0, -2.0, -3.0], [-0.5, -1.5, -2.5], [-1.0, -1.0, -4.0]],
         ),
@@ -87,6 +87,19 @@ def test_won_below_follows_parents_up(tree):
     won = won_below(tree)
     assert won[0].tolist() == [[True, False, False], [True, False, False], [False] * 3]
     assert not tree.won[0, 0].any(), "the tree itself is left as it was"
+
+
+def test_won_below_follows_a_long_way_up():
+    """Each node continues the second candidate of the one before; the last one wins."""
+    chain = search_tree(
+        dict(
+            token=[[[A, NEWLINE], [B, NEWLINE]]] * 3 + [[[A, EOS], [B, EOS]]],
+            won=np.array([[0, 0], [0, 0], [0, 0], [1, 0]], bool),
+        ),
+        parent=[-1, 0, 1, 2],
+        action=[-1, 1, 1, 1],
+    )
+    assert won_below(chain)[0].tolist() == [[False, True]] * 3 + [[True, False]]
 
 
 def test_won_below_ignores_what_is_not_live(tree):

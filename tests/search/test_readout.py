@@ -13,10 +13,9 @@ from expert_iter.search.tree import SearchTree
 
 @pytest.fixture
 def tree():
-    """Row 1 of two: root ─ 0: "4 3" → node 1 ─ 2: "6 3" → node 2; ends at three of the nodes' places.
+    """Row 0 is empty. In row 1 "4 3" leads from the root to node 1, "6 3" from there to node 2.
 
-    Node 0: candidate 1 is finished ("5 2"). Node 1: candidate 0 is finished, candidate 1 repeats it.
-    Node 2: candidate 2 is finished ("8 9 2"). Row 0 is empty.
+    Finished are candidate 1 of the root, 0 of node 1 (candidate 1 repeats it), and 2 of node 2.
     """
     B, N, K, L = 2, 3, 3, 3
     zeros = lambda *shape: np.zeros(shape)  # noqa: E731

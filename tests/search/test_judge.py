@@ -1,0 +1,145 @@
+"""Verdicts inside a compiled search are those of the task on the decoded text."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from expert_iter.model.tokenizer import TokenIds, Tokenizer, TokenizerConfig
+from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.judge import HostJudge
+from expert_iter.search.mcts import SearchConfig, TreeSearch
+from expert_iter.search.readout import path, step_tokens
+from expert_iter.tasks.countdown import Countdown, CountdownConfig
+
+TASK = Countdown(CountdownConfig())
+PROBLEMS = [TASK.parse("3 5 7 -> 15"), TASK.parse("2 4 6 -> 48")]
+FIRST = ["3 + 5 = 8 : 7 8\n", "2 * 4 = 8 : 6 8\n"]
+SECOND = [
+    ["7 + 8 = 15 : 15", "8 - 7 = 1 : 1", "8 + 7 = 16 : 16", "nonsense"],
+    ["8 - 6 = 2 : 2", "6 * 8 = 48 : 48", "8 * 6 = 48 : 48\n", "2 * 24 = 48 : 48"],
+]
+RIGHT = np.array([[True, False, False, False], [False, True, False, False]])
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
+    texts = [*FIRST, *SECOND[0], *SECOND[1], *(problem.prompt for problem in PROBLEMS)]
+    return Tokenizer.train(texts, TASK.symbols(), TokenizerConfig(), path)
+
+
+def judged(judge, problem, prefix, step, finished):
+    verdict = jax.jit(lambda *args: judge(*args))(problem, prefix, step, finished)
+    return np.asarray(verdict)
+
+
+def padded(rows, width, pad):
+    return np.array([row + [pad] * (width - len(row)) for row in rows], np.int32)
+
+
+@pytest.fixture(scope="module")
+def written(tokenizer):
+    """Each problem's first step, and candidates for its second; prefixes have room for more."""
+    pad, eos = tokenizer.ids.pad, tokenizer.ids.eos
+    prefix = np.full((2, 3, 16), pad, np.int32)
+    prefix[:, 0] = padded([tokenizer.encode(text) for text in FIRST], 16, pad)
+    steps = [[[*tokenizer.encode(text), eos] for text in texts] for texts in SECOND]
+    return prefix, np.stack([padded(rows, 16, pad) for rows in steps])
+
+
+def test_verdicts_are_the_tasks(tokenizer, written):
+    judge = HostJudge(TASK, tokenizer)
+    judge.problems = PROBLEMS
+    everything = np.ones((2, 4), bool)
+    for b, problem in enumerate(PROBLEMS):
+        by_task = [TASK.verdict(problem, FIRST[b] + text) for text in SECOND[b]]
+        assert by_task == RIGHT[b].tolist()
+    np.testing.assert_array_equal(judged(judge, np.arange(2), *written, everything), RIGHT)
+
+    # Only what is finished is asked about.
+    some = np.array([[False, True, True, True], [True, True, False, False]])
+    np.testing.assert_array_equal(judged(judge, np.arange(2), *written, some), RIGHT & some)
+
+
+def test_problems_go_by_number_and_may_change(tokenizer, written):
+    judge = HostJudge(TASK, tokenizer)
+    run = jax.jit(lambda *args: judge(*args))
+    everything = np.ones((2, 4), bool)
+    judge.problems = PROBLEMS[::-1]
+    assert not np.asarray(run(np.arange(2), *written, everything)).any()
+    np.testing.assert_array_equal(run(np.array([1, 0]), *written, everything), RIGHT)
+    judge.problems = PROBLEMS
+    np.testing.assert_array_equal(run(np.arange(2), *written, everything), RIGHT)
+    np.testing.assert_array_equal(run(np.zeros(2, int), *written, everything)[1], [False] * 4)
+
+
+def test_a_whole_solution_needs_no_prefix(tokenizer):
+    """As guess-and-check asks: the prefix has room for no step."""
+    judge = HostJudge(TASK, tokenizer)
+    judge.problems = PROBLEMS
+    pad, eos = tokenizer.ids.pad, tokenizer.ids.eos
+    texts = [[FIRST[b] + SECOND[b][k] for k in range(4)] for b in range(2)]
+    step = [padded([[*tokenizer.encode(t), eos] for t in row], 40, pad) for row in texts]
+    verdict = judged(
+        judge, np.arange(2), np.zeros((2, 0, 0), np.int32), np.stack(step), np.ones((2, 4), bool)
+    )
+    np.testing.assert_array_equal(verdict, RIGHT)
+
+
+def test_rubbish_is_wrong_and_no_error(tokenizer):
+    judge = HostJudge(TASK, tokenizer)
+    judge.problems = PROBLEMS
+    rng = np.random.default_rng(0)
+    prefix = rng.integers(0, tokenizer.vocab_size, (64, 2, 12)).astype(np.int32)
+    step = rng.integers(0, tokenizer.vocab_size, (64, 8, 12)).astype(np.int32)
+    step[0] = tokenizer.ids.pad
+    step[1] = tokenizer.ids.eos
+    prefix[2:4] = tokenizer.ids.pad
+    verdict = judged(judge, np.arange(64) % 2, prefix, step, np.ones((64, 8), bool))
+    assert verdict.shape == (64, 8) and not verdict.any()
+
+
+def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
+    """The verdict on every finished candidate, against decoding its path in the finished tree."""
+    asked = []
+
+    def verdict(problem, text):
+        asked.append((problem, text))
+        return hash_of(problem, text)
+
+    def hash_of(problem, text):
+        return sum(map(int, text.split())) % 3 == problem
+
+    def decode(tokens):
+        return " ".join(map(str, tokens))
+
+    tokenizer = SimpleNamespace(ids=TokenIds(*ids), decode=decode)
+    judge = HostJudge(SimpleNamespace(verdict=verdict), tokenizer)
+    judge.problems = [2, 0, 1]
+    config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
+    search = TreeSearch(network, config, SamplerConfig(temperature=1.5), ids, judge)
+    rows = 6
+    problem = np.arange(rows) % 3
+    tree = jax.jit(search.run)(
+        params,
+        np.tile([[1, 5]], (rows, 1)),
+        np.full(rows, 2),
+        problem,
+        jax.random.split(jax.random.key(0), rows),
+        6,
+    )
+    tree = jax.tree.map(np.asarray, tree)
+    expected, found = np.zeros_like(tree.won), set()
+    for b, n, k in zip(*np.nonzero(tree.finished & tree.valid), strict=True):
+        steps = [*path(tree, b, n), (n, k)]
+        text = decode([t for at in steps for t in step_tokens(tree, b, *at)][:-1])
+        found.add((judge.problems[problem[b]], text))
+        expected[b, n, k] = hash_of(judge.problems[problem[b]], text)
+    np.testing.assert_array_equal(tree.won, expected)
+    assert set(asked) == found
+    assert 3 < expected.sum() < len(found) - 3
+    finished = tree.finished & tree.valid
+    np.testing.assert_array_equal(tree.value[finished], expected[finished])
+    assert len({len(path(tree, b, n)) for b, n, _ in zip(*np.nonzero(finished), strict=True)}) > 1

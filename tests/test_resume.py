@@ -1,0 +1,133 @@
+"""Kill -9 in every phase, and in the middle of saving: the run goes on, and ends bit-equal."""
+
+import json
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from expert_iter.pod import metrics
+from expert_iter.run import load_params
+from tests.tiny import FLAGS, finish, start
+
+# Phases by their number in the run, and the unit in them after which the process is killed.
+KILLS = {"warm start": (0, 2), "evaluation": (2, 1), "search": (3, 1), "learning": (4, 2), "check": (8, 1)}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    done = finish("train", *FLAGS, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def newest_place(workdir):
+    """(phase, unit) of the newest complete checkpoint."""
+    found = sorted(path for path in workdir.glob("checkpoints/*.*") if path.name[0].isdecimal())
+    if not found:
+        return (-1, 0)
+    try:
+        meta = json.loads((found[-1] / "manifest.json").read_text())["content"]["meta"]
+    except OSError:  # just being replaced
+        return (-1, 0)
+    return meta["phase"], meta["unit"]
+
+
+def kill_when(process, reached):
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        if reached():
+            process.kill()
+            process.wait()
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def test_a_run_killed_in_every_phase_ends_as_if_it_never_was(uninterrupted, tmp_path):
+    for phase, unit in KILLS.values():
+        process = start("train", *FLAGS, f"--workdir={tmp_path}")
+        assert kill_when(process, lambda p=phase, u=unit: newest_place(tmp_path) >= (p, u)), (
+            process.communicate()
+        )
+
+    # And once while a checkpoint is being written.
+    process = start("train", *FLAGS, f"--workdir={tmp_path}")
+    assert kill_when(process, lambda: any(tmp_path.glob("checkpoints/tmp.*")))
+
+    done = finish("train", *FLAGS, f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(
+        jax.tree.leaves(load_params(tmp_path)), jax.tree.leaves(load_params(uninterrupted)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+    timeless = lambda line: {k: v for k, v in line.items() if k != "time" and "seconds" not in k}  # noqa: E731
+    assert [timeless(x) for x in metrics.read(tmp_path)] == [
+        timeless(x) for x in metrics.read(uninterrupted)
+    ]
+    verdicts = lambda workdir: [  # noqa: E731
+        (row["when"], row["method"], row["budget"], row["correct"])
+        for row in json.loads((workdir / "summary.json").read_text())["results"]
+    ]
+    assert verdicts(tmp_path) == verdicts(uninterrupted)
+
+
+def test_a_finished_run_is_only_summarised_again(uninterrupted):
+    before = (uninterrupted / "metrics.jsonl").read_text()
+    done = finish("train", *FLAGS, f"--workdir={uninterrupted}")
+    assert done.returncode == 0, done.stderr
+    assert (uninterrupted / "metrics.jsonl").read_text() == before
+    assert "greedy" in done.stdout
+
+
+def test_another_config_is_refused_and_nothing_overwritten(uninterrupted):
+    before = (uninterrupted / "config.json").read_text()
+    done = finish("train", *FLAGS, f"--workdir={uninterrupted}", "--config.search.num_candidates=4")
+    assert done.returncode == 2
+    assert "search.num_candidates was 3, is now 4" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (uninterrupted / "config.json").read_text() == before
+
+
+def test_evaluate_and_solve_need_only_the_workdir(uninterrupted, tmp_path):
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"input": "3,5,7", "output": "15"}\n{"input": "2,4,6", "output": "12"}\n')
+    done = finish("evaluate", f"--workdir={uninterrupted}", f"--problems={problems}")
+    assert done.returncode == 0, done.stderr
+    assert "2 problems" in done.stdout and "pass@4" in done.stdout
+
+    done = finish("solve", f"--workdir={uninterrupted}", "3 5 7 -> 15")
+    assert done.returncode == 0, done.stderr
+    assert "3 5 7 -> 15" in done.stdout
+
+
+def test_a_damaged_problems_file_is_named_with_its_line(uninterrupted, tmp_path):
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"input": "3,5,7", "output": "15"}\n{"input": "2,4"\n')
+    done = finish("evaluate", f"--workdir={uninterrupted}", f"--problems={problems}")
+    assert done.returncode == 2
+    assert "problems.jsonl" in done.stderr and "line 2" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "flag, said",
+    [
+        ("--config.serach.num_simulations=3", "search"),
+        ("--config.search.num_simulation=3", "num_simulations"),
+        ("--config.search.num_simulations=0", "at least 1"),
+        ("--config.run.rounds=-1", "at least 0"),
+        ("--config.search.num_simulations=many", "search.num_simulations"),
+        ("--wrokdir=x", "workdir"),
+    ],
+)
+def test_bad_settings_are_one_clear_line_and_leave_no_trace(tmp_path, flag, said):
+    workdir = tmp_path / "new"
+    done = finish("train", *FLAGS, f"--workdir={workdir}", flag)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not workdir.exists()
