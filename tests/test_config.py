@@ -174,6 +174,7 @@ IMPOSSIBLE = [
     ("run.problems_per_round", 0),
     ("run.batch_size", 0),
     ("run.seed", -1),
+    ("run.tokens_per_round", -1),
     ("run.save_seconds", -1.0),
     ("run.keep_checkpoints", 0),
     ("tokenizer.vocab_size", 3),

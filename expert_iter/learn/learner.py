@@ -22,7 +22,7 @@ from expert_iter.model.transformer import Network
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
     """A batch is `rows` rows of `row_tokens` tokens and at most `row_steps` steps. A round makes `updates_per_round`
-    updates, but no more than `max_passes` over the replay. `rehearsal` of each batch's trees are warm-start plays."""
+    updates, but no more than `max_passes` over the replay. `rehearsal` of each batch's tokens are warm-start plays."""
 
     rows: int = 32
     row_tokens: int = 256
