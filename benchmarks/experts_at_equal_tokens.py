@@ -1,15 +1,16 @@
-"""Tree search against guess-and-check at equal generated tokens: which expert teaches the network more?
+"""Tree search against guess-and-check at equal generated tokens: which expert teaches the network
+more?
 
-    python benchmarks/experts_at_equal_tokens.py --out=runs/experts --rounds=4 --seeds=3
+    python benchmarks/experts_at_equal_tokens.py --out=runs/experts --seeds=3
 
-For each seed one warm start; from it, the same rounds with each expert: MCTS, and M = 8 and M = 32 samples a problem, each
-with and without replacement. Every round generates about the same number of tokens and makes the same number of updates.
-Guess-and-check learns from its winners (STaR, ReST-EM), tree search from its improved policy. Prints a Markdown table of
-means over seeds with 95% intervals (problems resampled); finished runs in --out are not run again.
+For each seed one warm start; from it, the same rounds with each expert: MCTS, and M = 8 and M = 32
+samples a problem, each with and without replacement. Every round generates about the same number of
+tokens and makes the same number of updates. Guess-and-check learns from its winners (STaR,
+ReST-EM), tree search from its improved policy. Prints a Markdown table of means over seeds with 95%
+intervals (problems resampled); finished runs in --out are not run again.
 """
 
 import argparse
-import dataclasses
 import json
 import runpy
 from pathlib import Path
@@ -35,7 +36,12 @@ ARMS = {
     }.items()
     for replacement in (False, True)
 }
-METHODS = {"greedy": ("greedy", 1), "best of 32": ("best_of_n", 32), "MCTS, 8 sims": ("mcts", 8), "pass@32 (oracle)": ("pass_at_n", 32)}
+METHODS = {
+    "greedy": ("greedy", 1),
+    "best of 32": ("best_of_n", 32),
+    "MCTS, 8 sims": ("mcts", 8),
+    "pass@32 (oracle)": ("pass_at_n", 32),
+}
 
 
 def train(config, workdir: Path, initial_params=None) -> list[dict]:
@@ -47,12 +53,15 @@ def train(config, workdir: Path, initial_params=None) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", default="configs/countdown.py")
     parser.add_argument("--out", type=Path, default=Path("runs/experts"))
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=600_000, help="generated a round")
+    parser.add_argument("--updates", type=int, default=150, help="of the learner a round")
+    parser.add_argument("--tokens", type=int, default=400_000, help="generated a round")
     arguments = parser.parse_args()
     cli.quiet()
     cli.enable_compilation_cache()
@@ -73,6 +82,7 @@ def main() -> None:
             config.run.rounds = arguments.rounds
             config.run.tokens_per_round = arguments.tokens
             config.run.problems_per_round = 8192
+            config.learner.updates_per_round = arguments.updates
             workdir = arguments.out / f"seed{seed}" / arm.replace(" ", "_").replace(",", "")
             done = workdir / "outcome.json"
             if not done.exists():
@@ -81,7 +91,9 @@ def main() -> None:
                 lines = metrics.read(workdir)
                 tokens = sum(line.get("search/tokens", 0) for line in lines)
                 solved = [line["search/solved"] for line in lines if "search/solved" in line]
-                done.write_text(json.dumps({"results": results, "tokens": tokens, "solved": solved}))
+                done.write_text(
+                    json.dumps({"results": results, "tokens": tokens, "solved": solved})
+                )
             outcomes[arm].append(json.loads(done.read_text()))
             table(outcomes, arguments.rounds)
 

@@ -1,6 +1,6 @@
 """Countdown with three numbers: the quick start.
 
-    python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
+python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
 """
 
 from expert_iter.config import default_config

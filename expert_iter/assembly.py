@@ -45,10 +45,18 @@ class Parts:
         return Player(expert, self.tokenizer, s.run.batch_size), judge
 
     def contest(self) -> Contest:
-        """The methods of evaluation. They get no judge, and of the task only its notion of equal answers."""
+        """The methods of evaluation. They get no judge, and of the task only its notion of equal
+        answers.
+        """
         s = self.settings
         return Contest(
-            self.network, self.tokenizer, s.evaluation, s.search, s.sampler, s.guess, self.task.answer
+            self.network,
+            self.tokenizer,
+            s.evaluation,
+            s.search,
+            s.sampler,
+            s.guess,
+            self.task.answer,
         )
 
     def warm_start(self, problems: Sequence[Problem]) -> WarmStart:
@@ -56,7 +64,9 @@ class Parts:
 
 
 def assemble(settings: Settings, workdir: str | Path) -> Parts:
-    """Builds the parts; the tokenizer is the workdir's or, at a run's first start, made and put there."""
+    """Builds the parts; the tokenizer is the workdir's or, at a run's first start, made and put
+    there.
+    """
     task = load_task(settings.task_name, dataclasses.asdict(settings.task))
     path = Path(workdir, workdir_lib.TOKENIZER)
     if path.exists():
@@ -68,4 +78,3 @@ def assemble(settings: Settings, workdir: str | Path) -> Parts:
         texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
         tokenizer = Tokenizer.train(texts, task.symbols(), settings.tokenizer, path)
     return Parts(settings, task, tokenizer, Network(settings.model, tokenizer.vocab_size))
-

@@ -1,8 +1,9 @@
-"""What a config holds: one section a part, each the dataclass that stands beside the code it configures.
+"""What a config holds: one section a part, each the dataclass that stands beside the code it
+configures.
 
-Configs are `ml_collections.ConfigDict`s made by `default_config` and changed by a config file and by flags
-(`--config.search.num_simulations=32`). `settings` turns one into checked dataclasses; whatever is wrong with a key or a
-value is said in one line.
+Configs are `ml_collections.ConfigDict`s made by `default_config` and changed by a config file and
+by flags (`--config.search.num_simulations=32`). `settings` turns one into checked dataclasses;
+whatever is wrong with a key or a value is said in one line.
 """
 
 import dataclasses
@@ -30,9 +31,11 @@ from expert_iter.tasks import task_settings
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once, by the expert
-    'mcts' or 'guess'. tokens_per_round ends a round's search early, at the batch that comes nearest
-    to so many generated tokens (0: never). A checkpoint is saved after every phase, and within one every save_seconds."""
+    """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once,
+    by the expert 'mcts' or 'guess'. tokens_per_round ends a round's search early, at the batch that
+    comes nearest to so many generated tokens (0: never). A checkpoint is saved after every phase,
+    and within one every save_seconds.
+    """
 
     seed: int = 0
     rounds: int = 8
@@ -46,7 +49,12 @@ class RunConfig:
     def __post_init__(self):
         if self.expert not in ("mcts", "guess"):
             raise UserError(f"run.expert must be 'mcts' or 'guess', got {self.expert!r}")
-        for key, least in (("rounds", 0), ("problems_per_round", 1), ("batch_size", 1), ("keep_checkpoints", 1)):
+        for key, least in (
+            ("rounds", 0),
+            ("problems_per_round", 1),
+            ("batch_size", 1),
+            ("keep_checkpoints", 1),
+        ):
             if getattr(self, key) < least:
                 raise UserError(f"run.{key} must be at least {least}, got {getattr(self, key)}")
         for key in ("seed", "save_seconds", "tokens_per_round"):
@@ -95,7 +103,9 @@ class Settings:
 def default_config(task: str) -> ConfigDict:
     """Every key with its default; the section `task` has the keys of the named task."""
     sections = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
-    return ConfigDict({"task": {"name": task, **dataclasses.asdict(task_settings(task)())}, **sections})
+    return ConfigDict(
+        {"task": {"name": task, **dataclasses.asdict(task_settings(task)())}, **sections}
+    )
 
 
 def settings(config: ConfigDict | dict) -> Settings:
@@ -113,11 +123,17 @@ def settings(config: ConfigDict | dict) -> Settings:
 
 def _check_keys(given: Any, known, prefix: str) -> None:
     if not isinstance(given, dict):
-        raise UserError(f"config.{prefix.rstrip('.')} must be a section with the keys {', '.join(known)}")
+        raise UserError(
+            f"config.{prefix.rstrip('.')} must be a section with the keys {', '.join(known)}"
+        )
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3)
-            hint = f"did you mean {' or '.join(prefix + n for n in near)}?" if near else f"there are {', '.join(known)}"
+            hint = (
+                f"did you mean {' or '.join(prefix + n for n in near)}?"
+                if near
+                else f"there are {', '.join(known)}"
+            )
             raise UserError(f"config has no key {prefix}{key}; {hint}")
     for key in known:
         if key not in given:
@@ -127,7 +143,12 @@ def _check_keys(given: Any, known, prefix: str) -> None:
 def _build(cls, given: dict, section: str):
     fields = {field.name: field for field in dataclasses.fields(cls)}
     _check_keys(given, tuple(fields), section + ".")
-    return cls(**{key: _as_type_of(field.default, given[key], f"{section}.{key}") for key, field in fields.items()})
+    return cls(
+        **{
+            key: _as_type_of(field.default, given[key], f"{section}.{key}")
+            for key, field in fields.items()
+        }
+    )
 
 
 def _as_type_of(default: Any, value: Any, name: str) -> Any:

@@ -2,4 +2,6 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: a setting, a file, a flag. Its text is one line that says what to do."""
+    """Something the user can mend: a setting, a file, a flag. Its text is one line that says what
+    to do.
+    """

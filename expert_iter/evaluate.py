@@ -33,7 +33,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
     params = load_params(workdir)
     parts = assemble(checked, workdir)
     path, methods = flags.FLAGS.problems, flags.FLAGS.methods
-    problems = parts.task.read(path) if path else parts.task.problems("test")[: checked.evaluation.problems]
+    problems = (
+        parts.task.read(path)
+        if path
+        else parts.task.problems("test")[: checked.evaluation.problems]
+    )
     questions = [problem.question for problem in problems]
     contest, rows = parts.contest(), []
     with progress(len(methods), f"evaluating {len(problems)} problems", unit="method") as bar:
@@ -41,7 +45,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
             for entry in contest.answer(params, questions, method, contest.budgets(method)):
                 rows.append({"when": "now", **judge(parts.task.verdict, problems, entry)})
             bar.update(1)
-    write_atomic(workdir / "evaluation.json", json.dumps({"problems": path or "test", "results": rows}, indent=1) + "\n")
+    write_atomic(
+        workdir / "evaluation.json",
+        json.dumps({"problems": path or "test", "results": rows}, indent=1) + "\n",
+    )
     print(tables.terminal(rows))
 
 

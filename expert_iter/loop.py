@@ -2,8 +2,8 @@
 
     warm start      the apprentice learns rules and format from random legal play
     each round      self-play   the expert searches problems; the verifier judges what it finishes
-                    learn       policy towards what the search found better, value towards what came of it
-                    check       greedy and search on validation problems, without the verifier
+                    learn       policy towards what the search found better, value towards what came
+                    of it check       greedy and search on validation problems, without the verifier
     before, after   every method on test problems, each with its bill
 
 Every `run.phase` loop is resumable: see `run`.
@@ -19,7 +19,9 @@ from expert_iter.run import Run
 
 
 def train(run: Run) -> list[dict]:
-    """Trains to the end, from wherever the run stands; returns the rows of the evaluation before and after."""
+    """Trains to the end, from wherever the run stands; returns the rows of the evaluation before
+    and after.
+    """
     task, rounds = run.parts.task, run.settings.run.rounds
     problems = task.problems("train")
     plays = run.parts.warm_start(problems)
@@ -48,24 +50,38 @@ def warm_start(run: Run, plays) -> None:
 
 
 def self_play(run: Run, expert, verifier, problems, number: int) -> None:
-    """The expert searches fresh problems with verdicts at its leaves; replay keeps what is to be learned from that."""
+    """The expert searches fresh problems with verdicts at its leaves; replay keeps what is to be
+    learned from that.
+    """
     config, ids = run.settings, run.parts.tokenizer.ids
     size = config.run.batch_size
     chosen = run.rng("problems", number).permutation(len(problems))[: config.run.problems_per_round]
     batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
     for unit in run.phase("search", len(batches), "batch", number):
         spent = run.counted("tokens")
-        if config.run.tokens_per_round and spent * (1 + 0.5 / max(unit, 1)) > config.run.tokens_per_round:
+        if (
+            config.run.tokens_per_round
+            and spent * (1 + 0.5 / max(unit, 1)) > config.run.tokens_per_round
+        ):
             continue
         verifier.problems = [problems[i] for i in batches[unit]]
         questions = [problem.question for problem in verifier.problems]
-        tree = expert.play(run.params, questions, run.key("search", number, unit), config.search.num_simulations)
+        tree = expert.play(
+            run.params, questions, run.key("search", number, unit), config.search.num_simulations
+        )
         prompts = [run.parts.tokenizer.encode_prompt(question.prompt) for question in questions]
         trees = step_trees(
-            tree, prompts, ids.newline, config.targets, run.rng("targets", number, unit), config.loss.policy == "set"
+            tree,
+            prompts,
+            ids.newline,
+            config.targets,
+            run.rng("targets", number, unit),
+            config.loss.policy == "set",
         )
         row = (config.learner.row_tokens, config.learner.row_steps)
-        run.replay.add([part for step_tree in trees for part in split(step_tree, *row) if part.teaches])
+        run.replay.add(
+            [part for step_tree in trees for part in split(step_tree, *row) if part.teaches]
+        )
 
         solved = tree.won.any(axis=(1, 2))
         judged = tree.finished & tree.valid
@@ -73,9 +89,12 @@ def self_play(run: Run, expert, verifier, problems, number: int) -> None:
         run.note(
             value_auc=auc(tree.model_value[judged], tree.won[judged]),
             utilisation=tree.bill.generated.sum() / tree.bill.lockstep.sum(),
-            duplicates=1 - (tree.valid & tree.live[..., None]).sum() / (tree.live.sum() * tree.valid.shape[-1]),
+            duplicates=1
+            - (tree.valid & tree.live[..., None]).sum() / (tree.live.sum() * tree.valid.shape[-1]),
         )
-        run.count(problems=len(questions), tokens=tree.bill.generated.sum(), flops=tree.bill.flops.sum())
+        run.count(
+            problems=len(questions), tokens=tree.bill.generated.sum(), flops=tree.bill.flops.sum()
+        )
 
 
 def learn(run: Run, plays, number: int) -> None:
@@ -103,7 +122,14 @@ def check(run: Run, contest, number: int) -> None:
             run.results.append({"when": "round", "round": number, **row})
             run.note(**{f"{method}_accuracy": row["accuracy"]})
             if method == "greedy":
-                run.note(legal=np.mean([t is not None and task.is_legal(p, t) for p, t in zip(problems, entry.texts, strict=True)]))
+                run.note(
+                    legal=np.mean(
+                        [
+                            t is not None and task.is_legal(p, t)
+                            for p, t in zip(problems, entry.texts, strict=True)
+                        ]
+                    )
+                )
 
 
 def evaluate(run: Run, contest, when: str) -> None:
@@ -112,5 +138,7 @@ def evaluate(run: Run, contest, when: str) -> None:
     problems = task.problems("test")[: config.problems]
     for unit in run.phase(f"evaluation {when} training", 3, "method"):
         method = ("greedy", "samples", "mcts")[unit]
-        for entry in contest.answer(run.params, [p.question for p in problems], method, contest.budgets(method)):
+        for entry in contest.answer(
+            run.params, [p.question for p in problems], method, contest.budgets(method)
+        ):
             run.results.append({"when": when, **judge(task.verdict, problems, entry)})

@@ -1,8 +1,10 @@
-"""One training run as it goes on: what changes (parameters, optimizer, replay, place), and its safe keeping.
+"""One training run as it goes on: what changes (parameters, optimizer, replay, place), and its safe
+keeping.
 
-A run is a fixed sequence of phases, each of so many units of work. `Run.phase` yields the units that are still to be
-done: none of a phase that an earlier process finished, the rest of the one it was in, all of those after. Whatever is
-random is derived from the seed and the place, so a resumed run goes on as if nothing had happened.
+A run is a fixed sequence of phases, each of so many units of work. `Run.phase` yields the units
+that are still to be done: none of a phase that an earlier process finished, the rest of the one it
+was in, all of those after. Whatever is random is derived from the seed and the place, so a resumed
+run goes on as if nothing had happened.
 """
 
 import time
@@ -58,10 +60,13 @@ class Run:
     def describe(self) -> str:
         """One line for people."""
         s, size = self.settings, sum(x.size for x in jax.tree.leaves(self.params))
-        doing = f"resuming at phase {self._phase}, unit {self._unit}" if self.resumed else "starting"
+        doing = (
+            f"resuming at phase {self._phase}, unit {self._unit}" if self.resumed else "starting"
+        )
         return (
-            f"{s.task_name}: {size / 1e6:.2f}M parameters, {self.parts.tokenizer.vocab_size} pieces, "
-            f"{s.run.rounds} rounds of {s.run.problems_per_round} problems by {s.run.expert}; {doing} in {self.workdir}"
+            f"{s.task_name}: {size / 1e6:.2f}M parameters, {self.parts.tokenizer.vocab_size} "
+            f"pieces, {s.run.rounds} rounds of {s.run.problems_per_round} problems by "
+            f"{s.run.expert}; {doing} in {self.workdir}"
         )
 
     @property
@@ -80,7 +85,8 @@ class Run:
         return key
 
     def phase(self, name: str, total: int, unit: str, round: int = 0) -> Iterator[int]:
-        """Yields the units of the next phase that are still to be done; saves now and then, and after the last.
+        """Yields the units of the next phase that are still to be done; saves now and then, and
+        after the last.
 
         The figures noted during the phase go to the metrics, averaged or summed, as `name/figure`.
         """
@@ -104,7 +110,9 @@ class Run:
         self._save()
 
     def note(self, weight: float = 1.0, **figures: float) -> None:
-        """Adds figures of the current unit; a phase reports their means, weighted, and its progress the latest."""
+        """Adds figures of the current unit; a phase reports their means, weighted, and its progress
+        the latest.
+        """
         self._latest |= figures
         for name, value in figures.items():
             if np.isfinite(value):
@@ -148,7 +156,9 @@ def load_params(workdir: str | Path):
 
     restored = Checkpoints(Path(workdir, workdir_lib.CHECKPOINTS)).restore(only="params")
     if restored is None:
-        raise UserError(f"{workdir} holds no checkpoint yet; train first, or wait for the first save")
+        raise UserError(
+            f"{workdir} holds no checkpoint yet; train first, or wait for the first save"
+        )
     return restored.arrays["params"]
 
 

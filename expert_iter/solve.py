@@ -1,6 +1,6 @@
 """Solves a problem as typed, and shows the tree that was searched.
 
-    python -m expert_iter.solve --workdir=runs/countdown '3 5 7 -> 15'
+python -m expert_iter.solve --workdir=runs/countdown '3 5 7 -> 15'
 """
 
 import sys
@@ -36,7 +36,10 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
         return
     text = parts.tokenizer.decode(answer.tokens)
     right = parts.task.verdict(problem, text)
-    print(f"\n{text}\n\nThe verifier says: {'right' if right else 'wrong'} (the search did not ask it).")
+    print(
+        f"\n{text}\n\nThe verifier says: {'right' if right else 'wrong'} "
+        "(the search did not ask it)."
+    )
 
 
 def run() -> None:

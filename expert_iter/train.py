@@ -2,8 +2,8 @@
 
     python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
 
-Prints its progress, and at the end a table of accuracies on held-out problems before and after. Run again on the same
-workdir it goes on where it stopped. A finished run may be prolonged with a larger --config.run.rounds.
+Prints its progress, and at the end a table of accuracies on held-out problems before and after. Run
+again on the same workdir it goes on where it stopped.
 """
 
 import time
@@ -28,7 +28,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.run import Run
 
     begin, compiling = time.monotonic(), CompileTime()
-    workdir_lib.claim(workdir, config.to_dict(), may_differ=("run.rounds", "run.save_seconds"))
+    workdir_lib.claim(
+        workdir, config.to_dict(), may_differ=("run.save_seconds", "run.keep_checkpoints")
+    )
     with workdir_lib.lock(workdir):
         run = Run(assemble(checked, workdir), workdir)
         print(run.describe(), flush=True)
@@ -43,9 +45,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
             "wall_seconds_of_last_process": time.monotonic() - begin,
         }
         print("\n" + summary.summarise(workdir, results, costs))
+    example = run.parts.task.problems("test")[0].prompt.strip()
     print(
-        f"\n{workdir} holds the checkpoint, {summary.BY_ROUND}, {summary.BY_COMPUTE}, summary.json and metrics.\n"
-        f"Next: python -m expert_iter.solve --workdir={workdir} '{run.parts.task.problems('test')[0].prompt.strip()}'"
+        f"\n{workdir} holds the checkpoint, {summary.BY_ROUND}, {summary.BY_COMPUTE}, summary.json "
+        f"and metrics.\nNext: python -m expert_iter.solve --workdir={workdir} '{example}'"
     )
 
 

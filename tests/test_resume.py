@@ -12,7 +12,13 @@ from expert_iter.run import load_params
 from tests.tiny import FLAGS, finish, start
 
 # Phases by their number in the run, and the unit in them after which the process is killed.
-KILLS = {"warm start": (0, 2), "evaluation": (2, 1), "search": (3, 1), "learning": (4, 2), "check": (8, 1)}
+KILLS = {
+    "warm start": (0, 2),
+    "evaluation": (2, 1),
+    "search": (3, 1),
+    "learning": (4, 2),
+    "check": (8, 1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,9 @@ def test_a_run_killed_in_every_phase_ends_as_if_it_never_was(uninterrupted, tmp_
     done = finish("train", *FLAGS, f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     for ours, theirs in zip(
-        jax.tree.leaves(load_params(tmp_path)), jax.tree.leaves(load_params(uninterrupted)), strict=True
+        jax.tree.leaves(load_params(tmp_path)),
+        jax.tree.leaves(load_params(uninterrupted)),
+        strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -12,10 +12,12 @@ FLAGS = [
         f"--config.{setting}"
         for setting in (
             "task.train_size=200 task.validation_size=16 task.test_size=16 "
-            "model.width=16 model.num_layers=1 model.num_heads=2 model.head_dim=8 model.mlp_width=32 "
-            "warm_start.updates=6 learner.rows=4 learner.updates_per_round=4 run.rounds=2 "
-            "run.problems_per_round=16 run.batch_size=8 run.save_seconds=0 search.num_simulations=3 "
-            "search.num_candidates=3 evaluation.problems=16 evaluation.batch_size=16 "
+            "model.width=16 model.num_layers=1 model.num_heads=2 model.head_dim=8 "
+            "model.mlp_width=32 warm_start.updates=6 learner.rows=4 "
+            "learner.updates_per_round=4 run.rounds=2 "
+            "run.problems_per_round=16 run.batch_size=8 run.save_seconds=0 "
+            "search.num_simulations=3 search.num_candidates=3 "
+            "evaluation.problems=16 evaluation.batch_size=16 "
             "evaluation.samples=(4,) evaluation.simulations=(2,) evaluation.num_candidates=3 "
             "evaluation.round_problems=8 evaluation.round_simulations=2"
         ).split()

@@ -1,4 +1,6 @@
-"""The learner: batches from replay, with some of the warm start mixed in, and jitted updates of the parameters."""
+"""The learner: batches from replay, with some of the warm start mixed in, and jitted updates of the
+parameters.
+"""
 
 import dataclasses
 import functools
@@ -18,11 +20,16 @@ from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.model.transformer import Network
 
+# Share of a batch's tokens to fill: with more, the trees that find no room are no random choice.
+FILL = 0.92
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
-    """A batch is `rows` rows of `row_tokens` tokens and at most `row_steps` steps. A round makes `updates_per_round`
-    updates, but no more than `max_passes` over the replay. `rehearsal` of each batch's tokens are warm-start plays."""
+    """A batch is `rows` rows of `row_tokens` tokens and at most `row_steps` steps. A round makes
+    `updates_per_round` updates, but no more than `max_passes` over the replay. `rehearsal` of each
+    batch's tokens are warm-start plays.
+    """
 
     rows: int = 32
     row_tokens: int = 256
@@ -76,23 +83,28 @@ class Learner:
         (_, parts), gradient = jax.value_and_grad(self._loss, has_aux=True)(state.params, batch)
         changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
         parts["gradient_norm"] = optax.tree.norm(gradient)
-        return TrainState(optax.apply_updates(state.params, changes), optimizer, state.updates + 1), parts
+        return TrainState(
+            optax.apply_updates(state.params, changes), optimizer, state.updates + 1
+        ), parts
 
-    def batch(self, trees: Sequence[StepTree], plays, rng: np.random.Generator) -> tuple[Batch, int]:
-        """Packs random trees, and random warm-start plays for the share of the batch's tokens that is rehearsed (all of
-        it where there are no trees). `plays` has `draw(count, rng)` and `mean_size`.
+    def batch(
+        self, trees: Sequence[StepTree], plays, rng: np.random.Generator
+    ) -> tuple[Batch, int]:
+        """Packs random trees, and random warm-start plays for the share of the batch's tokens that
+        is rehearsed (all of it where there are no trees). `plays` has `draw(count, rng)` and
+        `mean_size`.
 
         Returns the batch, and how many of `trees` are in it.
         """
         c = self.config
         share = c.rehearsal if trees else 1.0
         tokens = c.rows * c.row_tokens
-        drawn = plays.draw(math.ceil(share * tokens / plays.mean_size), rng) if share else []
+        drawn = plays.draw(math.ceil(FILL * share * tokens / plays.mean_size), rng) if share else []
         # Replay's trees fit a row; of plays that do not, the user must hear.
         rehearsed = [part for play in drawn for part in split(play, c.row_tokens, c.row_steps)]
         chosen, size = [], 0
         for i in rng.permutation(len(trees)):
-            if size >= (1 - share) * tokens:
+            if size >= FILL * (1 - share) * tokens:
                 break
             chosen.append(trees[i])
             size += trees[i].size

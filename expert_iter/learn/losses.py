@@ -1,4 +1,5 @@
-"""The loss: the policy head towards the search's choice among steps, the value head towards what came of them.
+"""The loss: the policy head towards the search's choice among steps, the value head towards what
+came of them.
 
 Shape suffixes as in `packing`: R rows, T tokens a row, G steps a row.
 """
@@ -16,8 +17,10 @@ from expert_iter.model.transformer import Network
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """policy: 'steps' is −Σ w log π(step), summed over tokens; 'set' is −Σ w log softmax over a node's candidates of
-    log π(step) + correction, which also pushes the others down. value_weight: of the value loss beside the policy's."""
+    """policy: 'steps' is −Σ w log π(step), summed over tokens; 'set' is −Σ w log softmax over a
+    node's candidates of log π(step) + correction, which also pushes the others down. value_weight:
+    of the value loss beside the policy's.
+    """
 
     policy: str = "steps"
     value_weight: float = 0.5
@@ -30,18 +33,23 @@ class LossConfig:
 
 
 def tree_mask(step_RxT, ancestor_RxGxG):
-    """Attention mask `[R, T, T]`: a token sees the tokens before it in its own step and all of the steps before that."""
+    """Attention mask `[R, T, T]`: a token sees the tokens before it in its own step and all of the
+    steps before that.
+    """
     T, G = step_RxT.shape[1], ancestor_RxGxG.shape[1]
     member = jax.nn.one_hot(step_RxT, G)
-    on_path = jnp.einsum("rtg,rgh,ruh->rtu", member, ancestor_RxGxG.astype(member.dtype), member) > 0.5
+    on_path = (
+        jnp.einsum("rtg,rgh,ruh->rtu", member, ancestor_RxGxG.astype(member.dtype), member) > 0.5
+    )
     return (on_path & jnp.tril(jnp.ones((T, T), bool))) | jnp.eye(T, dtype=bool)
 
 
 def step_log_probs(network: Network, params, batch: Batch):
     """Runs the network over packed trees.
 
-    Returns log π of every step given its path, `[R, G]`, and the value's log-odds at its end, `[R, G]`. (A prompt's
-    first token is predicted by nothing: the log π of prompts means nothing and must have no weight.)
+    Returns log π of every step given its path, `[R, G]`, and the value's log-odds at its end, `[R,
+    G]`. (A prompt's first token is predicted by nothing: the log π of prompts means nothing and
+    must have no weight.)
     """
     mask = tree_mask(batch.step_RxT, batch.ancestor_RxGxG)
     hidden, _ = network.hidden(params, batch.token_RxT, batch.position_RxT, mask)
@@ -54,13 +62,17 @@ def step_log_probs(network: Network, params, batch: Batch):
 
 
 def loss(network: Network, params, batch: Batch, config: LossConfig):
-    """Total loss of a batch, and its parts. Sums over the batch divided by the number of rows, a constant: a mean over
-    what happens to be in the batch would weigh the same step differently from batch to batch."""
+    """Total loss of a batch, and its parts. Sums over the batch divided by the number of rows, a
+    constant: a mean over what happens to be in the batch would weigh the same step differently from
+    batch to batch.
+    """
     rows = batch.token_RxT.shape[0]
     log_pi, value_logit = step_log_probs(network, params, batch)
     scored = log_pi
     if config.policy == "set":
-        siblings = (batch.parent_RxG[:, :, None] == batch.parent_RxG[:, None, :]) & batch.in_set_RxG[:, None, :]
+        siblings = (
+            batch.parent_RxG[:, :, None] == batch.parent_RxG[:, None, :]
+        ) & batch.in_set_RxG[:, None, :]
         logit = log_pi + batch.correction_RxG
         among = jnp.where(siblings, logit[:, None, :], -1e30)
         normalised = logit - jax.nn.logsumexp(among, axis=-1)
@@ -70,7 +82,9 @@ def loss(network: Network, params, batch: Batch, config: LossConfig):
     errors = optax.sigmoid_binary_cross_entropy(value_logit, batch.value_target_RxG)
     value = jnp.sum(batch.value_weight_RxG * errors) / rows
     parts = {
-        "policy_loss": -jnp.sum(batch.policy_weight_RxG * scored) / jnp.maximum(jnp.sum(batch.policy_weight_RxG), 1e-6),
-        "value_loss": jnp.sum(batch.value_weight_RxG * errors) / jnp.maximum(jnp.sum(batch.value_weight_RxG), 1e-6),
+        "policy_loss": -jnp.sum(batch.policy_weight_RxG * scored)
+        / jnp.maximum(jnp.sum(batch.policy_weight_RxG), 1e-6),
+        "value_loss": jnp.sum(batch.value_weight_RxG * errors)
+        / jnp.maximum(jnp.sum(batch.value_weight_RxG), 1e-6),
     }
     return policy + config.value_weight * value, parts

@@ -40,11 +40,11 @@ class OptimizerConfig:
                 raise UserError(f"optimizer.{key} must be positive, got {getattr(self, key)}")
         for key in ("warmup_updates", "weight_decay"):
             if getattr(self, key) < 0:
-                raise UserError(
-                    f"optimizer.{key} must not be negative, got {getattr(self, key)}"
-                )
+                raise UserError(f"optimizer.{key} must not be negative, got {getattr(self, key)}")
         if not 0 <= self.final_fraction <= 1:
-            raise UserError(f"optimizer.final_fraction must be between 0 and 1, got {self.final_fraction}")
+            raise UserError(
+                f"optimizer.final_fraction must be between 0 and 1, got {self.final_fraction}"
+            )
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 raise UserError(f"optimizer.{key} must be in [0, 1), got {getattr(self, key)}")
@@ -62,7 +62,10 @@ def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> 
             end_value=peak * config.final_fraction,
         )
 
-    phases = cosine(config.learning_rate, warm_updates), cosine(config.round_learning_rate, round_updates)
+    phases = (
+        cosine(config.learning_rate, warm_updates),
+        cosine(config.round_learning_rate, round_updates),
+    )
     return optax.join_schedules(phases, [warm_updates])
 
 

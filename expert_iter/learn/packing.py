@@ -1,4 +1,5 @@
-"""Packs step trees into rows of fixed length, several a row, each attending to its own ancestors only.
+"""Packs step trees into rows of fixed length, several a row, each attending to its own ancestors
+only.
 
 Shape suffixes: R rows, T tokens a row, G steps a row.
 """
@@ -14,11 +15,11 @@ from expert_iter.learn.step_tree import StepTree
 class Batch(NamedTuple):
     """What the loss needs; host arrays until the update.
 
-    token_RxT; position_RxT: place in its own text; before_RxT: index of the token that predicts it (its own where
-    nothing does, as at a prompt's start); step_RxT: which step it belongs to (−1: padding).
-    ancestor_RxGxG: [g, h] true where step h is g or comes before it on its path.
-    end_RxG: index of the step's last token; parent_RxG: the step before it (−1: none).
-    The rest is as in `StepTree`, zero where there is no step.
+    token_RxT; position_RxT: place in its own text; before_RxT: index of the token that predicts it
+    (its own where nothing does, as at a prompt's start); step_RxT: which step it belongs to (−1:
+    padding). ancestor_RxGxG: [g, h] true where step h is g or comes before it on its path. end_RxG:
+    index of the step's last token; parent_RxG: the step before it (−1: none). The rest is as in
+    `StepTree`, zero where there is no step.
     """
 
     token_RxT: np.ndarray
@@ -36,7 +37,9 @@ class Batch(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where a tree's tokens and steps lie relative to its own start; arrays `[T]`, `[G]` and `[G, G]`."""
+    """Where a tree's tokens and steps lie relative to its own start; arrays `[T]`, `[G]` and `[G,
+    G]`.
+    """
 
     position: np.ndarray
     before: np.ndarray
@@ -63,13 +66,17 @@ def layout(tree: StepTree) -> Layout:
 
 
 class Packer:
-    """Fills rows first-fit, in the order given. Trees larger than a row do not fit: see `splitting`."""
+    """Fills rows first-fit, in the order given. Trees larger than a row do not fit: see
+    `splitting`.
+    """
 
     def __init__(self, rows: int, row_tokens: int, row_steps: int):
         self.rows, self.row_tokens, self.row_steps = rows, row_tokens, row_steps
 
     def pack(self, trees: Iterable[StepTree]) -> tuple[Batch, list[int]]:
-        """Places each tree where it finds room, and skips it where it does not; returns the batch and who is in it."""
+        """Places each tree where it finds room, and skips it where it does not; returns the batch
+        and who is in it.
+        """
         R, T, G = self.rows, self.row_tokens, self.row_steps
         batch = Batch(
             token_RxT=np.zeros((R, T), np.int32),

@@ -1,4 +1,6 @@
-"""Replay: what past rounds found, in a window that grows more slowly than the data (KataGo, Wu 2019, appendix C)."""
+"""Replay: what past rounds found, in a window that grows more slowly than the data (KataGo, Wu
+2019, appendix C).
+"""
 
 import dataclasses
 
@@ -8,13 +10,22 @@ from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree
 
 _PER_TOKEN = ("token",)
-_PER_STEP = ("length", "parent", "policy_weight", "value_target", "value_weight", "correction", "in_set")
+_PER_STEP = (
+    "length",
+    "parent",
+    "policy_weight",
+    "value_target",
+    "value_weight",
+    "correction",
+    "in_set",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplayConfig:
-    """The window holds min_trees · (1 + growth · ((total / min_trees)^exponent − 1) / exponent) of the newest trees,
-    once there are more than min_trees of them; never more than max_trees."""
+    """The window holds min_trees · (1 + growth · ((total / min_trees)^exponent − 1) / exponent) of
+    the newest trees, once there are more than min_trees of them; never more than max_trees.
+    """
 
     min_trees: int = 4096
     growth: float = 0.4
@@ -24,7 +35,8 @@ class ReplayConfig:
     def __post_init__(self):
         if not 1 <= self.min_trees <= self.max_trees:
             raise UserError(
-                f"replay.min_trees must be between 1 and replay.max_trees, got {self.min_trees} and {self.max_trees}"
+                "replay.min_trees must be between 1 and replay.max_trees, got "
+                f"{self.min_trees} and {self.max_trees}"
             )
         if self.growth < 0 or not 0 < self.exponent <= 1:
             raise UserError(
@@ -43,7 +55,9 @@ class Replay:
         c = self.config
         if self.total <= c.min_trees:
             return c.min_trees
-        grown = c.min_trees * (1 + c.growth * ((self.total / c.min_trees) ** c.exponent - 1) / c.exponent)
+        grown = c.min_trees * (
+            1 + c.growth * ((self.total / c.min_trees) ** c.exponent - 1) / c.exponent
+        )
         return min(int(grown), c.max_trees)
 
     def add(self, trees: list[StepTree]) -> None:
@@ -73,5 +87,10 @@ class Replay:
             at_token, at_step = np.cumsum(arrays["tokens"])[:-1], np.cumsum(arrays["steps"])[:-1]
             parts = {name: np.split(arrays[name], at_token) for name in _PER_TOKEN}
             parts |= {name: np.split(arrays[name], at_step) for name in _PER_STEP}
-            replay.trees = [StepTree(*fields) for fields in zip(*(parts[f.name] for f in dataclasses.fields(StepTree)), strict=True)]
+            replay.trees = [
+                StepTree(*fields)
+                for fields in zip(
+                    *(parts[f.name] for f in dataclasses.fields(StepTree)), strict=True
+                )
+            ]
         return replay

@@ -1,4 +1,4 @@
-"""Splits a step tree that is too large for a row of a batch into smaller ones that teach the same."""
+"""Splits a step tree that is too large for a row into smaller ones that teach the same."""
 
 import dataclasses
 
@@ -9,10 +9,11 @@ from expert_iter.learn.step_tree import StepTree
 
 
 def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
-    """Returns the tree itself if it fits, else several with what they share repeated (and learned in one only).
+    """Returns the tree itself if it fits, else several with what they share repeated (and learned
+    in one only).
 
-    Siblings that the set-normalised policy loss compares stay together. Raises UserError where a step, with those and
-    the steps before it, does not fit by itself.
+    Siblings that the set-normalised policy loss compares stay together. Raises UserError where a
+    step, with those and the steps before it, does not fit by itself.
     """
     if tree.size <= max_tokens and len(tree.length) <= max_steps:
         return [tree]
@@ -25,8 +26,9 @@ def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
             together = added
             if not _fits(tree, together, max_tokens, max_steps):
                 raise UserError(
-                    f"a step with what it is compared to and what comes before has {_tokens(tree, together)} tokens in "
-                    f"{len(together)} steps; raise learner.row_tokens ({max_tokens}) or learner.row_steps ({max_steps})"
+                    "a step with what it is compared to and what comes before has "
+                    f"{_tokens(tree, together)} tokens in {len(together)} steps; raise "
+                    f"learner.row_tokens ({max_tokens}) or learner.row_steps ({max_steps})"
                 )
         steps = together
     pieces.append(steps)
@@ -39,7 +41,9 @@ def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
 
 
 def _inseparable(tree: StepTree) -> list[list[int]]:
-    """All steps, in units that must not be parted: siblings that are compared, or one step; parents come first."""
+    """All steps, in units that must not be parted: siblings that are compared, or one step; parents
+    come first.
+    """
     units = []
     for parent in range(-1, len(tree.length)):
         family = np.flatnonzero(tree.parent == parent)

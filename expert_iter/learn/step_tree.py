@@ -1,8 +1,9 @@
 """The unit of learning: a tree of steps, with what is to be learned at each of them.
 
-Node 0 is the prompt; every other node is one step (a line, end mark included) after its parent. A demonstration is a
-tree without branches; guesses at one problem are a tree that forks at their first difference; a searched tree is itself.
-Each distinct prefix is stored, and later computed, once.
+Node 0 is the prompt; every other node is one step (a line, end mark included) after its parent. A
+demonstration is a tree without branches; guesses at one problem are a tree that forks at their
+first difference; a searched tree is itself. Each distinct prefix is stored, and later computed,
+once.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ import numpy as np
 class StepTree:
     """G steps of T tokens together.
 
-    token `[T]`: the steps' tokens one after the other, parents before children; length `[G]`: tokens of each step;
-    parent `[G]`: −1 for the prompt.
-    policy_weight `[G]`: weight of −log π(step); value_target, value_weight `[G]`: for the value at the step's end.
-    correction `[G]`: what to add to log π(step) to get its prior logit among its siblings (log c − log β, or −log q);
-    in_set `[G]`: whether the step takes part in its siblings' softmax (for the set-normalised policy loss).
+    token `[T]`: the steps' tokens one after the other, parents before children; length `[G]`:
+    tokens of each step; parent `[G]`: −1 for the prompt. policy_weight `[G]`: weight of −log
+    π(step); value_target, value_weight `[G]`: for the value at the step's end. correction `[G]`:
+    what to add to log π(step) to get its prior logit among its siblings (log c − log β, or −log q);
+    in_set `[G]`: whether the step takes part in its siblings' softmax (for the set-normalised
+    policy loss).
     """
 
     token: np.ndarray
@@ -74,7 +76,9 @@ class StepTreeBuilder:
         self._facts[step][0] += weight
 
     def learn_value(self, step: int, target: float, weight: float = 1.0) -> None:
-        """Sets the step's value target; of several, the best holds (a prefix is worth its best continuation)."""
+        """Sets the step's value target; of several, the best holds (a prefix is worth its best
+        continuation).
+        """
         facts = self._facts[step]
         facts[1] = max(facts[1], target) if facts[2] else target
         facts[2] = weight

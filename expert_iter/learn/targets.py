@@ -1,9 +1,10 @@
 """What a finished search teaches: weights on steps and labels for values, as step trees.
 
 Policy, at each node that qualifies: 'improved' is the search's own distribution over candidates,
-π'(a) ∝ c · π/β · exp σ(q) (Danihelka et al. 2022); 'winners' is uniform over candidates below which a verified
-solution was found (STaR, ReST-EM). A node's weights sum to one. Value: whether a verified solution was found below,
-mixed with what the search thought (λ). Both need the verdicts of self-play's judge.
+π'(a) ∝ c · π/β · exp σ(q) (Danihelka et al. 2022); 'winners' is uniform over candidates below which
+a verified solution was found (STaR, ReST-EM). A node's weights sum to one. Value: whether a
+verified solution was found below, mixed with what the search thought (λ). Both need the verdicts of
+self-play's judge.
 """
 
 import dataclasses
@@ -14,14 +15,18 @@ from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
 from expert_iter.search.tree import SearchTree
 
-NEGLIGIBLE = 1e-2  # policy weights below this are dropped: a step costs its tokens, whatever its weight
+NEGLIGIBLE = (
+    1e-2  # policy weights below this are dropped: a step costs its tokens, whatever its weight
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class TargetConfig:
-    """policy: 'improved' or 'winners'. nodes: which nodes teach the policy: 'root', 'won' (a solution was found below)
-    or 'all'; of those, only nodes visited at least min_visits times. value_mix: λ, the share of the search's own
-    estimate in value targets. max_lost: of the finished wrong candidates of a tree, how many teach the value."""
+    """policy: 'improved' or 'winners'. nodes: which nodes teach the policy: 'root', 'won' (a
+    solution was found below) or 'all'; of those, only nodes visited at least min_visits times.
+    value_mix: λ, the share of the search's own estimate in value targets. max_lost: of the finished
+    wrong candidates of a tree, how many teach the value.
+    """
 
     policy: str = "improved"
     nodes: str = "won"
@@ -38,7 +43,8 @@ class TargetConfig:
             raise UserError(f"targets.nodes must be 'root', 'won' or 'all', got {self.nodes!r}")
         if self.min_visits < 1 or self.max_lost < 0:
             raise UserError(
-                f"targets.min_visits must be at least 1 and max_lost not negative, got {self.min_visits}, {self.max_lost}"
+                "targets.min_visits must be at least 1 and max_lost not negative, got "
+                f"{self.min_visits}, {self.max_lost}"
             )
         for key in ("value_scale", "maxvisit_init"):
             if getattr(self, key) < 0:
@@ -59,12 +65,17 @@ def won_below(tree: SearchTree) -> np.ndarray:
 
 
 def policy_targets(tree: SearchTree, won: np.ndarray, config: TargetConfig) -> np.ndarray:
-    """Weights `[B, N, K]` of the policy loss: each node's sum to one, or to zero where it does not qualify."""
+    """Weights `[B, N, K]` of the policy loss: each node's sum to one, or to zero where it does not
+    qualify.
+    """
     if config.policy == "winners":
         weight = won.astype(np.float64)
     else:
-        scale = (config.maxvisit_init + tree.visits.max(axis=-1, keepdims=True)) * config.value_scale
-        # A finished candidate's q is its verdict; what leads to a verified solution is solved, so it is worth one.
+        scale = (
+            config.maxvisit_init + tree.visits.max(axis=-1, keepdims=True)
+        ) * config.value_scale
+        # A finished candidate's q is its verdict; what leads to a verified solution is solved, so
+        # it is worth one.
         logit = tree.prior_logit + scale * np.where(won, 1.0, tree.q)
         logit = np.where(tree.valid, logit, -np.inf)
         weight = np.exp(logit - logit.max(axis=-1, keepdims=True, initial=-1e30))
@@ -86,20 +97,28 @@ def step_trees(
     rng: np.random.Generator,
     siblings: bool = False,
 ) -> list[StepTree]:
-    """Turns a batch of searched trees (host arrays) into what the learner keeps, one step tree a problem.
+    """Turns a batch of searched trees (host arrays) into what the learner keeps, one step tree a
+    problem.
 
-    siblings: keep all candidates of a node that teaches the policy, as the set-normalised loss needs.
+    siblings: keep all candidates of a node that teaches the policy, as the set-normalised loss
+    needs.
     """
     won = won_below(tree)
     policy = policy_targets(tree, won, config)
     continued = tree.child >= 0
     value = np.where(tree.finished, tree.won, won).astype(np.float32)
-    value = np.where(continued & ~tree.finished, (1 - config.value_mix) * value + config.value_mix * tree.q, value)
+    value = np.where(
+        continued & ~tree.finished,
+        (1 - config.value_mix) * value + config.value_mix * tree.q,
+        value,
+    )
     lost = tree.valid & tree.finished & ~tree.won
     lottery = np.where(lost, rng.random(lost.shape), np.inf).reshape(len(lost), -1)
     drawn = np.zeros(lottery.shape, bool)
     np.put_along_axis(drawn, np.argsort(lottery, axis=-1)[:, : config.max_lost], True, axis=-1)
-    labelled = (tree.valid & tree.finished & tree.won) | (drawn.reshape(lost.shape) & lost) | continued
+    labelled = (
+        (tree.valid & tree.finished & tree.won) | (drawn.reshape(lost.shape) & lost) | continued
+    )
     teaches = policy > NEGLIGIBLE
     return [
         _one(b, tree, prompt, newline, policy, value, labelled, teaches, won, siblings)

@@ -1,4 +1,4 @@
-"""The warm start: random legal play (rules and format, no solutions), or a file of demonstrations."""
+"""The warm start: random legal play (rules and format only), or a file of demonstrations."""
 
 import dataclasses
 
@@ -13,7 +13,9 @@ from expert_iter.tasks.task import Problem, Task
 
 @dataclasses.dataclass(frozen=True)
 class WarmStartConfig:
-    """`updates` on random legal play, or on the JSON lines {"prompt", "solution"} of the file `demonstrations`."""
+    """`updates` on random legal play, or on the JSON lines {"prompt", "solution"} of the file
+    `demonstrations`.
+    """
 
     updates: int = 300
     demonstrations: str = ""
@@ -33,7 +35,9 @@ def path_tree(tokenizer: Tokenizer, prompt: str, solution: str) -> StepTree:
 
 
 def read_demonstrations(path: str, tokenizer: Tokenizer) -> list[StepTree]:
-    """From a file of JSON lines. Raises UserError, with the line's number, where it is missing or damaged."""
+    """From a file of JSON lines. Raises UserError, with the line's number, where it is missing or
+    damaged.
+    """
 
     def convert(record, line):
         texts = record.get("prompt"), record.get("solution")
@@ -50,17 +54,25 @@ def read_demonstrations(path: str, tokenizer: Tokenizer) -> list[StepTree]:
 class WarmStart:
     """An endless supply of warm-start trees, for the warm start itself and for rehearsal later."""
 
-    def __init__(self, task: Task, tokenizer: Tokenizer, problems: list[Problem], config: WarmStartConfig):
+    def __init__(
+        self, task: Task, tokenizer: Tokenizer, problems: list[Problem], config: WarmStartConfig
+    ):
         self.task, self.tokenizer, self.problems = task, tokenizer, problems
-        self.demonstrations = read_demonstrations(config.demonstrations, tokenizer) if config.demonstrations else []
+        self.demonstrations = (
+            read_demonstrations(config.demonstrations, tokenizer) if config.demonstrations else []
+        )
         sample = self.draw(64, np.random.default_rng(0))
         self.mean_size = float(np.mean([tree.size for tree in sample]))
 
     def draw(self, count: int, rng: np.random.Generator) -> list[StepTree]:
         if self.demonstrations:
-            return [self.demonstrations[i] for i in rng.integers(len(self.demonstrations), size=count)]
+            return [
+                self.demonstrations[i] for i in rng.integers(len(self.demonstrations), size=count)
+            ]
         trees = []
         for i in rng.integers(len(self.problems), size=count):
             problem = self.problems[i]
-            trees.append(path_tree(self.tokenizer, problem.prompt, self.task.random_play(problem, rng)))
+            trees.append(
+                path_tree(self.tokenizer, problem.prompt, self.task.random_play(problem, rng))
+            )
         return trees

@@ -1,7 +1,7 @@
 """Evaluation on held-out problems: every method answers questions first, and is judged only after.
 
-`Contest.answer` sees `Question`s, which hold no answers, and has no verifier; `judge` compares what it returned with
-the problems. Nothing else connects the two.
+`Contest.answer` sees `Question`s, which hold no answers, and has no verifier; `judge` compares what
+it returned with the problems. Nothing else connects the two.
 """
 
 import dataclasses
@@ -30,9 +30,11 @@ Propose = Callable[[str, str], str | None]  # (prompt, solution) -> what it prop
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """Final evaluation: on `problems` of the test split, with each number of `samples` (majority, value vote, best of n)
-    and each number of `simulations`, of num_candidates a node. While training: greedy, and MCTS at round_simulations,
-    on round_problems of the validation split. prior_weight: λ of the readout log v + λ · log π."""
+    """Final evaluation: on `problems` of the test split, with each number of `samples` (majority,
+    value vote, best of n) and each number of `simulations`, of num_candidates a node. While
+    training: greedy, and MCTS at round_simulations, on round_problems of the validation split.
+    prior_weight: λ of the readout log v + λ · log π.
+    """
 
     problems: int = 256
     batch_size: int = 128
@@ -45,20 +47,31 @@ class EvaluationConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for key in ("problems", "batch_size", "num_candidates", "round_problems", "round_simulations"):
+        for key in (
+            "problems",
+            "batch_size",
+            "num_candidates",
+            "round_problems",
+            "round_simulations",
+        ):
             if getattr(self, key) < 1:
                 raise UserError(f"evaluation.{key} must be at least 1, got {getattr(self, key)}")
         for key in ("samples", "simulations"):
             if not all(isinstance(n, int) and n >= 1 for n in getattr(self, key)):
-                raise UserError(f"evaluation.{key} must be whole numbers of at least 1, got {getattr(self, key)}")
+                raise UserError(
+                    f"evaluation.{key} must be whole numbers of at least 1, got "
+                    f"{getattr(self, key)}"
+                )
         if self.prior_weight < 0 or self.seed < 0:
             raise UserError(
-                f"evaluation.prior_weight and seed must not be negative, got {self.prior_weight}, {self.seed}"
+                "evaluation.prior_weight and seed must not be negative, got "
+                f"{self.prior_weight}, {self.seed}"
             )
 
 
 class Entry(NamedTuple):
-    """What one method at one budget answered: a text (or none) for each question, its bill, its wall time.
+    """What one method at one budget answered: a text (or none) for each question, its bill, its
+    wall time.
 
     `candidates`: for the oracle only, all texts of a question, of which any may be right.
     """
@@ -72,7 +85,7 @@ class Entry(NamedTuple):
 
 
 class Contest:
-    """The methods over one network. Compiles each program once; every budget of a method shares it."""
+    """The methods over one network. All budgets of a method share one compiled program."""
 
     def __init__(
         self,
@@ -84,7 +97,12 @@ class Contest:
         guess: GuessConfig,
         propose: Propose,
     ):
-        self.config, self.network, self.tokenizer, self.propose = config, network, tokenizer, propose
+        self.config, self.network, self.tokenizer, self.propose = (
+            config,
+            network,
+            tokenizer,
+            propose,
+        )
         player = lambda expert: Player(expert, tokenizer, config.batch_size)  # noqa: E731
         greedy = dataclasses.replace(sampler, temperature=0.0, replacement=True)
         self._greedy = player(
@@ -102,7 +120,9 @@ class Contest:
         )
         self._mcts = player(TreeSearch(network, search, sampler, tokenizer.ids))
 
-    def answer(self, params, questions: Sequence[Question], method: str, budgets: Sequence[int]) -> Iterator[Entry]:
+    def answer(
+        self, params, questions: Sequence[Question], method: str, budgets: Sequence[int]
+    ) -> Iterator[Entry]:
         """Lets 'greedy', 'samples' or 'mcts' answer all questions at each budget."""
         key = jax.random.key(self.config.seed)
         if method == "greedy":
@@ -122,14 +142,19 @@ class Contest:
         """The budgets of a final evaluation."""
         return {"samples": self.config.samples, "mcts": self.config.simulations}.get(method, (1,))
 
-    def search_one(self, params, question: Question, budget: int) -> tuple[SearchTree, readout.Solution | None]:
+    def search_one(
+        self, params, question: Question, budget: int
+    ) -> tuple[SearchTree, readout.Solution | None]:
         """The tree of one question, and the solution read out of it."""
         tree = self._mcts.play(params, [question], jax.random.key(self.config.seed), budget)
         return tree, readout.best(readout.solutions(tree, 0), self.config.prior_weight)
 
     def _play(self, player: Player, params, questions, key, budget) -> tuple[SearchTree, float]:
         begin, size = time.monotonic(), self.config.batch_size
-        trees = [player.play(params, questions[i : i + size], key, budget) for i in range(0, len(questions), size)]
+        trees = [
+            player.play(params, questions[i : i + size], key, budget)
+            for i in range(0, len(questions), size)
+        ]
         tree = jax.tree.map(lambda *parts: np.concatenate(parts), *trees)
         return tree, time.monotonic() - begin
 
@@ -137,13 +162,17 @@ class Contest:
         return None if solution is None else self.tokenizer.decode(solution.tokens)
 
     def _greedy_texts(self, tree: SearchTree) -> list[str | None]:
-        return [self._text(next(iter(readout.solutions(tree, b)), None)) for b in range(len(tree.live))]
+        return [
+            self._text(next(iter(readout.solutions(tree, b)), None)) for b in range(len(tree.live))
+        ]
 
     def _sample_entries(self, tree: SearchTree, questions, budgets, seconds) -> Iterator[Entry]:
         drawn = tree.length.shape[-1]
         texts = [
             [
-                self.tokenizer.decode(tree.token[b, 0, i, : tree.length[b, 0, i] - 1]) if tree.finished[b, 0, i] else None
+                self.tokenizer.decode(tree.token[b, 0, i, : tree.length[b, 0, i] - 1])
+                if tree.finished[b, 0, i]
+                else None
                 for i in range(drawn)
             ]
             for b in range(len(questions))
@@ -159,12 +188,18 @@ class Contest:
             # Draws are exchangeable: the first n are n draws, and cost what they wrote.
             generated, prompt = tree.length[:, 0, :n].sum(-1), tree.bill.prefilled
             lockstep, context = tree.bill.lockstep * n / drawn, prompt + generated / n / 2
-            bill = price(self.network.config, self.network.vocab_size, generated, prompt, lockstep, context)
+            bill = price(
+                self.network.config, self.network.vocab_size, generated, prompt, lockstep, context
+            )
             time_share = seconds * n / drawn
             votes = {"majority": np.ones_like(values), "value_vote": values}
             for method, weights in votes.items():
-                picks = [readout.vote(p[:n], w[:n]) for p, w in zip(proposals, weights, strict=True)]
-                chosen = [None if i is None else row[i] for i, row in zip(picks, texts, strict=True)]
+                picks = [
+                    readout.vote(p[:n], w[:n]) for p, w in zip(proposals, weights, strict=True)
+                ]
+                chosen = [
+                    None if i is None else row[i] for i, row in zip(picks, texts, strict=True)
+                ]
                 yield Entry(method, n, chosen, bill, time_share)
             best = [row[i] for i, row in zip(scores[:, :n].argmax(-1), texts, strict=True)]
             yield Entry("best_of_n", n, best, bill, time_share)
@@ -172,11 +207,15 @@ class Contest:
             yield Entry("pass_at_n", n, best, bill, time_share, candidates)
 
     def _mcts_entry(self, tree: SearchTree, params, questions, key, budget, seconds) -> Entry:
-        found = [readout.best(readout.solutions(tree, b), self.config.prior_weight) for b in range(len(questions))]
+        found = [
+            readout.best(readout.solutions(tree, b), self.config.prior_weight)
+            for b in range(len(questions))
+        ]
         texts, bill = [self._text(solution) for solution in found], tree.bill
         empty = [b for b, solution in enumerate(found) if solution is None]
         if empty:
-            # A small tree may not reach any end: then the network's own first guess is the answer, and is paid for.
+            # A small tree may not reach any end: then the network's own first guess is the answer,
+            # and is paid for.
             guess, more = self._play(self._greedy, params, [questions[b] for b in empty], key, 1)
             seconds += more
             bill = jax.tree.map(np.array, bill)
@@ -187,12 +226,21 @@ class Contest:
         return Entry("mcts", budget, texts, bill, seconds)
 
 
-def judge(verdict: Callable[[Problem, str], bool], problems: Sequence[Problem], entry: Entry) -> dict:
-    """Scores an entry by the verifier: a row of the results table, with the verdict on each problem as `correct`."""
+def judge(
+    verdict: Callable[[Problem, str], bool], problems: Sequence[Problem], entry: Entry
+) -> dict:
+    """Scores an entry by the verifier: a row of the results table, with the verdict on each problem
+    as `correct`.
+    """
     if entry.candidates is not None:
-        correct = [any(verdict(p, t) for t in texts) for p, texts in zip(problems, entry.candidates, strict=True)]
+        correct = [
+            any(verdict(p, t) for t in texts)
+            for p, texts in zip(problems, entry.candidates, strict=True)
+        ]
     else:
-        correct = [t is not None and verdict(p, t) for p, t in zip(problems, entry.texts, strict=True)]
+        correct = [
+            t is not None and verdict(p, t) for p, t in zip(problems, entry.texts, strict=True)
+        ]
     accuracy, low, high = interval(correct)
     return {
         "method": entry.method,

@@ -15,12 +15,15 @@ def summarise(workdir: Path, results: Sequence[dict], costs: dict) -> str:
     """Writes the summary and the pictures into the workdir; returns the table as text.
 
     Args:
-      results: rows of `measure.evaluation.judge` with `when`: 'before', 'after', or 'round' (with `round`).
-      costs: figures of the whole run, such as its seconds by phase.
+      results: rows of `measure.evaluation.judge` with `when`: 'before', 'after', or 'round' (with
+      `round`). costs: figures of the whole run, such as its seconds by phase.
     """
     finals = [row for row in results if row["when"] != "round"]
     rounds = [row for row in results if row["when"] == "round"]
-    write_atomic(workdir / SUMMARY, json.dumps({"results": finals, "rounds": rounds, "costs": costs}, indent=1) + "\n")
+    write_atomic(
+        workdir / SUMMARY,
+        json.dumps({"results": finals, "rounds": rounds, "costs": costs}, indent=1) + "\n",
+    )
     plots.accuracy_by_round(rounds, workdir / BY_ROUND)
     plots.accuracy_by_compute(finals, workdir / BY_COMPUTE)
     return tables.terminal(finals)

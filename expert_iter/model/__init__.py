@@ -1,1 +1,1 @@
-"""The apprentice: one transformer with a policy and a value head, its KV pages and its tokenizer."""
+"""The apprentice: one transformer with policy and value heads, its KV pages, its tokenizer."""

@@ -1,7 +1,8 @@
 """KV pages: the keys and values of one step each, in a pool beside the search tree.
 
-A node of the tree owns one page, that of the step that leads to it, and holds the chain of page numbers from the root:
-the prefix of a node is the prompt and the pages of its chain. So a prefix costs one page, not one copy of its past.
+A node of the tree owns one page, that of the step that leads to it, and holds the chain of page
+numbers from the root: the prefix of a node is the prompt and the pages of its chain. So a prefix
+costs one page, not one copy of its past.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,9 @@ from expert_iter.model.transformer import KV, Network
 
 
 class Chain(NamedTuple):
-    """Which pages make up each row's prefix: page_BxD (−1: none) and the number of tokens length_BxD in each."""
+    """Which pages make up each row's prefix: page_BxD (−1: none) and the number of tokens
+    length_BxD in each.
+    """
 
     page_BxD: jax.Array
     length_BxD: jax.Array
@@ -27,14 +30,19 @@ def empty_pool(network: Network, rows: int, pages: int, page_tokens: int) -> KV:
 
 
 def write_page(pool: KV, page, kv: KV) -> KV:
-    """Stores one step's keys and values `[layers, B, L, H, E]` as page number `page` of every row."""
+    """Stores one step's keys and values `[layers, B, L, H, E]` as page `page` of every row."""
     return KV(
-        *(jax.lax.dynamic_update_slice_in_dim(x, y[:, :, None], page, axis=2) for x, y in zip(pool, kv, strict=True))
+        *(
+            jax.lax.dynamic_update_slice_in_dim(x, y[:, :, None], page, axis=2)
+            for x, y in zip(pool, kv, strict=True)
+        )
     )
 
 
 def read_chain(pool: KV, prompt: State, chain: Chain) -> State:
-    """Puts prompt and pages side by side: the context of what comes next (without a last hidden state)."""
+    """Puts prompt and pages side by side: the context of what comes next (without a last hidden
+    state).
+    """
     B, D = chain.page_BxD.shape
     L = pool.k.shape[3]
     pages = KV(*(x[:, jnp.arange(B)[:, None], jnp.maximum(chain.page_BxD, 0)] for x in pool))

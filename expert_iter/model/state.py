@@ -1,4 +1,6 @@
-"""Prefixes that are ready to be continued: reading prompts and steps into keys, values and a last hidden state."""
+"""Prefixes that are ready to be continued: reading prompts and steps into keys, values and a last
+hidden state.
+"""
 
 from typing import NamedTuple
 
@@ -11,8 +13,9 @@ from expert_iter.model.transformer import KV, Network, Past, causal_mask
 class State(NamedTuple):
     """A prefix of each of B rows, ready to be continued.
 
-    kv `[layers, B, C, H, E]`, position_BxC and mask_BxC describe the tokens so far (in any order, padding masked);
-    hidden_BxD is the trunk's output at the last of them; next_position_B is the place of the token to come.
+    kv `[layers, B, C, H, E]`, position_BxC and mask_BxC describe the tokens so far (in any order,
+    padding masked); hidden_BxD is the trunk's output at the last of them; next_position_B is the
+    place of the token to come.
     """
 
     kv: KV
@@ -30,7 +33,8 @@ def read_prompt(network: Network, params, token_BxP, length_B) -> State:
 def read_step(network: Network, params, before: State | None, token_BxL, length_B) -> State:
     """Runs the tokens of one step a row, in parallel, after the prefix `before`.
 
-    Returns the state after the step whose kv, position and mask hold the step's own tokens only (its page).
+    Returns the state after the step whose kv, position and mask hold the step's own tokens only
+    (its page).
     """
     B, L = token_BxL.shape
     offset = jnp.arange(L)[None, :]

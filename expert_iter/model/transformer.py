@@ -1,16 +1,17 @@
 """A decoder-only transformer with a language-model head and a value head on one trunk.
 
-The family of Gemma and Llama: RMSNorm, rotary positions, grouped-query attention, gated MLP, tied embedding.
-Attention has one form for every use: Q new tokens a row attend to C tokens of the *past* (cached keys and values)
-and to each other, each as a mask says.
+The family of Gemma and Llama: RMSNorm, rotary positions, grouped-query attention, gated MLP, tied
+embedding. Attention has one form for every use: Q new tokens a row attend to C tokens of the *past*
+(cached keys and values) and to each other, each as a mask says.
 
-| use | Q | past | mask among the new tokens |
+| use | Q | past | new tokens see |
 |---|---|---|---|
 | prefill a prompt or a step | its tokens | nothing, or prompt and earlier steps | causal |
-| decode K candidates at once | K, one token each | context, and all candidates' earlier tokens | only itself |
+| decode K candidates | K, one each | context, all candidates' earlier tokens | only themselves |
 | train on a tree of steps | all tokens of the tree | nothing | a token's ancestors |
 
-Shape suffixes: B rows, Q new tokens, C past tokens, D width, H KV heads, G query heads a KV head, E head width.
+Shape suffixes: B rows, Q new tokens, C past tokens, D width, H KV heads, G query heads a KV head, E
+head width.
 """
 
 import dataclasses
@@ -26,7 +27,9 @@ from expert_iter.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """Shape of the network. `sliding_window` tokens (0: none) hold in all but every `global_every`-th layer."""
+    """Shape of the network. `sliding_window` tokens (0: none) hold in all but every
+    `global_every`-th layer.
+    """
 
     num_layers: int = 3
     width: int = 128
@@ -49,16 +52,21 @@ class TransformerConfig:
                 raise UserError(f"model.{key} must be at least 1, got {getattr(self, key)}")
         for key in ("attention_softcap", "logit_softcap", "sliding_window", "global_every"):
             if getattr(self, key) < 0:
-                raise UserError(f"model.{key} must not be negative (0 turns it off), got {getattr(self, key)}")
+                raise UserError(
+                    f"model.{key} must not be negative (0 turns it off), got {getattr(self, key)}"
+                )
         for key in ("rope_base", "norm_epsilon"):
             if getattr(self, key) <= 0:
                 raise UserError(f"model.{key} must be positive, got {getattr(self, key)}")
         if self.num_heads % self.num_kv_heads:
             raise UserError(
-                f"model.num_heads ({self.num_heads}) must be a multiple of model.num_kv_heads ({self.num_kv_heads})"
+                f"model.num_heads ({self.num_heads}) must be a multiple of model.num_kv_heads "
+                f"({self.num_kv_heads})"
             )
         if self.head_dim % 2:
-            raise UserError(f"model.head_dim must be even for rotary positions, got {self.head_dim}")
+            raise UserError(
+                f"model.head_dim must be even for rotary positions, got {self.head_dim}"
+            )
         if self.activation not in ("gelu", "silu"):
             raise UserError(f"model.activation must be 'gelu' or 'silu', got {self.activation!r}")
         if self.dtype not in ("float32", "bfloat16"):
@@ -85,7 +93,9 @@ class Past(NamedTuple):
 
 
 class RMSNorm(nnx.Module):
-    """x / rms(x) · (1 + scale), computed in float32 (Zhang and Sennrich 2019; Gemma's parametrisation)."""
+    """x / rms(x) · (1 + scale), computed in float32 (Zhang and Sennrich 2019; Gemma's
+    parametrisation).
+    """
 
     def __init__(self, width: int, epsilon: float):
         self.scale = nnx.Param(jnp.zeros(width))
@@ -108,7 +118,7 @@ def rotate(x_BxQxNxE, position_BxQ, base: float):
 
 
 def softcap(x, cap: float):
-    """cap · tanh(x / cap); Gemma 2's bound on attention scores and logits. `cap=0` leaves x alone."""
+    """cap · tanh(x / cap); Gemma 2's bound on scores and logits. `cap=0` leaves x alone."""
     return cap * jnp.tanh(x / cap) if cap else x
 
 
@@ -119,13 +129,17 @@ class Attention(nnx.Module):
         self.q = nnx.Param(init(rngs.params(), (c.width, c.num_heads * c.head_dim)))
         self.k = nnx.Param(init(rngs.params(), (c.width, c.num_kv_heads * c.head_dim)))
         self.v = nnx.Param(init(rngs.params(), (c.width, c.num_kv_heads * c.head_dim)))
-        out_scale = (c.num_heads * c.head_dim * 2 * c.num_layers) ** -0.5  # GPT-2: residual branches start small
+        out_scale = (
+            c.num_heads * c.head_dim * 2 * c.num_layers
+        ) ** -0.5  # GPT-2: residual branches start small
         self.out = nnx.Param(
             nnx.initializers.normal(out_scale)(rngs.params(), (c.num_heads * c.head_dim, c.width))
         )
 
     def __call__(self, x_BxQxD, position_BxQ, past: tuple | None, mask_BxQxA):
-        """Attends to A = C + Q tokens, the past first. `past`: this layer's keys and values `[B, C, H, E]`."""
+        """Attends to A = C + Q tokens, the past first. `past`: this layer's keys and values `[B, C,
+        H, E]`.
+        """
         c, (B, Q, _) = self.config, x_BxQxD.shape
         H, E = c.num_kv_heads, c.head_dim
         q = (x_BxQxD @ self.q[...].astype(x_BxQxD.dtype)).reshape(B, Q, c.num_heads, E)
@@ -133,12 +147,17 @@ class Attention(nnx.Module):
         v = (x_BxQxD @ self.v[...].astype(x_BxQxD.dtype)).reshape(B, Q, H, E)
         q = rotate(q, position_BxQ, c.rope_base) * E**-0.5
         k = rotate(k, position_BxQ, c.rope_base)
-        # All query heads of a KV head and all new tokens in one dimension (R = Q·G): one matrix product a KV head.
+        # All query heads of a KV head and all new tokens in one dimension (R = Q·G): one matrix
+        # product a KV head.
         G = c.num_heads // H
         q = q.reshape(B, Q, H, G, E).swapaxes(1, 2).reshape(B, H, Q * G, E)
-        # Scores against past and new keys are computed apart: the past is a large buffer not worth a copy.
+        # Scores against past and new keys are computed apart: the past is a large buffer not worth
+        # a copy.
         sources = [(k, v)] if past is None else [past, (k, v)]
-        scores = [jnp.einsum("bhre,bahe->bhra", q, keys, preferred_element_type=jnp.float32) for keys, _ in sources]
+        scores = [
+            jnp.einsum("bhre,bahe->bhra", q, keys, preferred_element_type=jnp.float32)
+            for keys, _ in sources
+        ]
         scores = softcap(jnp.concatenate(scores, axis=-1), c.attention_softcap)
         scores = jnp.where(jnp.repeat(mask_BxQxA, G, axis=1)[:, None], scores, -1e30)
         weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
@@ -182,7 +201,8 @@ class Transformer(nnx.Module):
         self.config = config
         init = nnx.initializers.normal(config.width**-0.5)
         self.embedding = nnx.Param(0.2 * init(rngs.params(), (vocab_size, config.width)))
-        # All layers' parameters are stacked on a leading axis and run by a scan: compile time is flat in depth.
+        # All layers' parameters are stacked on a leading axis and run by a scan: compile time is
+        # flat in depth.
         stack = nnx.vmap(lambda key: Block(config, nnx.Rngs(params=key)))
         self.blocks = stack(jax.random.split(rngs.params(), config.num_layers))
         self.final_norm = RMSNorm(config.width, config.norm_epsilon)
@@ -192,24 +212,37 @@ class Transformer(nnx.Module):
     def hidden(self, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None):
         c = self.config
         x = self.embedding[...].astype(c.dtype)[token_BxQ] * jnp.asarray(c.width**0.5, c.dtype)
-        mask = mask_BxQxQ if past is None else jnp.concatenate([past.mask_BxQxC, mask_BxQxQ], axis=-1)
+        mask = (
+            mask_BxQxQ if past is None else jnp.concatenate([past.mask_BxQxC, mask_BxQxQ], axis=-1)
+        )
         distance = None
         if c.sliding_window:
-            at = position_BxQ if past is None else jnp.concatenate([past.position_BxC, position_BxQ], axis=-1)
+            at = (
+                position_BxQ
+                if past is None
+                else jnp.concatenate([past.position_BxC, position_BxQ], axis=-1)
+            )
             distance = position_BxQ[:, :, None] - at[:, None, :]
         graph, params = nnx.split(self.blocks)
 
-        # The backward pass keeps the projections and computes the rest again: on CPU 0.7 of the time of keeping all.
+        # The backward pass keeps the projections and computes the rest again: on CPU 0.7 of the
+        # time of keeping all.
         @functools.partial(
-            jax.checkpoint, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            jax.checkpoint,
+            prevent_cse=False,
+            policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
         )
         def layer(x, inputs):
             params, past_kv, is_global = inputs
-            visible = mask if distance is None else mask & (is_global | (distance < c.sliding_window))
+            visible = (
+                mask if distance is None else mask & (is_global | (distance < c.sliding_window))
+            )
             return nnx.merge(graph, params)(x, position_BxQ, past_kv, visible)
 
         index = jnp.arange(1, c.num_layers + 1)
-        is_global = (index % c.global_every == 0) if c.global_every else jnp.zeros(c.num_layers, bool)
+        is_global = (
+            (index % c.global_every == 0) if c.global_every else jnp.zeros(c.num_layers, bool)
+        )
         past_kv = None if past is None else tuple(past.kv)
         x, kv = jax.lax.scan(layer, x, (params, past_kv, is_global))
         return self.final_norm(x), KV(*kv)
@@ -217,7 +250,8 @@ class Transformer(nnx.Module):
     def logits(self, hidden):
         weights = self.embedding[...].astype(hidden.dtype)
         return softcap(
-            jnp.einsum("...d,vd->...v", hidden, weights, preferred_element_type=jnp.float32), self.config.logit_softcap
+            jnp.einsum("...d,vd->...v", hidden, weights, preferred_element_type=jnp.float32),
+            self.config.logit_softcap,
         )
 
     def value_logit(self, hidden):
@@ -233,7 +267,9 @@ class Network:
         self._graph, self._abstract = nnx.split(abstract)
 
     def init(self, key) -> dict:
-        """Fresh float32 parameters; the value head starts at zero, that is at a probability of one half."""
+        """Fresh float32 parameters; the value head starts at zero, that is at a probability of one
+        half.
+        """
         model = Transformer(self.config, self.vocab_size, nnx.Rngs(params=key))
         return nnx.to_pure_dict(nnx.state(model))
 

@@ -10,7 +10,9 @@ _EVENTS = (
 
 
 class CompileTime:
-    """Counts from its making on. `seconds`: tracing, lowering and compiling (or reading from the cache) together."""
+    """Counts from its making on. `seconds`: tracing, lowering and compiling (or reading from the
+    cache) together.
+    """
 
     def __init__(self):
         self.seconds = 0.0

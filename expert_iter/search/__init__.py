@@ -1,1 +1,1 @@
-"""The experts: ways to spend test-time compute that find better solutions than the network alone."""
+"""The experts: ways to spend test-time compute that beat the network alone."""

@@ -1,4 +1,4 @@
-"""What a search costs, per problem: tokens and model FLOPs, counted the same way for every method."""
+"""What a search costs, per problem: tokens and model FLOPs, the same for every method."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,10 @@ from expert_iter.model.transformer import TransformerConfig
 class Bill(NamedTuple):
     """Costs of each of B rows.
 
-    generated: sampled tokens, duplicates and end marks included; prefilled: tokens read in parallel (prompts, and
-    steps re-read to make their page); lockstep: sampled tokens plus those of rows and candidates that were padded
-    along until the longest of the batch was done; flops: of the model, for generated and prefilled tokens.
+    generated: sampled tokens, duplicates and end marks included; prefilled: tokens read in parallel
+    (prompts, and steps re-read to make their page); lockstep: sampled tokens plus those of rows and
+    candidates that were padded along until the longest of the batch was done; flops: of the model,
+    for generated and prefilled tokens.
     """
 
     generated: jax.Array
@@ -24,20 +25,29 @@ class Bill(NamedTuple):
         return Bill(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def flops_per_token(config: TransformerConfig, vocab_size: int, context: float) -> tuple[float, float]:
-    """FLOPs of the trunk on one token that attends to `context` tokens, and of both heads on one token.
+def flops_per_token(
+    config: TransformerConfig, vocab_size: int, context: float
+) -> tuple[float, float]:
+    """FLOPs of the trunk on one token that attends to `context` tokens, and of both heads on one
+    token.
 
-    Two for every multiplication with a parameter, and for every one with a cached key or value; element-wise work
-    (norms, softmax, rotations) is left out.
+    Two for every multiplication with a parameter, and for every one with a cached key or value;
+    element-wise work (norms, softmax, rotations) is left out.
     """
     c = config
     projections = c.width * c.head_dim * (2 * c.num_heads + 2 * c.num_kv_heads)
-    per_layer = 2 * (projections + 3 * c.width * c.mlp_width) + 4 * context * c.num_heads * c.head_dim
+    per_layer = (
+        2 * (projections + 3 * c.width * c.mlp_width) + 4 * context * c.num_heads * c.head_dim
+    )
     return c.num_layers * per_layer, 2 * (vocab_size + 1) * c.width
 
 
-def price(config: TransformerConfig, vocab_size: int, generated, prefilled, lockstep, context) -> Bill:
-    """The bill of rows that generated and prefilled so many tokens, each with a mean `context` (arrays `[B]`)."""
+def price(
+    config: TransformerConfig, vocab_size: int, generated, prefilled, lockstep, context
+) -> Bill:
+    """The bill of rows that generated and prefilled so many tokens, each with a mean `context`
+    (arrays `[B]`).
+    """
     trunk, heads = flops_per_token(config, vocab_size, 0.0)
     attention = flops_per_token(config, vocab_size, 1.0)[0] - trunk
     flops = (generated + prefilled) * (trunk + attention * context) + generated * heads

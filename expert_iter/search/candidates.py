@@ -1,14 +1,16 @@
-"""Samples K candidate continuations ("steps") at one state of each of B rows, all in one jitted loop.
+"""Samples K candidate continuations ("steps") at one state of each of B rows, all in one jitted
+loop.
 
 Two samplers, both with the sampler's true log-probability kept:
 
 * *independent*: K draws from the behaviour distribution β; equal draws are merged and counted.
-* *without replacement*: stochastic beam search (Kool, van Hoof and Welling 2019, "Stochastic Beams and Where to Find
-  Them"): Gumbel-top-k over whole sequences, sampled top-down token by token. Exact: the K sequences are distributed as
-  K draws without replacement.
+* *without replacement*: stochastic beam search (Kool, van Hoof and Welling 2019, "Stochastic Beams
+and Where to Find
+  Them"): Gumbel-top-k over whole sequences, sampled top-down token by token. Exact: the K sequences
+  are distributed as K draws without replacement.
 
-A continuation is a step when it may stop at a line's end, and a whole solution when it may stop only at the end of
-the text: guess-and-check and tree search share this file.
+A continuation is a step when it may stop at a line's end, and a whole solution when it may stop
+only at the end of the text: guess-and-check and tree search share this file.
 
 Shape suffixes: B rows, K candidates, L tokens a candidate at most, V vocabulary, C context tokens.
 """
@@ -23,14 +25,18 @@ from expert_iter.errors import UserError
 from expert_iter.model.state import State
 from expert_iter.model.transformer import KV, Network, Past
 
-DEAD = -1e9  # log-weight of what does not exist; finite, so that differences of two of them are not NaN
+DEAD = (
+    -1e9
+)  # log-weight of what does not exist; finite, so that differences of two of them are not NaN
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """The behaviour β: the policy at a temperature, cut to its `top_k` likeliest tokens and `top_p` mass.
+    """The behaviour β: the policy at a temperature, cut to its `top_k` likeliest tokens and `top_p`
+    mass.
 
-    `max_log_ratio` bounds |log π − log β| of a whole candidate (importance weights of long steps explode).
+    `max_log_ratio` bounds |log π − log β| of a whole candidate (importance weights of long steps
+    explode).
     """
 
     replacement: bool = False
@@ -41,7 +47,9 @@ class SamplerConfig:
 
     def __post_init__(self):
         if self.temperature < 0:
-            raise UserError(f"sampler.temperature must be at least 0 (0: greedy), got {self.temperature}")
+            raise UserError(
+                f"sampler.temperature must be at least 0 (0: greedy), got {self.temperature}"
+            )
         if self.top_k < 0:
             raise UserError(f"sampler.top_k must be at least 0 (0: all tokens), got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -58,12 +66,13 @@ class Candidates(NamedTuple):
     """K continuations of each row's state.
 
     token_BxKxL (padded), length_BxK: what was written, end mark included.
-    log_pi_BxK, log_beta_BxK: log-probability under the policy, and under the behaviour it was drawn from.
-    prior_logit_BxK: logits of the search's prior, log c + log π − log β (independent draws, c times the same) or
+    log_pi_BxK, log_beta_BxK: log-probability under the policy, and under the behaviour it was drawn
+    from. prior_logit_BxK: logits of the search's prior, log c + log π − log β (independent draws, c
+    times the same) or
         log π − log q (without replacement, q the inclusion probability); −1e9 where invalid.
-    count_BxK: how often it was drawn; valid_BxK: false for merged duplicates and for draws that do not exist.
-    ended_BxK: whether the last token is an end mark; finished_BxK: whether that mark is the end of the text.
-    value_BxK: the value head's probability of success, read at the last token.
+    count_BxK: how often it was drawn; valid_BxK: false for merged duplicates and for draws that do
+    not exist. ended_BxK: whether the last token is an end mark; finished_BxK: whether that mark is
+    the end of the text. value_BxK: the value head's probability of success, read at the last token.
     loop_steps: how many tokens deep the loop ran (every row pays for the longest).
     """
 
@@ -81,7 +90,9 @@ class Candidates(NamedTuple):
 
 
 def behaviour(logits, config: SamplerConfig):
-    """log β `[..., V]` of policy logits: temperature, then top-k, then top-p; cut tokens get `DEAD`."""
+    """log β `[..., V]` of policy logits: temperature, then top-k, then top-p; cut tokens get
+    `DEAD`.
+    """
     if config.temperature == 0:
         best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
         return jnp.where(best, 0.0, DEAD)
@@ -101,7 +112,9 @@ def behaviour(logits, config: SamplerConfig):
 
 
 def top_k(x, k: int):
-    """`jax.lax.top_k`, fenced in: where XLA:CPU can see how the result is sliced it sorts all of x, at ten times the cost."""
+    """`jax.lax.top_k`, fenced in: where XLA:CPU can see how the result is sliced it sorts all of x,
+    at ten times the cost.
+    """
     value, index = jax.lax.top_k(x, k)
     # One fence each: around both, XLA:CPU dies compiling for more than one device (jaxlib 0.10.2).
     return jax.lax.optimization_barrier(value), jax.lax.optimization_barrier(index)
@@ -116,7 +129,8 @@ def _log1mexp(x):
 def condition_on_parent(parent_perturbed, free, largest):
     """Perturbed log-probabilities of children, given that their maximum is the parent's.
 
-    Kool 2019, equation 23 in the numerically stable form of appendix B.3. It keeps the order of its argument.
+    Kool 2019, equation 23 in the numerically stable form of appendix B.3. It keeps the order of its
+    argument.
 
     Args:
       parent_perturbed: the parents' `[...]`.
@@ -125,16 +139,22 @@ def condition_on_parent(parent_perturbed, free, largest):
     """
     parent = parent_perturbed[..., None]
     v = parent - free + _log1mexp(free - largest)
-    return jnp.where(free == largest, parent, parent - jax.nn.relu(v) - jnp.log1p(jnp.exp(-jnp.abs(v))))
+    return jnp.where(
+        free == largest, parent, parent - jax.nn.relu(v) - jnp.log1p(jnp.exp(-jnp.abs(v)))
+    )
 
 
 def log_inclusion(log_beta, threshold):
-    """log q = log(1 − exp(−exp(log β − κ))): the probability to be among the draws, given the threshold κ (Kool 2019)."""
+    """log q = log(1 − exp(−exp(log β − κ))): the probability to be among the draws, given the
+    threshold κ (Kool 2019).
+    """
     return _log1mexp(-jnp.exp(jnp.clip(log_beta - threshold, -80.0, 80.0)))
 
 
 def merge_duplicates(token_BxKxL):
-    """Which candidates are the first of their text, `[B, K]`, and how often each of those occurs (0 for the others)."""
+    """Which candidates are the first of their text, `[B, K]`, and how often each of those occurs (0
+    for the others).
+    """
     K = token_BxKxL.shape[1]
     same = jnp.all(token_BxKxL[:, :, None] == token_BxKxL[:, None], axis=-1)
     first = ~jnp.any(same & jnp.tril(jnp.ones((K, K), bool), -1), axis=-1)
@@ -163,7 +183,8 @@ def sample_candidates(
       step_end: token that ends a step (None: only the end of the text ends a continuation).
       text_end: token that ends the text. Continuations without an end mark are cut at `max_tokens`.
       pad, never: the padding token, and tokens that are never written (it among them).
-      live_B: rows that are wanted; the others do not keep the loop running, and what they hold is void.
+      live_B: rows that are wanted; the others do not keep the loop running, and what they hold is
+      void.
     """
     B, C = state.mask_BxC.shape
     K, L, V = num_candidates, max_tokens, network.vocab_size
@@ -189,7 +210,9 @@ def sample_candidates(
         # What follows belongs to a candidate and moves with it when the beam is re-ordered.
         beam=dict(
             token=jnp.full((B, K, L), pad, jnp.int32),
-            slot=jnp.full((B, K, L), -1, jnp.int32),  # where its tokens' keys and values lie, by depth
+            slot=jnp.full(
+                (B, K, L), -1, jnp.int32
+            ),  # where its tokens' keys and values lie, by depth
             length=jnp.zeros((B, K), jnp.int32),
             log_pi=jnp.zeros((B, K)),
             log_beta=jnp.where(alive, 0.0, DEAD),
@@ -200,32 +223,51 @@ def sample_candidates(
     )
 
     def choose(carry):
-        """Picks each candidate's next token: `(parent_BxK, token_BxK, perturbed_BxK, threshold_B, log π, log β)`."""
+        """Picks each candidate's next token: `(parent_BxK, token_BxK, perturbed_BxK, threshold_B,
+        log π, log β)`.
+        """
         beam, t = carry["beam"], carry["t"]
         logits = jnp.where(unwritable, DEAD, network.logits(params, carry["hidden"]))
         log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, config)
         if greedy:
             noise = 0.0
         else:
-            noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, t), (K, V)))(keys_B)
+            noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, t), (K, V)))(
+                keys_B
+            )
         if config.replacement:
             parent = jnp.broadcast_to(jnp.arange(K), (B, K))
-            token, perturbed, threshold = jnp.argmax(log_beta + noise, axis=-1), beam["perturbed"], carry["threshold"]
+            token, perturbed, threshold = (
+                jnp.argmax(log_beta + noise, axis=-1),
+                beam["perturbed"],
+                carry["threshold"],
+            )
         else:
-            # A parent can place no more than its best K children, and leave out no better one than the next.
+            # A parent can place no more than its best K children, and leave out no better one than
+            # the next.
             N = min(K + 1, V)
             free, child = top_k(beam["log_beta"][..., None] + log_beta + noise, N)
             scores = condition_on_parent(beam["perturbed"], free, free[..., :1])
             scores = jnp.where(free > DEAD / 2, scores, DEAD)
             only_child = jnp.where(jnp.arange(N) == 0, beam["perturbed"][..., None], DEAD)
             scores = jnp.where(beam["done"][..., None], only_child, scores)
-            scores = jnp.where((beam["perturbed"] > DEAD / 2)[..., None], scores, DEAD).reshape(B, K * N)
+            scores = jnp.where((beam["perturbed"] > DEAD / 2)[..., None], scores, DEAD).reshape(
+                B, K * N
+            )
             best, index = top_k(jnp.pad(scores, ((0, 0), (0, 1)), constant_values=DEAD), K + 1)
-            # The best sequence left out so far: a prefix's score is the largest of all sequences below it.
+            # The best sequence left out so far: a prefix's score is the largest of all sequences
+            # below it.
             threshold = jnp.maximum(carry["threshold"], best[:, K])
             perturbed, parent = best[:, :K], jnp.minimum(index[:, :K] // N, K - 1)
             token = child[rows, parent, index[:, :K] % N]
-        return parent, token, perturbed, threshold, log_pi[rows, parent, token], log_beta[rows, parent, token]
+        return (
+            parent,
+            token,
+            perturbed,
+            threshold,
+            log_pi[rows, parent, token],
+            log_beta[rows, parent, token],
+        )
 
     def body(carry):
         t = carry["t"]
@@ -235,7 +277,9 @@ def sample_candidates(
             beam = jax.tree.map(lambda x: x[rows, parent], beam)
         writing = ~beam["done"] & (perturbed > DEAD / 2)
         token = jnp.where(writing, token, pad).astype(jnp.int32)
-        is_end = token == text_end if step_end is None else (token == step_end) | (token == text_end)
+        is_end = (
+            token == text_end if step_end is None else (token == step_end) | (token == text_end)
+        )
         slot = beam["slot"]
 
         seen = jax.nn.one_hot(slot, K, dtype=bool).reshape(B, K, L * K)
@@ -245,23 +289,32 @@ def sample_candidates(
 
         at = C + t * K
         kv = KV(
-            *(jax.lax.dynamic_update_slice_in_dim(x, n, at, axis=2) for x, n in zip(carry["kv"], new_kv, strict=True))
+            *(
+                jax.lax.dynamic_update_slice_in_dim(x, n, at, axis=2)
+                for x, n in zip(carry["kv"], new_kv, strict=True)
+            )
         )
         beam = dict(
             token=beam["token"].at[:, :, t].set(token),
             slot=slot.at[:, :, t].set(jnp.arange(K)),
             length=beam["length"] + writing,
             log_pi=beam["log_pi"] + jnp.where(writing, log_pi, 0.0),
-            log_beta=jnp.where(writing, jnp.maximum(beam["log_beta"] + log_beta, DEAD), beam["log_beta"]),
+            log_beta=jnp.where(
+                writing, jnp.maximum(beam["log_beta"] + log_beta, DEAD), beam["log_beta"]
+            ),
             perturbed=perturbed,
             done=beam["done"] | ~writing | is_end,
-            value_logit=jnp.where(writing, network.value_logit(params, hidden), beam["value_logit"]),
+            value_logit=jnp.where(
+                writing, network.value_logit(params, hidden), beam["value_logit"]
+            ),
         )
         return dict(t=t + 1, kv=kv, hidden=hidden, threshold=threshold, beam=beam)
 
     carry = jax.lax.while_loop(lambda c: (c["t"] < L) & ~jnp.all(c["beam"]["done"]), body, carry)
     beam = carry["beam"]
-    last = jnp.take_along_axis(beam["token"], jnp.maximum(beam["length"] - 1, 0)[..., None], axis=2)[..., 0]
+    last = jnp.take_along_axis(
+        beam["token"], jnp.maximum(beam["length"] - 1, 0)[..., None], axis=2
+    )[..., 0]
     finished = (last == text_end) & (beam["length"] > 0)
     ended = finished if step_end is None else finished | ((last == step_end) & (beam["length"] > 0))
 
@@ -272,7 +325,11 @@ def sample_candidates(
     else:
         valid = beam["perturbed"] > DEAD / 2
         count = valid.astype(jnp.int32)
-        prior = beam["log_beta"] + log_ratio - log_inclusion(beam["log_beta"], carry["threshold"][:, None])
+        prior = (
+            beam["log_beta"]
+            + log_ratio
+            - log_inclusion(beam["log_beta"], carry["threshold"][:, None])
+        )
     return Candidates(
         token_BxKxL=beam["token"],
         length_BxK=beam["length"],

@@ -1,6 +1,8 @@
-"""Guess-and-check (STaR, ReST-EM, best-of-N): M whole solutions a problem, with or without replacement.
+"""Guess-and-check (STaR, ReST-EM, best-of-N): M whole solutions a problem, with or without
+replacement.
 
-The same sampler as the search's, with the end of the text as the only end of a "step"; the result is a tree of one node.
+The same sampler as the search's, with the end of the text as the only end of a "step"; the result
+is a tree of one node.
 """
 
 import dataclasses
@@ -17,7 +19,9 @@ from expert_iter.search.candidates import DEAD, SamplerConfig, merge_duplicates,
 from expert_iter.search.mcts import Judge
 from expert_iter.search.tree import SearchTree
 
-GROUP = 8  # independent draws decoded together: in attention each pays for the keys of its whole group
+GROUP = (
+    8  # independent draws decoded together: in attention each pays for the keys of its whole group
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,9 @@ class GuessConfig:
 
 
 class Guess:
-    """Draws solutions; `run` is pure and meant to be jitted. With a judge, finished solutions get their verdicts."""
+    """Draws solutions; `run` is pure and meant to be jitted. With a judge, finished solutions get
+    their verdicts.
+    """
 
     def __init__(
         self,
@@ -44,14 +50,25 @@ class Guess:
         ids: TokenIds,
         judge: Judge | None = None,
     ):
-        self.network, self.config, self.sampler, self.ids, self.judge = network, config, sampler, ids, judge
+        self.network, self.config, self.sampler, self.ids, self.judge = (
+            network,
+            config,
+            sampler,
+            ids,
+            judge,
+        )
 
-    def run(self, params, token_BxP, length_B, problem_B, keys_B, num_simulations=None) -> SearchTree:
-        """As `TreeSearch.run`; the budget is the number of samples, which is the compiled program's own."""
+    def run(
+        self, params, token_BxP, length_B, problem_B, keys_B, num_simulations=None
+    ) -> SearchTree:
+        """As `TreeSearch.run`; the budget is the number of samples, which is the compiled program's
+        own.
+        """
         del num_simulations
         B, M = token_BxP.shape[0], self.config.num_samples
         prompt = read_prompt(self.network, params, token_BxP, length_B)
-        # Independent draws need not see each other: they are decoded in groups, as rows of their own.
+        # Independent draws need not see each other: they are decoded in groups, as rows of their
+        # own.
         groups = M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
         drawn = sample_candidates(
             self.network,
@@ -67,10 +84,14 @@ class Guess:
             never=(self.ids.pad, self.ids.bos),
         )
         loop_steps = drawn.loop_steps
-        drawn = jax.tree.map(lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None))
+        drawn = jax.tree.map(
+            lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None)
+        )
         if groups > 1:
             valid, count = merge_duplicates(drawn.token_BxKxL)
-            prior = jnp.log(jnp.maximum(count, 1)) + self.sampler.log_ratio(drawn.log_pi_BxK, drawn.log_beta_BxK)
+            prior = jnp.log(jnp.maximum(count, 1)) + self.sampler.log_ratio(
+                drawn.log_pi_BxK, drawn.log_beta_BxK
+            )
             drawn = drawn._replace(
                 valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
             )
@@ -117,4 +138,6 @@ class Guess:
 
 def _repeat(state: State, times: int) -> State:
     again = lambda x: jnp.repeat(x, times, axis=0)  # noqa: E731
-    return State(KV(*(jnp.repeat(x, times, axis=1) for x in state.kv)), *(again(x) for x in state[1:]))
+    return State(
+        KV(*(jnp.repeat(x, times, axis=1) for x in state.kv)), *(again(x) for x in state[1:])
+    )

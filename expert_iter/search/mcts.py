@@ -1,11 +1,12 @@
 """Monte Carlo tree search over steps of text: B trees at once, one XLA program, on unmodified mctx.
 
-mctx owns the tree and its statistics. Beside the tree, threaded through mctx's simulation loop, travels the pool of KV
-pages; a node's embedding holds the chain of its pages, its candidate steps and their values. A simulation selects an
-open candidate, reads its step into a page, draws K candidates of its own, values them, and backs up.
+mctx owns the tree and its statistics. Beside the tree, threaded through mctx's simulation loop,
+travels the pool of KV pages; a node's embedding holds the chain of its pages, its candidate steps
+and their values. A simulation selects an open candidate, reads its step into a page, draws K
+candidates of its own, values them, and backs up.
 
-Whatever finishes is valued the moment it is generated: by the verifier's verdict when a judge is given (training), by
-the value head otherwise (evaluation).
+Whatever finishes is valued the moment it is generated: by the verifier's verdict when a judge is
+given (training), by the value head otherwise (evaluation).
 """
 
 import dataclasses
@@ -26,7 +27,8 @@ from expert_iter.search.bill import price
 from expert_iter.search.candidates import Candidates, SamplerConfig, sample_candidates
 from expert_iter.search.tree import SearchTree
 
-# (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts are right.
+# (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
+# are right.
 Judge = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -34,10 +36,11 @@ Judge = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 class SearchConfig:
     """Tree search.
 
-    num_candidates steps are drawn at a state, of at most max_step_tokens; a solution has at most max_steps steps.
-    policy: 'gumbel' (Gumbel MuZero) or 'puct' (MuZero). value_scale and maxvisit_init scale values against log-priors,
-    σ(q) = (maxvisit_init + max N) · value_scale · q; gumbel_scale=0 makes the root's choice deterministic.
-    lookahead: weight, in a new node's value, of what its candidates are worth against the value head at the node.
+    num_candidates steps are drawn at a state, of at most max_step_tokens; a solution has at most
+    max_steps steps. policy: 'gumbel' (Gumbel MuZero) or 'puct' (MuZero). value_scale and
+    maxvisit_init scale values against log-priors, σ(q) = (maxvisit_init + max N) · value_scale · q;
+    gumbel_scale=0 makes the root's choice deterministic. lookahead: weight, in a new node's value,
+    of what its candidates are worth against the value head at the node.
     """
 
     num_simulations: int = 16
@@ -70,11 +73,11 @@ class SearchConfig:
 class Node(NamedTuple):
     """The embedding of a node in mctx's tree: its prefix, and its candidate next steps.
 
-    live_B: it continues an open candidate (mctx also makes nodes in rows that have nothing left to search).
-    chain: its pages; prefix_BxDxL: their tokens; depth_B: their number; step_length_B: tokens of the
-    last of them; path_log_pi_B: their log-probability.
-    The rest describes its K candidates; value_BxK is the verdict, or the value head's estimate, or 0 for a text that
-    hit the limit on steps unfinished.
+    live_B: it continues an open candidate (mctx also makes nodes in rows that have nothing left to
+    search). chain: its pages; prefix_BxDxL: their tokens; depth_B: their number; step_length_B:
+    tokens of the last of them; path_log_pi_B: their log-probability. The rest describes its K
+    candidates; value_BxK is the verdict, or the value head's estimate, or 0 for a text that hit the
+    limit on steps unfinished.
     """
 
     live_B: jax.Array
@@ -113,7 +116,13 @@ class TreeSearch:
         ids: TokenIds,
         judge: Judge | None = None,
     ):
-        self.network, self.config, self.sampler, self.ids, self.judge = network, config, sampler, ids, judge
+        self.network, self.config, self.sampler, self.ids, self.judge = (
+            network,
+            config,
+            sampler,
+            ids,
+            judge,
+        )
 
     def run(self, params, token_BxP, length_B, problem_B, keys_B, num_simulations) -> SearchTree:
         """Searches B problems.
@@ -122,21 +131,16 @@ class TreeSearch:
           token_BxP, length_B: prompts, padded on the right.
           problem_B: numbers by which the judge knows the problems (not used without one).
           keys_B: one random key a row; a row's tree depends on nothing else beside it.
-          num_simulations: traced, at most `config.num_simulations`: one compilation serves all budgets.
+          num_simulations: traced, at most `config.num_simulations`: one compilation serves all
+          budgets.
         """
         c = self.config
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         root = self._root(params, prompt, problem_B, keys_B)
-        scale = dict(value_scale=c.value_scale, maxvisit_init=c.maxvisit_init)
-        if c.policy == "gumbel":
-            root_rule = lambda key, tree, node: selection.gumbel_root(tree, node, num_simulations, **scale)  # noqa: E731
-            rule = lambda key, tree, node, depth: selection.gumbel_interior(tree, node, **scale)  # noqa: E731
-        else:
-            rule = lambda key, tree, node, depth=0: selection.puct(  # noqa: E731
-                tree, node, pb_c_init=c.pb_c_init, pb_c_base=c.pb_c_base
-            )
-            root_rule = rule
-        gumbel = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, 2**31 - 1), (c.num_candidates,)))
+        root_rule, rule = self._rules(num_simulations)
+        gumbel = jax.vmap(
+            lambda key: jax.random.gumbel(jax.random.fold_in(key, 2**31 - 1), (c.num_candidates,))
+        )
         B, N = token_BxP.shape[0], c.num_simulations + 1
         open_BxNxK = jnp.zeros((B, N, c.num_candidates), bool).at[:, 0].set(root.open_BxK)
         loop = _PagedLoop(self, prompt, problem_B, keys_B, num_simulations)
@@ -145,7 +149,9 @@ class TreeSearch:
             rng_key=jax.random.key(0),  # all randomness comes from keys_B
             root=mctx.RootFnOutput(
                 prior_logits=root.prior_logit_BxK,
-                value=self._node_value(root, jax.nn.sigmoid(self.network.value_logit(params, prompt.hidden_BxD))),
+                value=self._node_value(
+                    root, jax.nn.sigmoid(self.network.value_logit(params, prompt.hidden_BxD))
+                ),
                 embedding=root,
             ),
             recurrent_fn=loop.expand,
@@ -156,6 +162,22 @@ class TreeSearch:
             loop_fn=loop.run,
         )
         return self._result(tree, length_B)
+
+    def _rules(self, num_simulations):
+        """The selection rules for the root and below it, in mctx's signature."""
+        c = self.config
+        scale = dict(value_scale=c.value_scale, maxvisit_init=c.maxvisit_init)
+
+        def gumbel_root(key, tree, node):
+            return selection.gumbel_root(tree, node, num_simulations, **scale)
+
+        def gumbel_interior(key, tree, node, depth):
+            return selection.gumbel_interior(tree, node, **scale)
+
+        def puct(key, tree, node, depth=0):
+            return selection.puct(tree, node, pb_c_init=c.pb_c_init, pb_c_base=c.pb_c_base)
+
+        return (gumbel_root, gumbel_interior) if c.policy == "gumbel" else (puct, puct)
 
     def _root(self, params, prompt: State, problem_B, keys_B) -> Node:
         B, D, L = prompt.hidden_BxD.shape[0], self.config.max_steps, self.config.max_step_tokens
@@ -194,7 +216,10 @@ class TreeSearch:
         won = jnp.zeros_like(finished)
         value = drawn.value_BxK
         if self.judge is not None:
-            won = self.judge(problem_B, prefix["prefix_BxDxL"], drawn.token_BxKxL, finished) & finished
+            won = (
+                self.judge(problem_B, prefix["prefix_BxDxL"], drawn.token_BxKxL, finished)
+                & finished
+            )
             value = jnp.where(finished, won.astype(value.dtype), value)
         return Node(
             **prefix,
@@ -214,7 +239,9 @@ class TreeSearch:
         )
 
     def _node_value(self, node: Node, own_value_B):
-        """A new node's value: λ · Σ π'(a) v(a) over its candidates + (1 − λ) · the value head at the node."""
+        """A new node's value: λ · Σ π'(a) v(a) over its candidates + (1 − λ) · the value head at
+        the node.
+        """
         c = self.config
         no_visits = jnp.zeros_like(node.value_BxK)
         policy = selection.improved_policy(
@@ -238,7 +265,12 @@ class TreeSearch:
         child = jnp.where((child >= 0) & live[rows, jnp.maximum(child, 0)], child, -1)
         q = tree.children_rewards + tree.children_discounts * tree.children_values
         bill = price(
-            self.network.config, self.network.vocab_size, jnp.sum(drawn, axis=1), prefilled, lockstep, context
+            self.network.config,
+            self.network.vocab_size,
+            jnp.sum(drawn, axis=1),
+            prefilled,
+            lockstep,
+            context,
         )
         return SearchTree(
             live=live,
@@ -266,8 +298,9 @@ class TreeSearch:
 class _PagedLoop:
     """mctx's simulation loop with the pool of pages carried beside the tree, and with an early end.
 
-    mctx traces `expand` inside the body that it hands to `run`; between the two, this object holds what the tree
-    cannot: the pool, the simulation's number, and which rows still have something open.
+    mctx traces `expand` inside the body that it hands to `run`; between the two, this object holds
+    what the tree cannot: the pool, the simulation's number, and which rows still have something
+    open.
     """
 
     def __init__(self, search: TreeSearch, prompt: State, problem_B, keys_B, num_simulations):
@@ -286,10 +319,14 @@ class _PagedLoop:
 
         def simulate(carry):
             simulation, (key, tree), self.pool = carry
-            self.simulation, self.row_open = simulation, jnp.any(tree.extra_data.open_BxNxK[:, 0], axis=-1)
+            self.simulation, self.row_open = (
+                simulation,
+                jnp.any(tree.extra_data.open_BxNxK[:, 0], axis=-1),
+            )
             key, grown = body(simulation, (key, tree))
             grown = grown.replace(extra_data=_close(grown, simulation + 1, c.max_steps))
-            # A row with nothing open keeps its tree as it is: its statistics must not count idle simulations.
+            # A row with nothing open keeps its tree as it is: its statistics must not count idle
+            # simulations.
             keep = lambda new, old: jnp.where(_like(self.row_open, new), new, old)  # noqa: E731
             return simulation + 1, (key, jax.tree.map(keep, grown, tree)), self.pool
 
@@ -298,7 +335,9 @@ class _PagedLoop:
         return inner
 
     def expand(self, params, key, action_B, parent: Node):
-        """mctx's recurrent function: moves into the chosen candidate and draws the candidates after it."""
+        """mctx's recurrent function: moves into the chosen candidate and draws the candidates after
+        it.
+        """
         del key
         search, rows = self.search, jnp.arange(action_B.shape[0])
         live = self.row_open & parent.live_B & parent.open_BxK[rows, action_B]
@@ -310,7 +349,8 @@ class _PagedLoop:
         self.pool = write_page(self.pool, page, after.kv)
         at = jnp.minimum(parent.depth_B, search.config.max_steps - 1)
         chain = Chain(
-            parent.chain.page_BxD.at[rows, at].set(page), parent.chain.length_BxD.at[rows, at].set(length)
+            parent.chain.page_BxD.at[rows, at].set(page),
+            parent.chain.length_BxD.at[rows, at].set(length),
         )
         context = read_chain(self.pool, self.prompt, chain)._replace(hidden_BxD=after.hidden_BxD)
         node = search._continue(
@@ -325,26 +365,38 @@ class _PagedLoop:
             step_length_B=length,
             path_log_pi_B=parent.path_log_pi_B + parent.log_pi_BxK[rows, action_B],
         )
-        # A row with nothing open is sent into a finished or closed candidate and thrown away after (see `run`);
-        # until then that edge is terminal: its value is the reward, and nothing below it counts.
+        # A row with nothing open is sent into a finished or closed candidate and thrown away after
+        # (see `run`); until then that edge is terminal: its value is the reward, and nothing below
+        # it counts.
         output = mctx.RecurrentFnOutput(
             reward=jnp.where(live, 0.0, parent.value_BxK[rows, action_B]),
             discount=jnp.where(live, 1.0, 0.0),
             prior_logits=node.prior_logit_BxK,
-            value=jnp.where(live, search._node_value(node, parent.model_value_BxK[rows, action_B]), 0.0),
+            value=jnp.where(
+                live, search._node_value(node, parent.model_value_BxK[rows, action_B]), 0.0
+            ),
         )
         return output, node
 
 
 def _close(tree: mctx.Tree, new_node, max_depth: int) -> selection.SearchState:
-    """Opens the new node's candidates and, where it has none, closes the way to it, upwards as far as that goes."""
+    """Opens the new node's candidates and, where it has none, closes the way to it, upwards as far
+    as that goes.
+    """
     rows = jnp.arange(tree.node_visits.shape[0])
-    open_BxNxK = tree.extra_data.open_BxNxK.at[:, new_node].set(tree.embeddings.open_BxK[:, new_node])
+    open_BxNxK = tree.extra_data.open_BxNxK.at[:, new_node].set(
+        tree.embeddings.open_BxK[:, new_node]
+    )
     node = jnp.full(rows.shape, new_node)
     for _ in range(max_depth):
         closed = ~jnp.any(open_BxNxK[rows, node], axis=-1) & (node > 0)
-        parent, action = jnp.maximum(tree.parents[rows, node], 0), jnp.maximum(tree.action_from_parent[rows, node], 0)
-        open_BxNxK = open_BxNxK.at[rows, parent, action].set(open_BxNxK[rows, parent, action] & ~closed)
+        parent, action = (
+            jnp.maximum(tree.parents[rows, node], 0),
+            jnp.maximum(tree.action_from_parent[rows, node], 0),
+        )
+        open_BxNxK = open_BxNxK.at[rows, parent, action].set(
+            open_BxNxK[rows, parent, action] & ~closed
+        )
         node = jnp.where(closed, parent, 0)
     return tree.extra_data._replace(open_BxNxK=open_BxNxK)
 

@@ -1,4 +1,6 @@
-"""Puts questions to an expert: pads and batches them, runs the one compiled search, brings the trees to the host."""
+"""Puts questions to an expert: pads and batches them, runs the one compiled search, brings the
+trees to the host.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -10,24 +12,34 @@ from expert_iter.model.tokenizer import Tokenizer
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
-PROMPT_BUCKET = 4  # prompts are padded to a multiple of this many tokens, so that few lengths are compiled
+PROMPT_BUCKET = (
+    4  # prompts are padded to a multiple of this many tokens, so that few lengths are compiled
+)
 
 
 class Player:
-    """One expert at one batch size. `expert` has `run(params, tokens, lengths, numbers, keys, budget) -> SearchTree`."""
+    """One expert at one batch size. `expert` has `run(params, tokens, lengths, numbers, keys,
+    budget) -> SearchTree`.
+    """
 
     def __init__(self, expert, tokenizer: Tokenizer, batch_size: int):
         self.tokenizer, self.batch_size = tokenizer, batch_size
         self._run = jax.jit(expert.run)
 
     def play(self, params, questions: Sequence[Question], key, budget: int) -> SearchTree:
-        """Searches at most `batch_size` questions; the arrays of the result are on the host, one row a question.
+        """Searches at most `batch_size` questions; the arrays of the result are on the host, one
+        row a question.
 
-        A question's tree depends on the parameters, the key, the budget and its own id, not on its neighbours.
+        A question's tree depends on the parameters, the key, the budget and its own id, not on its
+        neighbours.
         """
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))
-        tokens = np.full((self.batch_size, -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET), self.tokenizer.pad_id, np.int32)
+        tokens = np.full(
+            (self.batch_size, -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET),
+            self.tokenizer.pad_id,
+            np.int32,
+        )
         tokens[:, 0] = self.tokenizer.bos_id
         lengths = np.ones(self.batch_size, np.int32)
         for row, prompt in enumerate(prompts):
@@ -35,7 +47,10 @@ class Player:
         ids = np.zeros(self.batch_size, np.uint32)
         ids[: len(questions)] = [zlib.crc32(question.id.encode()) for question in questions]
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
-        # Rows past the questions repeat the first problem's number: the judge must know all it is asked about.
-        numbers = np.where(np.arange(self.batch_size) < len(questions), np.arange(self.batch_size), 0)
+        # Rows past the questions repeat the first problem's number: the judge must know all it is
+        # asked about.
+        numbers = np.where(
+            np.arange(self.batch_size) < len(questions), np.arange(self.batch_size), 0
+        )
         tree = jax.device_get(self._run(params, tokens, lengths, numbers, keys, budget))
         return jax.tree.map(lambda x: x[: len(questions)], tree)

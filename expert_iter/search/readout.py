@@ -1,4 +1,6 @@
-"""Reads answers out of search trees: which finished solution to give. Works on host arrays, for every expert alike."""
+"""Reads answers out of search trees: which finished solution to give. Works on host arrays, for
+every expert alike.
+"""
 
 from collections import defaultdict
 from typing import NamedTuple
@@ -11,8 +13,8 @@ from expert_iter.search.tree import SearchTree
 class Solution(NamedTuple):
     """A finished solution in a tree: candidate k of node n.
 
-    tokens: without the end mark; value: the value head's at its end; log_pi: of the whole solution; draws: how often
-    it was drawn; order: its place among the draws.
+    tokens: without the end mark; value: the value head's at its end; log_pi: of the whole solution;
+    draws: how often it was drawn; order: its place among the draws.
     """
 
     node: int
@@ -23,7 +25,7 @@ class Solution(NamedTuple):
     draws: int
 
     def score(self, prior_weight: float) -> float:
-        """log v + λ · log π: a value head has false positives, and unlikely text has more of them."""
+        """log v + λ · log π: value heads have false positives, most among unlikely texts."""
         return float(np.log(max(self.value, 1e-9))) + prior_weight * self.log_pi
 
 
@@ -48,7 +50,16 @@ def solutions(tree: SearchTree, b: int) -> list[Solution]:
         tokens = [t for at in path(tree, b, node) for t in step_tokens(tree, b, *at)]
         tokens += step_tokens(tree, b, node, k)[:-1]
         log_pi = float(tree.path_log_pi[b, node] + tree.log_pi[b, node, k])
-        found.append(Solution(node, k, tokens, float(tree.model_value[b, node, k]), log_pi, int(tree.count[b, node, k])))
+        found.append(
+            Solution(
+                node,
+                k,
+                tokens,
+                float(tree.model_value[b, node, k]),
+                log_pi,
+                int(tree.count[b, node, k]),
+            )
+        )
     return found
 
 
@@ -57,7 +68,8 @@ def best(found: list[Solution], prior_weight: float) -> Solution | None:
 
 
 def vote(proposals: list[str | None], weights: list[float]) -> int | None:
-    """Index of a representative of the proposal with the largest total weight; None where nothing can be read.
+    """Index of a representative of the proposal with the largest total weight; None where nothing
+    can be read.
 
     Ties go to the proposal that came first.
     """

@@ -1,9 +1,11 @@
-"""Which candidate a simulation descends into: the rules of Gumbel MuZero and of PUCT, over open candidates only.
+"""Which candidate a simulation descends into: the rules of Gumbel MuZero and of PUCT, over open
+candidates only.
 
-A candidate is *open* while something can still be learned below it: it exists, its text is not finished, and not
-everything below it is finished. Finished candidates have their value from the moment they are generated, so no
-simulation is spent on them. Where all candidates are open the rules are mctx's own, with two departures: values are
-probabilities and so are not rescaled, and an unvisited candidate counts with its own value, not the node's.
+A candidate is *open* while something can still be learned below it: it exists, its text is not
+finished, and not everything below it is finished. Finished candidates have their value from the
+moment they are generated, so no simulation is spent on them. Where all candidates are open the
+rules are mctx's own, with two departures: values are probabilities and so are not rescaled, and an
+unvisited candidate counts with its own value, not the node's.
 
 The functions see one row of the tree (mctx vmaps them). Shapes: K candidates.
 """
@@ -29,28 +31,39 @@ class SearchState(NamedTuple):
 
 
 def completed_qvalues(tree, node):
-    """Q of all K candidates of a node: the search's mean where visited, else the candidate's own value."""
+    """Q of all K candidates of a node: the search's mean where visited, else the candidate's own
+    value.
+    """
     own = tree.embeddings.value_BxK[node]
     return jnp.where(tree.children_visits[node] > 0, tree.qvalues(node), own)
 
 
 def sigma(qvalues, visits, value_scale, maxvisit_init):
-    """σ(q) = (c_visit + max_b N(b)) · c_scale · q (Danihelka et al. 2022, equation 8), over the last axis."""
+    """σ(q) = (c_visit + max_b N(b)) · c_scale · q (Danihelka et al. 2022, equation 8), over the
+    last axis.
+    """
     return (maxvisit_init + jnp.max(visits, axis=-1, keepdims=True)) * value_scale * qvalues
 
 
 def improved_policy(prior_logits, qvalues, visits, value_scale, maxvisit_init):
-    """π' = softmax(logits + σ(completed q)) (Danihelka et al. 2022, equation 11), over the last axis."""
-    return jax.nn.softmax(prior_logits + sigma(qvalues, visits, value_scale, maxvisit_init), axis=-1)
+    """π' = softmax(logits + σ(completed q)) (Danihelka et al. 2022, equation 11), over the last
+    axis.
+    """
+    return jax.nn.softmax(
+        prior_logits + sigma(qvalues, visits, value_scale, maxvisit_init), axis=-1
+    )
 
 
 def considered_visit(num_candidates: int, num_considered, num_simulations, simulation):
     """Sequential Halving's schedule (Karnin et al. 2013; Danihelka et al. 2022, figure 1).
 
-    Returns how often the candidate to visit in this `simulation` of `num_simulations` was visited before, when
-    `num_considered` (at most the static `num_candidates`) take part. All three may be traced.
+    Returns how often the candidate to visit in this `simulation` of `num_simulations` was visited
+    before, when `num_considered` (at most the static `num_candidates`) take part. All three may be
+    traced.
     """
-    halvings = jnp.array([max(1, math.ceil(math.log2(max(m, 1)))) for m in range(num_candidates + 1)])
+    halvings = jnp.array(
+        [max(1, math.ceil(math.log2(max(m, 1)))) for m in range(num_candidates + 1)]
+    )
     considered = jnp.maximum(num_considered, 2)
     visit = begin = visited = jnp.int32(0)
     # The last phase, with two candidates left, goes on until the budget ends.
@@ -64,9 +77,11 @@ def considered_visit(num_candidates: int, num_considered, num_simulations, simul
 
 
 def gumbel_root(tree, node, num_simulations, *, value_scale, maxvisit_init):
-    """Sequential Halving with Gumbel at the root: argmax g + logits + σ(q) among those to be visited now.
+    """Sequential Halving with Gumbel at the root: argmax g + logits + σ(q) among those to be
+    visited now.
 
-    Where every candidate with the scheduled number of visits is closed, the open one nearest to it is taken.
+    Where every candidate with the scheduled number of visits is closed, the open one nearest to it
+    is taken.
     """
     visits = tree.children_visits[node]
     num_considered = jnp.sum(tree.embeddings.valid_BxK[node])
@@ -82,16 +97,22 @@ def gumbel_root(tree, node, num_simulations, *, value_scale, maxvisit_init):
 
 
 def gumbel_interior(tree, node, *, value_scale, maxvisit_init):
-    """Visits in proportion to the improved policy: argmax π'(a) − N(a) / (1 + Σ N) (Danihelka et al. 2022, section 5)."""
+    """Visits in proportion to the improved policy: argmax π'(a) − N(a) / (1 + Σ N) (Danihelka et
+    al. 2022, section 5).
+    """
     visits = tree.children_visits[node]
     logits = jnp.where(tree.extra_data.open_BxNxK[node], tree.children_prior_logits[node], CLOSED)
-    policy = improved_policy(logits, completed_qvalues(tree, node), visits, value_scale, maxvisit_init)
+    policy = improved_policy(
+        logits, completed_qvalues(tree, node), visits, value_scale, maxvisit_init
+    )
     score = policy - visits / (1 + jnp.sum(visits))
     return jnp.argmax(jnp.where(tree.extra_data.open_BxNxK[node], score, CLOSED)).astype(jnp.int32)
 
 
 def puct(tree, node, *, pb_c_init, pb_c_base):
-    """argmax q + c(N) · prior · √N / (1 + n) (MuZero, Schrittwieser et al. 2020, equation 2); q is not rescaled."""
+    """argmax q + c(N) · prior · √N / (1 + n) (MuZero, Schrittwieser et al. 2020, equation 2); q is
+    not rescaled.
+    """
     visits, total = tree.children_visits[node], tree.node_visits[node]
     c = pb_c_init + jnp.log((total + pb_c_base + 1) / pb_c_base)
     prior = jax.nn.softmax(tree.children_prior_logits[node])

@@ -8,7 +8,9 @@ from expert_iter.search.readout import Solution, path, step_tokens
 from expert_iter.search.tree import SearchTree
 
 
-def tree_of(tree: SearchTree, answer: Solution | None, tokenizer: Tokenizer, prompt: str, b: int = 0) -> TreeNode:
+def tree_of(
+    tree: SearchTree, answer: Solution | None, tokenizer: Tokenizer, prompt: str, b: int = 0
+) -> TreeNode:
     """Row b of `tree` (host arrays), with the steps of `answer` marked as chosen."""
     chosen = set()
     if answer is not None:

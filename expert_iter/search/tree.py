@@ -1,7 +1,8 @@
 """What a search leaves behind: a batch of trees of steps, the same for every expert.
 
-A tree has N nodes (prefixes that were continued; node 0 is the prompt), each with K candidate steps. A candidate that
-was continued in turn is itself a node. Guess-and-check is the tree with one node whose candidates are whole solutions.
+A tree has N nodes (prefixes that were continued; node 0 is the prompt), each with K candidate
+steps. A candidate that was continued in turn is itself a node. Guess-and-check is the tree with one
+node whose candidates are whole solutions.
 """
 
 from typing import NamedTuple
@@ -14,15 +15,15 @@ from expert_iter.search.bill import Bill
 class SearchTree(NamedTuple):
     """Arrays of B trees; shapes `[B, N]` for nodes, `[B, N, K]` for their candidates.
 
-    live: the node exists; parent, action: which candidate of which node it continues (−1 at the root).
-    token `[B, N, K, L]`, length: the candidate's text, end mark included.
-    valid: the candidate exists and is no duplicate; count: how often it was drawn.
-    prior_logit: the search's prior; log_pi, log_beta: of the step alone; path_log_pi `[B, N]`: of the node's prefix.
-    model_value: the value head's estimate at the candidate's end.
-    value: what the search took it for: the same, or the verdict where the text is finished and was judged.
-    finished: its text is complete; won: it was judged, and right (all false where the search had no judge).
-    child: the node that continues it, or −1; visits, q: the search's statistics (q is the value where unvisited).
-    bill: what the search of each row cost.
+    live: the node exists; parent, action: which candidate of which node it continues (−1 at the
+    root). token `[B, N, K, L]`, length: the candidate's text, end mark included. valid: the
+    candidate exists and is no duplicate; count: how often it was drawn. prior_logit: the search's
+    prior; log_pi, log_beta: of the step alone; path_log_pi `[B, N]`: of the node's prefix.
+    model_value: the value head's estimate at the candidate's end. value: what the search took it
+    for: the same, or the verdict where the text is finished and was judged. finished: its text is
+    complete; won: it was judged, and right (all false where the search had no judge). child: the
+    node that continues it, or −1; visits, q: the search's statistics (q is the value where
+    unvisited). bill: what the search of each row cost.
     """
 
     live: jax.Array

@@ -44,6 +44,18 @@ def tree(run, params, questions):
     return jax.tree.map(np.asarray, run(params, *questions, CONFIG.num_simulations))
 
 
+@pytest.fixture(scope="module", params=["without replacement", "independent"])
+def any_tree(request, network, params, ids, questions, tree):
+    """A tree of either sampler."""
+    if request.param == "without replacement":
+        return tree
+    sampler = dataclasses.replace(SAMPLER, replacement=True)
+    run = jax.jit(TreeSearch(network, CONFIG, sampler, ids).run)
+    tree = jax.tree.map(np.asarray, run(params, *questions, CONFIG.num_simulations))
+    assert (tree.count[tree.live].max(-1) > 1).any(), "no duplicates, nothing to see"
+    return tree
+
+
 def assert_same(a, b, rows=slice(None)):
     """`b` is the rows `rows` of `a` (but for the bill's lockstep, which is the batch's)."""
     a, b = (x._replace(bill=x.bill._replace(lockstep=None)) for x in (a, b))
@@ -56,8 +68,11 @@ def assert_same(a, b, rows=slice(None)):
                 np.testing.assert_array_equal(x_part, y_part, err_msg=name)
 
 
-def test_pages_equal_reading_every_text_again(tree, questions, network, params, ids, read_whole):
+def test_pages_equal_reading_every_text_again(
+    any_tree, questions, network, params, ids, read_whole
+):
     """Each candidate of each node: its log-probability, its value, and its prefix's."""
+    tree = any_tree
     texts, where, prefixes = [], [], []
     for b, n in zip(*np.nonzero(tree.live), strict=True):
         prefix = questions[0][b, : questions[1][b]].tolist()
@@ -87,8 +102,9 @@ def test_pages_equal_reading_every_text_again(tree, questions, network, params, 
     np.testing.assert_allclose(tree.log_beta[at], np.where(inside, hot, 0).sum(1), atol=1e-4)
 
 
-def test_the_tree_hangs_together(tree, ids):
+def test_the_tree_hangs_together(any_tree, ids):
     """Parents and children agree; visits add up; nothing lies below what ends the text."""
+    tree = any_tree
     for b in range(ROWS):
         for n in np.flatnonzero(tree.live[b]):
             children = tree.child[b, n]
@@ -100,7 +116,8 @@ def test_the_tree_hangs_together(tree, ids):
                 assert tree.valid[b, n, k] and not tree.finished[b, n, k]
                 assert tree.visits[b, n, k] == 1 + tree.visits[b, child].sum()
             last = [step_tokens(tree, b, n, k)[-1] for k in range(3)]
-            np.testing.assert_array_equal(tree.finished[b, n], np.array(last) == ids.eos)
+            finished = (np.array(last) == ids.eos) & tree.valid[b, n]
+            np.testing.assert_array_equal(tree.finished[b, n], finished)
         assert tree.live[b, : tree.live[b].sum()].all(), "nodes are numbered as they are made"
         assert tree.visits[b, 0].sum() == tree.live[b].sum() - 1
     depth = np.array([[len(path(tree, b, n)) for n in range(11)] for b in range(ROWS)])
