@@ -4,8 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from expert_iter.config import Settings
 from expert_iter.learn.learner import Learner
+from expert_iter.learn.splitting import split
+from expert_iter.learn.step_tree import StepTree
+from expert_iter.learn.targets import step_trees
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.measure.evaluation import Contest
 from expert_iter.model.tokenizer import Tokenizer
@@ -15,6 +20,8 @@ from expert_iter.search.guess import Guess
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import Player
+from expert_iter.search.self_play import SelfPlay
+from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem, Task, load_task
 
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
@@ -34,15 +41,27 @@ class Parts:
         updates = s.warm_start.updates, s.run.rounds * s.learner.updates_per_round
         return Learner(self.network, s.learner, s.loss, s.optimizer, *updates)
 
-    def expert(self) -> tuple[Player, HostJudge]:
-        """The expert of self-play, with the judge that gives it verdicts at the leaves."""
+    def expert(self) -> SelfPlay:
+        """The expert of self-play, with the verifier's verdicts at its leaves."""
         s, judge = self.settings, HostJudge(self.task, self.tokenizer)
         arguments = (s.sampler, self.tokenizer.ids, judge)
         if s.run.expert == "mcts":
             expert = TreeSearch(self.network, s.search, *arguments)
         else:
             expert = Guess(self.network, s.guess, *arguments)
-        return Player(expert, self.tokenizer, s.run.batch_size), judge
+        player = Player(expert, self.tokenizer, s.run.batch_size)
+        return SelfPlay(player, judge, s.search.num_simulations)
+
+    def distil(
+        self, trees: SearchTree, problems: Sequence[Problem], rng: np.random.Generator
+    ) -> list[StepTree]:
+        """What the learner is to keep of a batch of searched trees."""
+        s, tokenizer = self.settings, self.tokenizer
+        prompts = [tokenizer.encode_prompt(problem.prompt) for problem in problems]
+        siblings = s.loss.policy == "set"
+        lessons = step_trees(trees, prompts, tokenizer.ids.newline, s.targets, rng, siblings)
+        row = s.learner.row_tokens, s.learner.row_steps
+        return [part for lesson in lessons for part in split(lesson, *row) if part.teaches]
 
     def contest(self) -> Contest:
         """The methods of evaluation. They get no judge, and of the task only its notion of equal
@@ -59,7 +78,7 @@ class Parts:
             self.task.answer,
         )
 
-    def warm_start(self, problems: Sequence[Problem]) -> WarmStart:
+    def plays(self, problems: Sequence[Problem]) -> WarmStart:
         return WarmStart(self.task, self.tokenizer, problems, self.settings.warm_start)
 
 

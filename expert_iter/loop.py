@@ -1,144 +1,82 @@
 """Expert iteration: search, verify, distil, repeat.
 
-    warm start      the apprentice learns rules and format from random legal play
-    each round      self-play   the expert searches problems; the verifier judges what it finishes
-                    learn       policy towards what the search found better, value towards what came
-                    of it check       greedy and search on validation problems, without the verifier
-    before, after   every method on test problems, each with its bill
+warm start     the apprentice learns rules and format from random legal play, no solutions
+self-play      the expert searches problems; the verifier judges what it finishes
+learn          the policy moves towards what the search found better, the value to what came of it
+check          greedy and tree search on validation problems, without the verifier
+evaluate       every method on test problems, each with its bill
 
-Every `run.phase` loop is resumable: see `run`.
+Each `run.phase` yields the units of work that are still to be done: a run can be killed anywhere.
 """
 
-import numpy as np
-
-from expert_iter.learn.splitting import split
-from expert_iter.learn.targets import step_trees
-from expert_iter.measure.calibration import auc
-from expert_iter.measure.evaluation import judge
+from expert_iter.measure.evaluation import judge, legal_share
+from expert_iter.measure.search_figures import search_means, search_sums
 from expert_iter.run import Run
 
 
 def train(run: Run) -> list[dict]:
-    """Trains to the end, from wherever the run stands; returns the rows of the evaluation before
-    and after.
-    """
-    task, rounds = run.parts.task, run.settings.run.rounds
-    problems = task.problems("train")
-    plays = run.parts.warm_start(problems)
-    expert, verifier = run.parts.expert()
-    contest = run.parts.contest()
+    """Trains to the end from wherever the run stands; returns the rows of all evaluations."""
+    problems = run.parts.task.problems("train")
+    plays, expert, contest = run.parts.plays(problems), run.parts.expert(), run.parts.contest()
 
     warm_start(run, plays)
-    check(run, contest, 0)
+    check(run, contest, round=0)
     evaluate(run, contest, "before")
-    for number in range(1, rounds + 1):
-        self_play(run, expert, verifier, problems, number)
-        learn(run, plays, number)
-        check(run, contest, number)
-    if rounds:
+    for round in range(1, run.settings.run.rounds + 1):
+        self_play(run, expert, problems, round)
+        learn(run, plays, round)
+        check(run, contest, round)
+    if run.settings.run.rounds:
         evaluate(run, contest, "after")
     return run.results
 
 
 def warm_start(run: Run, plays) -> None:
-    """Teaches the format: no solutions, only legal moves (or a file of demonstrations)."""
-    config = run.settings
-    for update in run.phase("warm start", config.warm_start.updates, "update"):
+    for update in run.phase("warm start", run.settings.warm_start.updates, "update"):
         batch, _ = run.learner.batch([], plays, run.rng("warm start", update))
-        run.train, figures = run.learner.update(run.train, batch)
-        run.note(policy_loss=figures["policy_loss"])
+        run.train, losses = run.learner.update(run.train, batch)
+        run.note(policy_loss=losses["policy_loss"])
 
 
-def self_play(run: Run, expert, verifier, problems, number: int) -> None:
-    """The expert searches fresh problems with verdicts at its leaves; replay keeps what is to be
-    learned from that.
-    """
-    config, ids = run.settings, run.parts.tokenizer.ids
-    size = config.run.batch_size
-    chosen = run.rng("problems", number).permutation(len(problems))[: config.run.problems_per_round]
-    batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
-    for unit in run.phase("search", len(batches), "batch", number):
-        spent = run.counted("tokens")
-        if (
-            config.run.tokens_per_round
-            and spent * (1 + 0.5 / max(unit, 1)) > config.run.tokens_per_round
-        ):
+def self_play(run: Run, expert, problems, round: int) -> None:
+    batches = run.problem_batches(problems, round)
+    for unit in run.phase("search", len(batches), "batch", round):
+        if run.tokens_are_spent():
             continue
-        verifier.problems = [problems[i] for i in batches[unit]]
-        questions = [problem.question for problem in verifier.problems]
-        tree = expert.play(
-            run.params, questions, run.key("search", number, unit), config.search.num_simulations
-        )
-        prompts = [run.parts.tokenizer.encode_prompt(question.prompt) for question in questions]
-        trees = step_trees(
-            tree,
-            prompts,
-            ids.newline,
-            config.targets,
-            run.rng("targets", number, unit),
-            config.loss.policy == "set",
-        )
-        row = (config.learner.row_tokens, config.learner.row_steps)
-        run.replay.add(
-            [part for step_tree in trees for part in split(step_tree, *row) if part.teaches]
-        )
-
-        solved = tree.won.any(axis=(1, 2))
-        judged = tree.finished & tree.valid
-        run.note(len(questions), solved=solved.mean(), nodes=tree.live.sum(axis=1).mean())
-        run.note(
-            value_auc=auc(tree.model_value[judged], tree.won[judged]),
-            utilisation=tree.bill.generated.sum() / tree.bill.lockstep.sum(),
-            duplicates=1
-            - (tree.valid & tree.live[..., None]).sum() / (tree.live.sum() * tree.valid.shape[-1]),
-        )
-        run.count(
-            problems=len(questions), tokens=tree.bill.generated.sum(), flops=tree.bill.flops.sum()
-        )
+        trees = expert.search(run.params, batches[unit], run.key("search", round, unit))
+        lessons = run.parts.distil(trees, batches[unit], run.rng("targets", round, unit))
+        run.replay.add(lessons)
+        run.note(**search_means(trees))
+        run.count(**search_sums(trees))
 
 
-def learn(run: Run, plays, number: int) -> None:
-    """Moves the parameters towards what replay holds, with the warm start rehearsed beside it."""
-    config = run.settings.learner
-    trees = run.replay.trees
-    batch_tokens = config.rows * config.row_tokens * (1 - config.rehearsal)
-    passes = config.max_passes * sum(tree.size for tree in trees) / batch_tokens
-    for update in run.phase("learn", min(config.updates_per_round, int(passes)), "update", number):
-        batch, used = run.learner.batch(trees, plays, run.rng("learn", number, update))
-        run.train, figures = run.learner.update(run.train, batch)
-        run.note(**{name: float(figure) for name, figure in figures.items()})
-        run.count(trees=used)
+def learn(run: Run, plays, round: int) -> None:
+    for update in run.phase("learn", run.updates_worth_making(), "update", round):
+        batch, _ = run.learner.batch(run.replay.trees, plays, run.rng("learn", round, update))
+        run.train, losses = run.learner.update(run.train, batch)
+        run.note(**losses)
 
 
-def check(run: Run, contest, number: int) -> None:
-    """Greedy and tree search on validation problems: the curve of the run."""
+def check(run: Run, contest, round: int) -> None:
     config, task = run.settings.evaluation, run.parts.task
     problems = task.problems("validation")[: config.round_problems]
-    for unit in run.phase("check", 2, "method", number):
-        method = ("greedy", "mcts")[unit]
-        budgets = (1,) if method == "greedy" else (config.round_simulations,)
-        for entry in contest.answer(run.params, [p.question for p in problems], method, budgets):
+    questions = [problem.question for problem in problems]  # no answers in them
+    entrants = ("greedy", 1), ("mcts", config.round_simulations)
+    for unit in run.phase("check", len(entrants), "method", round):
+        method, budget = entrants[unit]
+        for entry in contest.answer(run.params, questions, method, [budget]):
             row = judge(task.verdict, problems, entry)
-            run.results.append({"when": "round", "round": number, **row})
-            run.note(**{f"{method}_accuracy": row["accuracy"]})
-            if method == "greedy":
-                run.note(
-                    legal=np.mean(
-                        [
-                            t is not None and task.is_legal(p, t)
-                            for p, t in zip(problems, entry.texts, strict=True)
-                        ]
-                    )
-                )
+            run.results.append({"when": "round", "round": round, **row})
+            accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, entry)
+            run.note(**{f"{method}_accuracy": accuracy, f"{method}_legal": legal})
 
 
 def evaluate(run: Run, contest, when: str) -> None:
-    """Every method at every budget on test problems."""
     config, task = run.settings.evaluation, run.parts.task
     problems = task.problems("test")[: config.problems]
-    for unit in run.phase(f"evaluation {when} training", 3, "method"):
-        method = ("greedy", "samples", "mcts")[unit]
-        for entry in contest.answer(
-            run.params, [p.question for p in problems], method, contest.budgets(method)
-        ):
+    questions = [problem.question for problem in problems]  # no answers in them
+    methods = "greedy", "samples", "mcts"
+    for unit in run.phase(f"evaluation {when} training", len(methods), "method"):
+        method = methods[unit]
+        for entry in contest.answer(run.params, questions, method, contest.budgets(method)):
             run.results.append({"when": when, **judge(task.verdict, problems, entry)})

@@ -9,19 +9,21 @@ run goes on as if nothing had happened.
 
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from expert_iter.assembly import Parts
+from expert_iter.errors import UserError
 from expert_iter.learn.learner import TrainState
 from expert_iter.learn.replay import Replay
 from expert_iter.pod import workdir as workdir_lib
 from expert_iter.pod.checkpoints import Checkpoints
 from expert_iter.pod.metrics import Metrics
 from expert_iter.pod.progress import progress
+from expert_iter.tasks.task import Problem
 
 
 class Run:
@@ -109,24 +111,41 @@ class Run:
         self._phase, self._unit, self._tally = number + 1, 0, {}
         self._save()
 
-    def note(self, weight: float = 1.0, **figures: float) -> None:
-        """Adds figures of the current unit; a phase reports their means, weighted, and its progress
-        the latest.
-        """
-        self._latest |= figures
+    def note(self, **figures: float) -> None:
+        """Adds figures of the current unit; a phase reports their means."""
+        self._latest |= {name: float(value) for name, value in figures.items()}
         for name, value in figures.items():
             if np.isfinite(value):
-                total, weights = self._tally.get(name, (0.0, 0.0))
-                self._tally[name] = (total + weight * float(value), weights + weight)
+                total, noted = self._tally.get(name, (0.0, 0))
+                self._tally[name] = (total + float(value), noted + 1)
 
     def count(self, **amounts: float) -> None:
         """Adds amounts of the current unit; a phase reports their sums."""
         for name, amount in amounts.items():
             self._tally[name] = self._tally.get(name, 0.0) + float(amount)
 
-    def counted(self, name: str) -> float:
-        """What `count` has summed up in this phase."""
-        return self._tally.get(name, 0.0)
+    def problem_batches(self, problems: Sequence[Problem], round: int) -> list[list[Problem]]:
+        """The round's problems, drawn without replacement, in batches."""
+        c = self.settings.run
+        order = self.rng("problems", round).permutation(len(problems))[: c.problems_per_round]
+        return [
+            [problems[i] for i in order[begin : begin + c.batch_size]]
+            for begin in range(0, len(order), c.batch_size)
+        ]
+
+    def tokens_are_spent(self) -> bool:
+        """Whether one more batch would lead further from the round's tokens than to them."""
+        c = self.settings.run
+        spent, problems = self._tally.get("tokens", 0.0), self._tally.get("problems", 0.0)
+        half_a_batch = 0.5 * c.batch_size * spent / max(problems, 1.0)
+        return c.tokens_per_round > 0 and spent + half_a_batch > c.tokens_per_round
+
+    def updates_worth_making(self) -> int:
+        """A round's updates, fewer where replay is so small that they would wear it out."""
+        c = self.settings.learner
+        batch = c.rows * c.row_tokens * (1 - c.rehearsal)
+        passes = sum(tree.size for tree in self.replay.trees) / batch
+        return min(c.updates_per_round, int(c.max_passes * passes))
 
     def _figures(self) -> dict[str, float]:
         mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
@@ -152,8 +171,6 @@ class Run:
 
 def load_params(workdir: str | Path):
     """The newest good parameters of a run. Raises UserError where there are none."""
-    from expert_iter.errors import UserError
-
     restored = Checkpoints(Path(workdir, workdir_lib.CHECKPOINTS)).restore(only="params")
     if restored is None:
         raise UserError(

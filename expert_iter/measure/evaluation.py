@@ -226,6 +226,14 @@ class Contest:
         return Entry("mcts", budget, texts, bill, seconds)
 
 
+def legal_share(
+    is_legal: Callable[[Problem, str], bool], problems: Sequence[Problem], entry: Entry
+) -> float:
+    """Share of answers that keep to the rules, whether or not they are right."""
+    pairs = zip(problems, entry.texts, strict=True)
+    return float(np.mean([text is not None and is_legal(p, text) for p, text in pairs]))
+
+
 def judge(
     verdict: Callable[[Problem, str], bool], problems: Sequence[Problem], entry: Entry
 ) -> dict:
