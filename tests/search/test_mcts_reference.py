@@ -44,7 +44,8 @@ class World:
             self.original[..., k] = np.where(again[..., k], 0, k)
         self.valid = self.original == np.arange(self.K)
         self.count = np.where(self.valid, 1, 0)
-        self.count[..., 0] += (~self.valid).sum(-1)
+        missing = rng.random(shape) < 0.5  # not drawn at all, rather than drawn again
+        self.count[..., 0] += (~self.valid & ~missing).sum(-1)
         self.finished = np.take_along_axis(self.finished, self.original, -1)
         self.value = rng.random(shape).astype(np.float32)
         self.right = rng.random(shape) < 0.4

@@ -122,8 +122,8 @@ def test_interior_rules_are_mctxs_own():
         )
     )
     chosen = set()
-    for _ in range(200):
-        tree = one_node(rng, rng.integers(1, 9, K))
+    for trial in range(500):
+        tree = one_node(rng, rng.integers(1, 3 if trial % 2 else 9, K))
         pair = int(gumbel_interior(tree, 0)), int(puct(tree, 0))
         assert pair == (interior(tree), muzero(tree))
         chosen.add(pair)
