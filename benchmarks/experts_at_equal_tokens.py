@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/experts"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=150, help="of the learner a round")
+    parser.add_argument("--updates", type=int, default=100, help="of the learner a round")
     parser.add_argument("--tokens", type=int, default=400_000, help="generated a round")
     arguments = parser.parse_args()
     cli.quiet()

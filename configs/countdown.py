@@ -12,12 +12,14 @@ def get_config():
     config.task.max_target = 60
     config.task.max_value = 60
     config.model.rope_base = 100.0
-    config.warm_start.updates = 500
+    config.warm_start.updates = 400
     config.learner.rows = 16
     config.learner.row_tokens = 128
     config.learner.row_steps = 32
-    config.learner.updates_per_round = 200
-    config.learner.rehearsal = 0.25
-    config.optimizer.round_learning_rate = 1e-3
+    config.learner.updates_per_round = 240
+    config.learner.rehearsal = 0.12
+    config.optimizer.round_learning_rate = 1.5e-3
+    config.targets.max_lost = 2
+    config.loss.value_weight = 0.3
     config.run.rounds = 14
     return config

@@ -30,12 +30,14 @@ def get_config():
     config.learner.rows = 16
     config.learner.row_tokens = 192
     config.learner.row_steps = 40
-    config.learner.updates_per_round = 300
-    config.learner.rehearsal = 0.2
+    config.learner.updates_per_round = 250
+    config.learner.rehearsal = 0.1
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.round_learning_rate = 1e-3
-    config.run.rounds = 45
-    config.run.problems_per_round = 1024
+    config.optimizer.round_learning_rate = 1.5e-3
+    config.targets.max_lost = 2
+    config.loss.value_weight = 0.25
+    config.run.rounds = 30
+    config.run.problems_per_round = 768
 
     config.evaluation.problems = 100
     config.evaluation.batch_size = 100
