@@ -22,9 +22,9 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     checked = settings(config)
 
     from expert_iter.assembly import assemble
+    from expert_iter.measure.show import tree_of
     from expert_iter.measure.tree_text import render_for
     from expert_iter.run import load_params
-    from expert_iter.search.show import tree_of
 
     params = load_params(workdir)
     parts = assemble(checked, workdir)

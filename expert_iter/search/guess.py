@@ -16,8 +16,7 @@ from expert_iter.model.tokenizer import TokenIds
 from expert_iter.model.transformer import KV, Network
 from expert_iter.search.bill import price
 from expert_iter.search.candidates import DEAD, SamplerConfig, merge_duplicates, sample_candidates
-from expert_iter.search.mcts import Judge
-from expert_iter.search.tree import SearchTree
+from expert_iter.search.tree import Judge, SearchTree
 
 GROUP = (
     8  # independent draws decoded together: in attention each pays for the keys of its whole group

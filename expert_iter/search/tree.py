@@ -5,11 +5,16 @@ steps. A candidate that was continued in turn is itself a node. Guess-and-check 
 node whose candidates are whole solutions.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 
 from expert_iter.search.bill import Bill
+
+# (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
+# are right.
+Judge = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class SearchTree(NamedTuple):

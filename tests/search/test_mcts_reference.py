@@ -73,7 +73,7 @@ class TableSearch(TreeSearch):
         super().__init__(network, config, SamplerConfig(), ids, judge)
         self.world = world
 
-    def _continue(self, params, state, problem_B, keys_B, **prefix):
+    def continue_from(self, params, state, problem_B, keys_B, **prefix):
         world = self.world
 
         def look_up(network, params, state, keys_B, *, live_B, **_):
@@ -96,7 +96,7 @@ class TableSearch(TreeSearch):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(mcts, "sample_candidates", look_up)
-            return super()._continue(params, state, problem_B, keys_B, **prefix)
+            return super().continue_from(params, state, problem_B, keys_B, **prefix)
 
 
 def table_judge(world):

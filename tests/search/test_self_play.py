@@ -7,7 +7,7 @@ import pytest
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.measure.search_figures import search_means, search_sums
-from expert_iter.search.show import tree_of
+from expert_iter.measure.show import tree_of
 
 
 @pytest.fixture(scope="module", params=["mcts", "guess"])

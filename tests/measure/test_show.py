@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from expert_iter.measure.show import tree_of
 from expert_iter.search.readout import solutions
-from expert_iter.search.show import tree_of
 
 TOKENIZER = SimpleNamespace(decode=lambda tokens: " ".join(map(str, tokens)) + "\n")
 

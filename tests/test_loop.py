@@ -1,0 +1,103 @@
+"""The loop against a run written out by hand: what happens, in which order, with which problems."""
+
+import pytest
+
+from expert_iter import loop
+from expert_iter.assembly import assemble
+from expert_iter.config import default_config, settings
+from expert_iter.errors import UserError
+from expert_iter.pod import metrics
+from expert_iter.run import Run, load_params
+
+CHANGES = {
+    "task.train_size": 64,
+    "task.validation_size": 8,
+    "task.test_size": 8,
+    "model.width": 16,
+    "model.num_layers": 1,
+    "warm_start.updates": 3,
+    "learner.rows": 4,
+    "learner.updates_per_round": 2,
+    "run.rounds": 2,
+    "run.problems_per_round": 24,
+    "run.batch_size": 8,
+    "search.num_simulations": 2,
+    "search.num_candidates": 2,
+    "evaluation.problems": 8,
+    "evaluation.batch_size": 8,
+    "evaluation.samples": (2,),
+    "evaluation.simulations": (2,),
+    "evaluation.round_problems": 8,
+    "evaluation.round_simulations": 2,
+    "evaluation.num_candidates": 2,
+}
+
+
+def make_run(workdir, **changes):
+    config = default_config("countdown")
+    config.update_from_flattened_dict(CHANGES | changes)
+    workdir.mkdir(exist_ok=True)
+    return Run(assemble(settings(config), workdir), workdir)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("loop") / "run"
+    run = make_run(workdir)
+    results = loop.train(run)
+    run.close()
+    return workdir, run, results
+
+
+def test_every_phase_is_there_once_and_in_order(finished):
+    workdir, run, results = finished
+    phases = [
+        sorted({name.split("/")[0] for name in line if "/" in name})
+        for line in metrics.read(workdir)
+    ]
+    one_round = [["search"], ["learn"], ["check"]]
+    assert phases == [
+        ["warm start"],
+        ["check"],
+        ["evaluation before training"],
+        *one_round,
+        *one_round,
+        ["evaluation after training"],
+    ]
+    assert [(row["round"], row["method"]) for row in results if row["when"] == "round"] == [
+        (number, method) for number in (0, 1, 2) for method in ("greedy", "mcts")
+    ]
+    assert {row["when"] for row in results} == {"before", "round", "after"}
+
+
+def test_a_round_searches_each_of_its_problems_once(finished):
+    workdir, run, _ = finished
+    problems = run.parts.task.problems("train")
+    first, second = (run.problem_batches(problems, number) for number in (1, 2))
+    ids = [problem.id for batch in first for problem in batch]
+    assert len(ids) == len(set(ids)) == 24
+    assert ids != [problem.id for batch in second for problem in batch]
+    searched = [line for line in metrics.read(workdir) if "search/problems" in line]
+    assert [line["search/problems"] for line in searched] == [24, 24]
+    assert all(line["search/tokens"] > 0 for line in searched)
+
+
+def test_the_parameters_are_those_in_the_checkpoint(finished):
+    workdir, run, _ = finished
+    saved = load_params(workdir)
+    assert (saved["embedding"] == run.params["embedding"]).all()
+    assert int(run.train.updates) >= 3
+
+
+def test_tokens_per_round_end_the_search_at_the_nearest_batch(tmp_path):
+    run = make_run(tmp_path / "run", **{"run.rounds": 1, "run.tokens_per_round": 300})
+    loop.train(run)
+    run.close()
+    (line,) = [line for line in metrics.read(tmp_path / "run") if "search/tokens" in line]
+    batch = line["search/tokens"] / (line["search/problems"] / 8)
+    assert abs(line["search/tokens"] - 300) <= batch / 2 or line["search/problems"] == 8
+
+
+def test_a_run_without_a_checkpoint_has_no_parameters(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_params(tmp_path)
