@@ -22,4 +22,5 @@ def get_config():
     config.targets.max_lost = 2
     config.loss.value_weight = 0.3
     config.run.rounds = 14
+    config.evaluation.simulations = (1, 2, 4, 8)
     return config
