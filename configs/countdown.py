@@ -1,6 +1,8 @@
-"""Countdown with three numbers: the quick start.
+"""Countdown with three numbers from 1 to 20 and targets up to 60: the quick start.
 
-python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
+    python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
+
+0.43M parameters, 14 rounds of 1,024 problems, 8.5M generated tokens. The README has time and score.
 """
 
 from expert_iter.config import default_config

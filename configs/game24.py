@@ -3,8 +3,9 @@
     python -m expert_iter.train --config=configs/game24.py --workdir=runs/game24
 
 Puzzles alone are few (1,362) and hard to hit by chance, so most training problems are a curriculum:
-three or four numbers with any target up to 100. Puzzles to keep out of training:
---config.task.exclude=FILE (a CSV with `Rank`, `Puzzles`).
+three or four numbers with any target up to 100. Keep puzzles out of training with
+--config.task.exclude=FILE (a CSV with the columns Rank and Puzzles). About two hours on two cores;
+benchmarks/RESULTS.md has the score.
 """
 
 from expert_iter.config import default_config

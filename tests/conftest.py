@@ -4,6 +4,9 @@ import getpass
 import os
 import tempfile
 
+import numpy as np
+import pytest
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -20,3 +23,49 @@ os.environ.setdefault(
     os.path.join(tempfile.gettempdir(), f"expert_iter-tests-{getpass.getuser()}"),
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+@pytest.fixture
+def written_tree():
+    """Row 0 is empty. In row 1 "4 3" leads from the root to node 1, "6 3" from there to node 2.
+
+    Finished are candidate 1 of the root, 0 of node 1 (candidate 1 repeats it), and 2 of node 2.
+    """
+    from expert_iter.search.bill import Bill  # here, for both import JAX
+    from expert_iter.search.tree import SearchTree
+
+    B, N, K, L = 2, 3, 3, 3
+    zeros = lambda *shape: np.zeros(shape)  # noqa: E731
+    tree = SearchTree(
+        live=np.array([[True, False, False], [True] * 3]),
+        parent=np.array([[-1] * 3, [-1, 0, 1]]),
+        action=np.array([[-1] * 3, [-1, 0, 2]]),
+        token=np.zeros((B, N, K, L), int),
+        length=np.full((B, N, K), 2),
+        valid=np.ones((B, N, K), bool),
+        count=np.ones((B, N, K), int),
+        prior_logit=zeros(B, N, K),
+        log_pi=zeros(B, N, K),
+        log_beta=zeros(B, N, K),
+        path_log_pi=zeros(B, N),
+        model_value=zeros(B, N, K),
+        value=zeros(B, N, K),
+        finished=np.zeros((B, N, K), bool),
+        won=np.zeros((B, N, K), bool),
+        child=np.full((B, N, K), -1),
+        visits=np.zeros((B, N, K), int),
+        q=zeros(B, N, K),
+        bill=Bill(*zeros(4, B)),
+    )
+    one = SearchTree(*(x if isinstance(x, Bill) else x[1] for x in tree))
+    one.token[0] = [[4, 3, 0], [5, 2, 0], [7, 3, 0]]
+    one.token[1] = [[5, 2, 0], [5, 2, 0], [6, 3, 0]]
+    one.token[2] = [[4, 3, 0], [4, 3, 0], [8, 9, 2]]
+    one.length[2, 2] = 3
+    one.finished[[0, 1, 1, 2], [1, 0, 1, 2]] = True
+    one.valid[1, 1], one.count[1] = False, [2, 0, 1]
+    one.model_value[[0, 1, 1, 2], [1, 0, 1, 2]] = 0.5, 0.9, 0.9, 0.8
+    one.log_pi[[0, 1, 2], [1, 0, 2]] = -1.0, -2.0, -0.5
+    one.path_log_pi[:] = 0, -3.0, -3.25
+    one.child[0, 0], one.child[1, 2] = 1, 2
+    return tree

@@ -34,7 +34,8 @@ _ORACLE_NOTE = "Oracle (the verifier picks the answer, which the network cannot 
 
 def label(method: str, budget: int) -> str:
     """What a reader calls a method at a budget: ("best_of_n", 16) is "best of 16 by value"."""
-    return _LABELS.get(method, method.replace("_", " ") + ", {}").format(budget)
+    text = _LABELS.get(method, method.replace("_", " ") + ", {}").format(budget)
+    return text.replace("1 simulations", "1 simulation") if budget == 1 else text
 
 
 def chronological(whens: Iterable[str]) -> list[str]:
