@@ -25,6 +25,37 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
+@pytest.fixture(scope="session")
+def network():
+    """Two layers over a vocabulary of 12."""
+    from expert_iter.model.transformer import Network, TransformerConfig  # here: it imports JAX
+
+    shape = dict(num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=32)
+    return Network(TransformerConfig(**shape), 12)
+
+
+@pytest.fixture(scope="session")
+def random_params():
+    """Parameters with noise everywhere: at their start norms and value head would show nothing."""
+
+    import jax
+
+    def make(network, seed=0):
+        leaves, shape = jax.tree.flatten(network.init(jax.random.key(seed)))
+        keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+        noisy = [
+            x + 0.3 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)
+        ]
+        return jax.tree.unflatten(shape, noisy)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def params(network, random_params):
+    return random_params(network)
+
+
 @pytest.fixture
 def written_tree():
     """Row 0 is empty. In row 1 "4 3" leads from the root to node 1, "6 3" from there to node 2.

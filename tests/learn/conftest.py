@@ -1,41 +1,11 @@
 """A tiny network, and random step trees for it."""
 
-import jax
 import numpy as np
 import pytest
 
 from expert_iter.learn.step_tree import StepTree
-from expert_iter.model.transformer import Network, TransformerConfig
 
 VOCAB = 12
-PLAIN = TransformerConfig(
-    num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=32
-)
-
-
-@pytest.fixture(scope="session")
-def network():
-    return Network(PLAIN, VOCAB)
-
-
-@pytest.fixture(scope="session")
-def random_params():
-    """Parameters with noise everywhere: at their start norms and value head would show nothing."""
-
-    def make(network, seed=0):
-        leaves, shape = jax.tree.flatten(network.init(jax.random.key(seed)))
-        keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-        noisy = [
-            x + 0.3 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)
-        ]
-        return jax.tree.unflatten(shape, noisy)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def params(network, random_params):
-    return random_params(network)
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,8 @@ def contents(batch):
         # Only a prompt's first token is the first of its text.
         starts = np.flatnonzero((batch.step_RxT[row] >= 0) & (batch.position_RxT[row] == 0))
         used = int((batch.step_RxT[row] >= 0).sum())
-        for begin, end in zip(starts, [*starts[1:], used], strict=True):
+        ends = [*starts[1:], used] if used else []  # a row may have stayed empty
+        for begin, end in zip(starts, ends, strict=True):
             yield batch.token_RxT[row, begin] == -1, end - begin
 
 

@@ -8,42 +8,14 @@ import numpy as np
 import pytest
 
 from expert_iter.model.tokenizer import TokenIds
-from expert_iter.model.transformer import Network, TransformerConfig, causal_mask
+from expert_iter.model.transformer import causal_mask
 
 VOCAB = 12
-TINY = TransformerConfig(
-    num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=32
-)
 
 
 @pytest.fixture(scope="session")
 def ids():
     return TokenIds(pad=0, bos=1, eos=2, newline=3)
-
-
-@pytest.fixture(scope="module")
-def network():
-    return Network(TINY, VOCAB)
-
-
-@pytest.fixture(scope="session")
-def random_params():
-    """Parameters with noise everywhere: at their start norms and value head would show nothing."""
-
-    def make(network, seed=0):
-        leaves, shape = jax.tree.flatten(network.init(jax.random.key(seed)))
-        keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-        noisy = [
-            x + 0.3 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)
-        ]
-        return jax.tree.unflatten(shape, noisy)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def params(network, random_params):
-    return random_params(network)
 
 
 @pytest.fixture(scope="session")
