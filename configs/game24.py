@@ -4,8 +4,8 @@
 
 Puzzles alone are few (1,362) and hard to hit by chance, so most training problems are a curriculum:
 three or four numbers with any target up to 100. Keep puzzles out of training with
---config.task.exclude=FILE (a CSV with the columns Rank and Puzzles). About an hour on two idle
-cores; benchmarks/RESULTS.md has the score after five rounds.
+--config.task.exclude=FILE (a CSV with the columns Rank and Puzzles). Not run to
+its end yet; benchmarks/RESULTS.md has the score after five rounds.
 """
 
 from expert_iter.config import default_config
