@@ -25,7 +25,7 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def network():
     """Two layers over a vocabulary of 12."""
     from expert_iter.model.transformer import Network, TransformerConfig  # here: it imports JAX
@@ -51,7 +51,7 @@ def random_params():
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def params(network, random_params):
     return random_params(network)
 
