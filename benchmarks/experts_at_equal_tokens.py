@@ -70,7 +70,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         base = runpy.run_path(arguments.config)["get_config"]()
         base.run.seed = seed
-        # The readouts are those of the same samplers in every arm.
+        # Samples are read independently in every arm, but MCTS with the arm's own sampler.
         base.evaluation.samples, base.evaluation.simulations = (32,), (8,)
         base.run.rounds = 0
         warm = arguments.out / f"seed{seed}" / "warm"
