@@ -16,9 +16,10 @@ from expert_iter.measure.evaluation import Contest
 from expert_iter.model.tokenizer import Tokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod import workdir as workdir_lib
+from expert_iter.search import experts
+from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import Guess
 from expert_iter.search.judge import HostJudge
-from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import Player
 from expert_iter.search.self_play import SelfPlay
 from expert_iter.search.tree import SearchTree
@@ -44,13 +45,11 @@ class Parts:
     def expert(self) -> SelfPlay:
         """The expert of self-play, with the verifier's verdicts at its leaves."""
         s, judge = self.settings, HostJudge(self.task, self.tokenizer)
-        arguments = (s.sampler, self.tokenizer.ids, judge)
-        if s.run.expert == "mcts":
-            expert = TreeSearch(self.network, s.search, *arguments)
-        else:
-            expert = Guess(self.network, s.guess, *arguments)
+        ids = self.tokenizer.ids
+        expert = experts.build(s.run.expert, self.network, self._experts(), ids, judge)
         player = Player(expert, self.tokenizer, s.run.batch_size)
-        return SelfPlay(player, judge, s.search.num_simulations)
+        budget = s.guess.num_samples if isinstance(expert, Guess) else s.search.num_simulations
+        return SelfPlay(player, judge, budget)
 
     def distil(
         self, trees: SearchTree, problems: Sequence[Problem], rng: np.random.Generator
@@ -67,16 +66,12 @@ class Parts:
         """The methods of evaluation. They get no judge, and of the task only its notion of equal
         answers.
         """
+        evaluation = self.settings.evaluation
+        return Contest(self.network, self.tokenizer, evaluation, self._experts(), self.task.answer)
+
+    def _experts(self) -> ExpertSettings:
         s = self.settings
-        return Contest(
-            self.network,
-            self.tokenizer,
-            s.evaluation,
-            s.search,
-            s.sampler,
-            s.guess,
-            self.task.answer,
-        )
+        return ExpertSettings(s.search, s.sampler, s.guess)
 
     def plays(self, problems: Sequence[Problem]) -> WarmStart:
         return WarmStart(self.task, self.tokenizer, problems, self.settings.warm_start)

@@ -24,17 +24,18 @@ from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizer import TokenizerConfig
 from expert_iter.model.transformer import TransformerConfig
 from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.expansion import SearchConfig
+from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
-from expert_iter.search.mcts import SearchConfig
 from expert_iter.tasks import task_settings
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once,
-    by the expert 'mcts' or 'guess'. tokens_per_round ends a round's search early, at the batch that
-    comes nearest to so many generated tokens (0: never). A checkpoint is saved after every phase,
-    and within one every save_seconds.
+    by an expert of `search.experts`. tokens_per_round ends a round's search early, at the batch
+    that comes nearest to so many generated tokens (0: never). A checkpoint is saved after every
+    phase, and within one every save_seconds.
     """
 
     seed: int = 0
@@ -47,8 +48,8 @@ class RunConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self):
-        if self.expert not in ("mcts", "guess"):
-            raise UserError(f"run.expert must be 'mcts' or 'guess', got {self.expert!r}")
+        if self.expert not in EXPERTS:
+            raise UserError(f"run.expert must be one of {', '.join(EXPERTS)}, got {self.expert!r}")
         for key, least in (
             ("rounds", 0),
             ("problems_per_round", 1),

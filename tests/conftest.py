@@ -79,6 +79,7 @@ def written_tree():
         log_pi=zeros(B, N, K),
         log_beta=zeros(B, N, K),
         path_log_pi=zeros(B, N),
+        token_value=zeros(B, N, K, L),
         model_value=zeros(B, N, K),
         value=zeros(B, N, K),
         finished=np.zeros((B, N, K), bool),
@@ -86,6 +87,7 @@ def written_tree():
         child=np.full((B, N, K), -1),
         visits=np.zeros((B, N, K), int),
         q=zeros(B, N, K),
+        answerable=np.ones((B, N, K), bool),
         bill=Bill(*zeros(4, B)),
     )
     one = SearchTree(*(x if isinstance(x, Bill) else x[1] for x in tree))
@@ -95,6 +97,9 @@ def written_tree():
     one.length[2, 2] = 3
     one.finished[[0, 1, 1, 2], [1, 0, 1, 2]] = True
     one.valid[1, 1], one.count[1] = False, [2, 0, 1]
+    one.token_value[0, 0, :2], one.token_value[0, 1, :2] = (0.2, 0.3), (0.4, 0.5)
+    one.token_value[1, 0, :2], one.token_value[1, 2, :2] = (0.7, 0.9), (0.5, 0.6)
+    one.token_value[2, 2] = 0.0, 0.1, 0.8
     one.model_value[[0, 1, 1, 2], [1, 0, 1, 2]] = 0.5, 0.9, 0.9, 0.8
     one.log_pi[[0, 1, 2], [1, 0, 2]] = -1.0, -2.0, -0.5
     one.path_log_pi[:] = 0, -3.0, -3.25

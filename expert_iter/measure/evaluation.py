@@ -16,16 +16,24 @@ from expert_iter.errors import UserError
 from expert_iter.measure.bootstrap import interval
 from expert_iter.model.tokenizer import Tokenizer
 from expert_iter.model.transformer import Network
-from expert_iter.search import readout
-from expert_iter.search.bill import Bill, price
-from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.guess import Guess, GuessConfig
-from expert_iter.search.mcts import SearchConfig, TreeSearch
+from expert_iter.search import experts as experts_lib
+from expert_iter.search import readout as readout_lib
+from expert_iter.search.bill import Bill, Budget
+from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Problem, Question
 
 Propose = Callable[[str, str], str | None]  # (prompt, solution) -> what it proposes, for votes
+
+ORACLE = "oracle"  # the readout that hands all solutions to the verifier: pass@n
+USUAL_READOUTS = {"samples": ("majority", "value_vote", "best", ORACLE)}
+METHODS = {
+    ("samples", "majority"): "majority",
+    ("samples", "value_vote"): "value_vote",
+    ("samples", "best"): "best_of_n",
+    ("samples", ORACLE): "pass_at_n",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,31 +78,39 @@ class EvaluationConfig:
 
 
 class Entry(NamedTuple):
-    """What one method at one budget answered: a text (or none) for each question, its bill, its
-    wall time.
+    """What one expert at one budget answered by one readout: a text (or none) for each question,
+    its bill, its wall time.
 
     `candidates`: for the oracle only, all texts of a question, of which any may be right.
     """
 
-    method: str
+    expert: str
+    readout: str
     budget: int
     texts: list[str | None]
     bill: Bill
     seconds: float
     candidates: list[list[str]] | None = None
 
+    @property
+    def method(self) -> str:
+        """What the tables call it."""
+        return METHODS.get((self.expert, self.readout), self.expert)
+
 
 class Contest:
-    """The methods over one network. All budgets of a method share one compiled program."""
+    """The experts over one network, none of which has a judge. All budgets of an expert share one
+    compiled program.
+
+    propose: the task's notion of equal answers, for votes.
+    """
 
     def __init__(
         self,
         network: Network,
         tokenizer: Tokenizer,
         config: EvaluationConfig,
-        search: SearchConfig,
-        sampler: SamplerConfig,
-        guess: GuessConfig,
+        experts: ExpertSettings,
         propose: Propose,
     ):
         self.config, self.network, self.tokenizer, self.propose = (
@@ -103,54 +119,85 @@ class Contest:
             tokenizer,
             propose,
         )
-        player = lambda expert: Player(expert, tokenizer, config.batch_size)  # noqa: E731
-        greedy = dataclasses.replace(sampler, temperature=0.0, replacement=True)
-        self._greedy = player(
-            Guess(network, dataclasses.replace(guess, num_samples=1), greedy, tokenizer.ids)
-        )
-        independent = dataclasses.replace(sampler, replacement=True)
-        many = dataclasses.replace(guess, num_samples=max(config.samples, default=1))
-        self._samples = player(Guess(network, many, independent, tokenizer.ids))
         # The root's noise serves exploration in training; an answer should not hang on it.
         search = dataclasses.replace(
-            search,
+            experts.search,
             num_simulations=max((*config.simulations, config.round_simulations)),
             num_candidates=config.num_candidates,
             gumbel_scale=0.0,
+            stop_when_solved=False,
         )
-        self._mcts = player(TreeSearch(network, search, sampler, tokenizer.ids))
+        guess = dataclasses.replace(experts.guess, num_samples=max(config.samples, default=1))
+        self.experts = experts._replace(search=search, guess=guess)
+        self._players: dict[str, Player] = {}
 
     def answer(
-        self, params, questions: Sequence[Question], method: str, budgets: Sequence[int]
+        self,
+        params,
+        questions: Sequence[Question],
+        expert: str,
+        budgets: Sequence[int | Budget],
+        readouts: Sequence[str] = (),
+        seed: int = 0,
     ) -> Iterator[Entry]:
-        """Lets 'greedy', 'samples' or 'mcts' answer all questions at each budget."""
-        key = jax.random.key(self.config.seed)
-        if method == "greedy":
-            tree, seconds = self._play(self._greedy, params, questions, key, 1)
-            yield Entry("greedy", 1, self._greedy_texts(tree), tree.bill, seconds)
-        elif method == "samples":
-            tree, seconds = self._play(self._samples, params, questions, key, None)
-            yield from self._sample_entries(tree, questions, budgets, seconds)
-        elif method == "mcts":
-            for budget in budgets:
-                tree, seconds = self._play(self._mcts, params, questions, key, budget)
-                yield self._mcts_entry(tree, params, questions, key, budget, seconds)
-        else:
-            raise UserError(f"there is no method {method!r}; there are greedy, samples, mcts")
+        """Lets an expert answer all questions at each budget, read by each readout (its usual ones
+        by default; 'oracle' gives all it found to the verifier to choose from).
+        """
+        key = jax.random.key(self.config.seed + seed)
+        for budget in budgets:
+            tree, seconds = self.play(params, questions, expert, budget, key)
+            if expert == "samples" and isinstance(budget, int):
+                # A program for fewer draws takes a share of the time of the one for most.
+                seconds *= budget / tree.valid.shape[-1]
+            found = [self.solutions(tree, b) for b in range(len(questions))]
+            texts = [
+                [text for s in row for text in [self.tokenizer.decode(s.tokens)] * s.draws]
+                for row in found
+            ]
+            guesses, bill, more = {}, tree.bill, 0.0
+            if tree.live.shape[1] > 1:
+                guesses, bill, more = self._guess_where_empty(params, questions, key, found, bill)
+            for readout in readouts or USUAL_READOUTS.get(expert, ("best",)):
+                if readout == ORACLE:
+                    answers, candidates = [None] * len(questions), texts
+                else:
+                    answers = [
+                        guesses[b] if b in guesses else self._choose(question, found[b], readout)
+                        for b, question in enumerate(questions)
+                    ]
+                    candidates = None
+                yield Entry(expert, readout, budget, answers, bill, seconds + more, candidates)
 
-    def budgets(self, method: str) -> Sequence[int]:
+    def budgets(self, expert: str) -> Sequence[int]:
         """The budgets of a final evaluation."""
-        return {"samples": self.config.samples, "mcts": self.config.simulations}.get(method, (1,))
+        return {"greedy": (1,), "samples": self.config.samples}.get(expert, self.config.simulations)
+
+    def solutions(self, tree: SearchTree, b: int) -> list[readout_lib.Solution]:
+        return readout_lib.solutions(tree, b, self.tokenizer.ids.newline)
 
     def search_one(
-        self, params, question: Question, budget: int
-    ) -> tuple[SearchTree, readout.Solution | None]:
+        self, params, question: Question, budget: int | Budget, expert: str = "mcts"
+    ) -> tuple[SearchTree, readout_lib.Solution | None]:
         """The tree of one question, and the solution read out of it."""
-        tree = self._mcts.play(params, [question], jax.random.key(self.config.seed), budget)
-        return tree, readout.best(readout.solutions(tree, 0), self.config.prior_weight)
+        key = jax.random.key(self.config.seed)
+        tree, _ = self.play(params, [question], expert, budget, key)
+        return tree, readout_lib.best(self.solutions(tree, 0), self.config.prior_weight)
 
-    def _play(self, player: Player, params, questions, key, budget) -> tuple[SearchTree, float]:
-        begin, size = time.monotonic(), self.config.batch_size
+    def play(
+        self, params, questions, expert: str, budget: int | Budget, key
+    ) -> tuple[SearchTree, float]:
+        """The trees of all questions, and the seconds it took. Raises UserError for an expert that
+        is not there, and for more samples or simulations than the contest was set up for.
+        """
+        is_guess = expert in ("samples", "samples_without_replacement", "guess")
+        most = self.experts.guess.num_samples if is_guess else self.experts.search.num_simulations
+        if isinstance(budget, int) and budget > most:
+            raise UserError(f"a budget of {budget} is beyond what {expert} was set up for, {most}")
+        if expert not in self._players:
+            made = experts_lib.build(expert, self.network, self.experts, self.tokenizer.ids)
+            self._players[expert] = Player(made, self.tokenizer, self.config.batch_size)
+        player, size = self._players[expert], self.config.batch_size
+        begin = time.monotonic()
         trees = [
             player.play(params, questions[i : i + size], key, budget)
             for i in range(0, len(questions), size)
@@ -158,72 +205,25 @@ class Contest:
         tree = jax.tree.map(lambda *parts: np.concatenate(parts), *trees)
         return tree, time.monotonic() - begin
 
-    def _text(self, solution: readout.Solution | None) -> str | None:
-        return None if solution is None else self.tokenizer.decode(solution.tokens)
+    def _choose(self, question: Question, found, readout: str) -> str | None:
+        propose = lambda s: self.propose(question.prompt, self.tokenizer.decode(s.tokens))  # noqa: E731
+        chosen = readout_lib.choose(found, readout, self.config.prior_weight, propose)
+        return None if chosen is None else self.tokenizer.decode(chosen.tokens)
 
-    def _greedy_texts(self, tree: SearchTree) -> list[str | None]:
-        return [
-            self._text(next(iter(readout.solutions(tree, b)), None)) for b in range(len(tree.live))
-        ]
-
-    def _sample_entries(self, tree: SearchTree, questions, budgets, seconds) -> Iterator[Entry]:
-        drawn = tree.length.shape[-1]
-        texts = [
-            [
-                self.tokenizer.decode(tree.token[b, 0, i, : tree.length[b, 0, i] - 1])
-                if tree.finished[b, 0, i]
-                else None
-                for i in range(drawn)
-            ]
-            for b in range(len(questions))
-        ]
-        proposals = [
-            [None if text is None else self.propose(question.prompt, text) for text in row]
-            for question, row in zip(questions, texts, strict=True)
-        ]
-        values = np.where(tree.finished, tree.model_value, 0.0)[:, 0]
-        with np.errstate(divide="ignore"):
-            scores = np.log(values) + self.config.prior_weight * tree.log_pi[:, 0]
-        for n in budgets:
-            # Draws are exchangeable: the first n are n draws, and cost what they wrote.
-            generated, prompt = tree.length[:, 0, :n].sum(-1), tree.bill.prefilled
-            lockstep, context = tree.bill.lockstep * n / drawn, prompt + generated / n / 2
-            bill = price(
-                self.network.config, self.network.vocab_size, generated, prompt, lockstep, context
-            )
-            time_share = seconds * n / drawn
-            votes = {"majority": np.ones_like(values), "value_vote": values}
-            for method, weights in votes.items():
-                picks = [
-                    readout.vote(p[:n], w[:n]) for p, w in zip(proposals, weights, strict=True)
-                ]
-                chosen = [
-                    None if i is None else row[i] for i, row in zip(picks, texts, strict=True)
-                ]
-                yield Entry(method, n, chosen, bill, time_share)
-            best = [row[i] for i, row in zip(scores[:, :n].argmax(-1), texts, strict=True)]
-            yield Entry("best_of_n", n, best, bill, time_share)
-            candidates = [[text for text in row[:n] if text is not None] for row in texts]
-            yield Entry("pass_at_n", n, best, bill, time_share, candidates)
-
-    def _mcts_entry(self, tree: SearchTree, params, questions, key, budget, seconds) -> Entry:
-        found = [
-            readout.best(readout.solutions(tree, b), self.config.prior_weight)
-            for b in range(len(questions))
-        ]
-        texts, bill = [self._text(solution) for solution in found], tree.bill
-        empty = [b for b, solution in enumerate(found) if solution is None]
-        if empty:
-            # A small tree may not reach any end: then the network's own first guess is the answer,
-            # and is paid for.
-            guess, more = self._play(self._greedy, params, [questions[b] for b in empty], key, 1)
-            seconds += more
-            bill = jax.tree.map(np.array, bill)
-            for at, (b, text) in enumerate(zip(empty, self._greedy_texts(guess), strict=True)):
-                texts[b] = text
-                for total, extra in zip(bill, guess.bill, strict=True):
-                    total[b] += extra[at]
-        return Entry("mcts", budget, texts, bill, seconds)
+    def _guess_where_empty(self, params, questions, key, found, bill: Bill):
+        """A small tree may not reach any end: then the network's own first guess is the answer,
+        and is paid for. Returns the guesses by question, the bill, and the time.
+        """
+        empty = [b for b, solutions in enumerate(found) if not solutions]
+        if not empty:
+            return {}, bill, 0.0
+        tree, seconds = self.play(params, [questions[b] for b in empty], "greedy", 1, key)
+        bill, guesses = jax.tree.map(np.array, bill), {}
+        for at, b in enumerate(empty):
+            guesses[b] = self._choose(questions[b], self.solutions(tree, at), "best")
+            for total, extra in zip(bill, tree.bill, strict=True):
+                total[b] += extra[at]
+        return guesses, bill, seconds
 
 
 def legal_share(

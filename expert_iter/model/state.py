@@ -48,3 +48,21 @@ def read_step(network: Network, params, before: State | None, token_BxL, length_
     hidden, kv = network.hidden(params, token_BxL, position, causal_mask(valid), past)
     last = jnp.maximum(length_B - 1, 0)
     return State(kv, position, valid, hidden[jnp.arange(B), last], start_B + length_B)
+
+
+def extend(before: State, step: State) -> State:
+    """The state after a step that `read_step` read: all the keys and values, side by side."""
+    return State(
+        KV(*(jnp.concatenate(pair, axis=2) for pair in zip(before.kv, step.kv, strict=True))),
+        jnp.concatenate([before.position_BxC, step.position_BxC], axis=1),
+        jnp.concatenate([before.mask_BxC, step.mask_BxC], axis=1),
+        step.hidden_BxD,
+        step.next_position_B,
+    )
+
+
+def repeat(state: State, times: int) -> State:
+    """Each row `times` times, one after the other."""
+    again = lambda x: jnp.repeat(x, times, axis=0)  # noqa: E731
+    kv = KV(*(jnp.repeat(x, times, axis=1) for x in state.kv))
+    return State(kv, *(again(x) for x in state[1:]))

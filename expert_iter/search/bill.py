@@ -1,8 +1,10 @@
 """What a search costs, per problem: tokens and model FLOPs, the same for every method."""
 
+import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from expert_iter.model.transformer import TransformerConfig
 
@@ -23,6 +25,40 @@ class Bill(NamedTuple):
 
     def __add__(self, other: "Bill") -> "Bill":
         return Bill(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Budget(NamedTuple):
+    """What a search may spend on each problem; the first that runs out ends it. May be traced.
+
+    simulations: nodes after the root, or samples; tokens: generated; flops: of the model.
+    """
+
+    simulations: int | jax.Array
+    tokens: float | jax.Array = math.inf
+    flops: float | jax.Array = math.inf
+
+    @classmethod
+    def of(cls, budget: "int | jax.Array | Budget") -> "Budget":
+        """A plain number is a number of simulations."""
+        return budget if isinstance(budget, Budget) else cls(budget)
+
+    def expansions(self, cost: Bill, most: int) -> jax.Array:
+        """How many more expansions like the first (which has been paid) each row can expect to
+        make: at least one and at most `most`.
+        """
+        more = jnp.minimum(
+            self.tokens / jnp.maximum(cost.generated, 1), self.flops / jnp.maximum(cost.flops, 1)
+        )
+        return jnp.clip(jnp.minimum(jnp.round(more - 1), self.simulations), 1, most).astype(int)
+
+    def leaves_room(self, spent: Bill, cost: Bill):
+        """Whether each row may pay `cost` once more: whether that leads it nearer to the budget
+        than it is, so that bills come out at the budget on average and not below it.
+        """
+        nearer = lambda paid, price, amount: paid + price / 2 <= amount  # noqa: E731
+        return nearer(spent.generated, cost.generated, self.tokens) & nearer(
+            spent.flops, cost.flops, self.flops
+        )
 
 
 def flops_per_token(

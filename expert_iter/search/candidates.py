@@ -72,7 +72,8 @@ class Candidates(NamedTuple):
         log π − log q (without replacement, q the inclusion probability); −1e9 where invalid.
     count_BxK: how often it was drawn; valid_BxK: false for merged duplicates and for draws that do
     not exist. ended_BxK: whether the last token is an end mark; finished_BxK: whether that mark is
-    the end of the text. value_BxK: the value head's probability of success, read at the last token.
+    the end of the text. value_BxK: the value head's probability of success, read at the last token;
+    token_value_BxKxL: after each token (0 after the last).
     loop_steps: how many tokens deep the loop ran (every row pays for the longest).
     """
 
@@ -86,6 +87,7 @@ class Candidates(NamedTuple):
     ended_BxK: jax.Array
     finished_BxK: jax.Array
     value_BxK: jax.Array
+    token_value_BxKxL: jax.Array
     loop_steps: jax.Array
 
 
@@ -151,13 +153,14 @@ def log_inclusion(log_beta, threshold):
     return _log1mexp(-jnp.exp(jnp.clip(log_beta - threshold, -80.0, 80.0)))
 
 
-def merge_duplicates(token_BxKxL):
+def merge_duplicates(token_BxKxL, exists_BxK=None):
     """Which candidates are the first of their text, `[B, K]`, and how often each of those occurs (0
-    for the others).
+    for the others). Only those that exist count, which come before all that do not.
     """
-    K = token_BxKxL.shape[1]
-    same = jnp.all(token_BxKxL[:, :, None] == token_BxKxL[:, None], axis=-1)
-    first = ~jnp.any(same & jnp.tril(jnp.ones((K, K), bool), -1), axis=-1)
+    B, K = token_BxKxL.shape[:2]
+    exists = jnp.ones((B, K), bool) if exists_BxK is None else exists_BxK
+    same = jnp.all(token_BxKxL[:, :, None] == token_BxKxL[:, None], axis=-1) & exists[:, None]
+    first = ~jnp.any(same & jnp.tril(jnp.ones((K, K), bool), -1), axis=-1) & exists
     return first, jnp.where(first, jnp.sum(same, axis=-1), 0)
 
 
@@ -218,7 +221,8 @@ def sample_candidates(
             log_beta=jnp.where(alive, 0.0, DEAD),
             perturbed=jnp.where(alive, root_gumbel[:, None], DEAD),
             done=jnp.broadcast_to(~live_B[:, None], (B, K)),
-            value_logit=jnp.zeros((B, K)),
+            value=jnp.zeros((B, K)),
+            token_value=jnp.zeros((B, K, L)),
         ),
     )
 
@@ -287,6 +291,7 @@ def sample_candidates(
         position = jnp.broadcast_to(state.next_position_B[:, None] + t, (B, K))
         hidden, new_kv = network.hidden(params, token, position, only_itself, past)
 
+        value = jax.nn.sigmoid(network.value_logit(params, hidden))
         at = C + t * K
         kv = KV(
             *(
@@ -304,9 +309,8 @@ def sample_candidates(
             ),
             perturbed=perturbed,
             done=beam["done"] | ~writing | is_end,
-            value_logit=jnp.where(
-                writing, network.value_logit(params, hidden), beam["value_logit"]
-            ),
+            value=jnp.where(writing, value, beam["value"]),
+            token_value=beam["token_value"].at[:, :, t].set(jnp.where(writing, value, 0.0)),
         )
         return dict(t=t + 1, kv=kv, hidden=hidden, threshold=threshold, beam=beam)
 
@@ -340,6 +344,7 @@ def sample_candidates(
         valid_BxK=valid,
         ended_BxK=ended,
         finished_BxK=finished & valid,
-        value_BxK=jax.nn.sigmoid(beam["value_logit"]),
+        value_BxK=beam["value"],
+        token_value_BxKxL=beam["token_value"],
         loop_steps=carry["t"],
     )

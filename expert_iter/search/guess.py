@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from expert_iter.errors import UserError
-from expert_iter.model.state import State, read_prompt
+from expert_iter.model.state import read_prompt, repeat
 from expert_iter.model.tokenizer import TokenIds
-from expert_iter.model.transformer import KV, Network
-from expert_iter.search.bill import price
+from expert_iter.model.transformer import Network
+from expert_iter.search.bill import Bill, Budget, price
 from expert_iter.search.candidates import DEAD, SamplerConfig, merge_duplicates, sample_candidates
 from expert_iter.search.tree import Judge, SearchTree
 
@@ -57,13 +57,10 @@ class Guess:
             judge,
         )
 
-    def run(
-        self, params, token_BxP, length_B, problem_B, keys_B, num_simulations=None
-    ) -> SearchTree:
-        """As `TreeSearch.run`; the budget is the number of samples, which is the compiled program's
-        own.
+    def run(self, params, token_BxP, length_B, problem_B, keys_B, budget=None) -> SearchTree:
+        """As `TreeSearch.run`; simulations are samples, and of the `config.num_samples` that are
+        drawn the first ones that the budget pays for are kept (all without a budget).
         """
-        del num_simulations
         B, M = token_BxP.shape[0], self.config.num_samples
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         # Independent draws need not see each other: they are decoded in groups, as rows of their
@@ -72,7 +69,7 @@ class Guess:
         drawn = sample_candidates(
             self.network,
             params,
-            _repeat(prompt, groups),
+            repeat(prompt, groups),
             jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups),
             num_candidates=M // groups,
             max_tokens=self.config.max_tokens,
@@ -86,15 +83,17 @@ class Guess:
         drawn = jax.tree.map(
             lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None)
         )
-        if groups > 1:
-            valid, count = merge_duplicates(drawn.token_BxKxL)
-            prior = jnp.log(jnp.maximum(count, 1)) + self.sampler.log_ratio(
-                drawn.log_pi_BxK, drawn.log_beta_BxK
-            )
-            drawn = drawn._replace(
-                valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
-            )
-        finished = drawn.ended_BxK
+        exists = jnp.ones((B, M), bool) if self.sampler.replacement else drawn.valid_BxK
+        kept, bill = self._pay(length_B, drawn.length_BxK, exists, loop_steps, budget)
+        valid, count, prior = kept, kept.astype(int), drawn.prior_logit_BxK
+        if self.sampler.replacement:
+            valid, count = merge_duplicates(drawn.token_BxKxL, kept)
+            ratio = self.sampler.log_ratio(drawn.log_pi_BxK, drawn.log_beta_BxK)
+            prior = jnp.log(jnp.maximum(count, 1)) + ratio
+        drawn = drawn._replace(
+            valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
+        )
+        finished = drawn.ended_BxK & kept
         won = jnp.zeros_like(finished)
         value = jnp.where(finished, drawn.value_BxK, 0.0)
         if self.judge is not None:
@@ -102,15 +101,6 @@ class Guess:
             asked = finished & drawn.valid_BxK
             won = self.judge(problem_B, no_prefix, drawn.token_BxKxL, asked) & asked
             value = won.astype(value.dtype)
-        generated = jnp.sum(drawn.count_BxK * drawn.length_BxK, axis=-1)
-        bill = price(
-            self.network.config,
-            self.network.vocab_size,
-            generated,
-            length_B,
-            jnp.full(B, M * loop_steps),
-            length_B + generated / M / 2,
-        )
         node = lambda x: x[:, None]  # noqa: E731
         return SearchTree(
             live=jnp.ones((B, 1), bool),
@@ -124,6 +114,7 @@ class Guess:
             log_pi=node(drawn.log_pi_BxK),
             log_beta=node(drawn.log_beta_BxK),
             path_log_pi=jnp.zeros((B, 1)),
+            token_value=node(drawn.token_value_BxKxL),
             model_value=node(drawn.value_BxK),
             value=node(value),
             finished=node(finished),
@@ -131,12 +122,30 @@ class Guess:
             child=jnp.full((B, 1, M), -1),
             visits=jnp.zeros((B, 1, M), jnp.int32),
             q=node(value),
+            answerable=jnp.ones((B, 1, M), bool),
             bill=bill,
         )
 
-
-def _repeat(state: State, times: int) -> State:
-    again = lambda x: jnp.repeat(x, times, axis=0)  # noqa: E731
-    return State(
-        KV(*(jnp.repeat(x, times, axis=1) for x in state.kv)), *(again(x) for x in state[1:])
-    )
+    def _pay(self, prompt_B, length_BxM, exists_BxM, loop_steps, budget) -> tuple[jax.Array, Bill]:
+        """Which draws the budget pays for, and the bill. Draws are paid one after the other, for as
+        long as one more like those before leads nearer to the budget.
+        """
+        M = length_BxM.shape[1]
+        shape = self.network.config, self.network.vocab_size
+        nothing = jnp.zeros_like(prompt_B)
+        prompt = price(*shape, nothing, prompt_B, nothing, prompt_B)
+        context = prompt_B[:, None] + length_BxM / 2
+        draw = price(
+            *shape, length_BxM, 0 * length_BxM, jnp.full(length_BxM.shape, loop_steps), context
+        )
+        draw = jax.tree.map(lambda x: x * exists_BxM, draw)
+        # Before each draw: what was spent, and what a draw cost on average.
+        before = jax.tree.map(lambda x: jnp.cumsum(x, axis=1) - x, draw)
+        number = jnp.arange(M)
+        mean = jax.tree.map(lambda x: x / jnp.maximum(number, 1), before)
+        spent = Bill(*(x[:, None] + y for x, y in zip(prompt, before, strict=True)))
+        budget = Budget(M) if budget is None else Budget.of(budget)
+        goes_on = budget.leaves_room(spent, mean) & (number < budget.simulations) | (number == 0)
+        kept = jnp.cumsum(~goes_on, axis=1) == 0
+        total = jax.tree.map(lambda x: jnp.sum(x * kept, axis=1), draw)
+        return kept & exists_BxM, prompt + total

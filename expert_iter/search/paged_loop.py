@@ -3,86 +3,60 @@
 Shape suffixes: B rows, N nodes, K candidates a node, D steps a prefix at most, L tokens a step.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import mctx
 
-from expert_iter.model.pages import Chain, empty_pool, read_chain, write_page
-from expert_iter.model.state import State, read_step
-from expert_iter.search import selection
-
-
-class Node(NamedTuple):
-    """The embedding of a node in mctx's tree: its prefix, and its candidate next steps.
-
-    live_B: it continues an open candidate (mctx also makes nodes in rows that have nothing left to
-    search). chain: its pages; prefix_BxDxL: their tokens; depth_B: their number; step_length_B:
-    tokens of the last of them; path_log_pi_B: their log-probability. The rest describes its K
-    candidates; value_BxK is the verdict, or the value head's estimate, or 0 for a text that hit the
-    limit on steps unfinished.
-    """
-
-    live_B: jax.Array
-    chain: Chain
-    prefix_BxDxL: jax.Array
-    depth_B: jax.Array
-    step_length_B: jax.Array
-    path_log_pi_B: jax.Array
-    token_BxKxL: jax.Array
-    length_BxK: jax.Array
-    valid_BxK: jax.Array
-    count_BxK: jax.Array
-    prior_logit_BxK: jax.Array
-    log_pi_BxK: jax.Array
-    log_beta_BxK: jax.Array
-    model_value_BxK: jax.Array
-    value_BxK: jax.Array
-    finished_BxK: jax.Array
-    won_BxK: jax.Array
-    open_BxK: jax.Array
-    lockstep_B: jax.Array
+from expert_iter.model.pages import empty_pool
+from expert_iter.model.state import State
+from expert_iter.search import moves, selection
+from expert_iter.search.bill import Budget
+from expert_iter.search.expansion import Node, spent
 
 
 class PagedLoop:
-    """mctx's simulation loop with the pool of pages carried beside the tree, and with an early end.
-
-    mctx traces `expand` inside the body that it hands to `run`; between the two, this object holds
-    what the tree cannot: the pool, the simulation's number, and which rows still have something
-    open.
+    """mctx traces `expand` inside the body that it hands to `run`; between the two, this object
+    holds what the tree cannot: the pool, the simulation's number, and which rows go on.
     """
 
-    def __init__(self, search, prompt: State, problem_B, keys_B, num_simulations):
+    def __init__(self, search, prompt: State, problem_B, keys_B, budget: Budget):
         self.search, self.prompt, self.problem_B, self.keys_B = search, prompt, problem_B, keys_B
-        self.num_simulations = num_simulations
-        self.pool = self.simulation = self.row_open = None
+        self.budget = budget
+        self.pool = self.simulation = self.row_goes_on = None
 
     def run(self, lower, upper, body, init):
         c = self.search.config
-        B = self.problem_B.shape[0]
-        pool = empty_pool(self.search.network, B, upper + 1, c.max_step_tokens)
-
-        def unfinished(carry):
-            simulation, (_, tree), _ = carry
-            return (simulation < self.num_simulations) & jnp.any(tree.extra_data.open_BxNxK[:, 0])
+        pool = empty_pool(
+            self.search.network, self.problem_B.shape[0], upper + 1, c.max_step_tokens
+        )
 
         def simulate(carry):
-            simulation, (key, tree), self.pool = carry
-            self.simulation, self.row_open = (
-                simulation,
-                jnp.any(tree.extra_data.open_BxNxK[:, 0], axis=-1),
-            )
+            simulation, (key, tree), self.row_goes_on, self.pool = carry
+            self.simulation = simulation
             key, grown = body(simulation, (key, tree))
-            grown = grown.replace(extra_data=_close(grown, simulation + 1, c.max_steps))
-            # A row with nothing open keeps its tree as it is: its statistics must not count idle
+            grown = _after_simulation(grown, simulation + 1, c)
+            # A row that has ended keeps its tree as it is: its statistics must not count idle
             # simulations.
-            keep = lambda new, old: jnp.where(_like(self.row_open, new), new, old)  # noqa: E731
-            return simulation + 1, (key, jax.tree.map(keep, grown, tree)), self.pool
+            keep = lambda new, old: jnp.where(_like(self.row_goes_on, new), new, old)  # noqa: E731
+            tree = jax.tree.map(keep, grown, tree)
+            return simulation + 1, (key, tree), self._goes_on(simulation + 1, tree), self.pool
 
-        _, inner, _ = jax.lax.while_loop(unfinished, simulate, (jnp.int32(lower), init, pool))
-        self.pool = self.simulation = self.row_open = None
+        start = jnp.int32(lower)
+        carry = start, init, self._goes_on(start, init[1]), pool
+        _, inner, _, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[2]), simulate, carry)
+        self.pool = self.simulation = self.row_goes_on = None
         return inner
+
+    def _goes_on(self, simulation, tree: mctx.Tree):
+        """Which rows have something open and budget left."""
+        paid = spent(tree.embeddings)
+        mean = jax.tree.map(lambda x: x / jnp.sum(tree.embeddings.live_B, axis=1), paid)
+        return (
+            jnp.any(tree.extra_data.open_BxNxK[:, 0], axis=-1)
+            & (simulation < self.budget.simulations)
+            & (simulation < self.search.config.num_simulations)
+            & self.budget.leaves_room(paid, mean)
+        )
 
     def expand(self, params, key, action_B, parent: Node):
         """mctx's recurrent function: moves into the chosen candidate and draws the candidates after
@@ -90,34 +64,20 @@ class PagedLoop:
         """
         del key
         search, rows = self.search, jnp.arange(action_B.shape[0])
-        live = self.row_open & parent.live_B & parent.open_BxK[rows, action_B]
-        step, length = parent.token_BxKxL[rows, action_B], parent.length_BxK[rows, action_B]
-
-        before = read_chain(self.pool, self.prompt, parent.chain)
-        after = read_step(search.network, params, before, step, length)
-        page = self.simulation + 1
-        self.pool = write_page(self.pool, page, after.kv)
-        at = jnp.minimum(parent.depth_B, search.config.max_steps - 1)
-        chain = Chain(
-            parent.chain.page_BxD.at[rows, at].set(page),
-            parent.chain.length_BxD.at[rows, at].set(length),
-        )
-        context = read_chain(self.pool, self.prompt, chain)._replace(hidden_BxD=after.hidden_BxD)
-        node = search.continue_from(
+        live = self.row_goes_on & parent.live_B & parent.open_BxK[rows, action_B]
+        self.pool, node = search.child(
             params,
-            context,
+            self.pool,
+            self.simulation + 1,
+            self.prompt,
+            parent,
+            action_B,
+            live,
             self.problem_B,
-            jax.vmap(lambda key: jax.random.fold_in(key, page))(self.keys_B),
-            live_B=live,
-            chain=chain,
-            prefix_BxDxL=parent.prefix_BxDxL.at[rows, at].set(step),
-            depth_B=parent.depth_B + 1,
-            step_length_B=length,
-            path_log_pi_B=parent.path_log_pi_B + parent.log_pi_BxK[rows, action_B],
+            self.keys_B,
         )
-        # A row with nothing open is sent into a finished or closed candidate and thrown away after
-        # (see `run`); until then that edge is terminal: its value is the reward, and nothing below
-        # it counts.
+        # A row that has ended is sent anywhere and thrown away after (see `run`); until then that
+        # edge is terminal: its value is the reward, and nothing below it counts.
         output = mctx.RecurrentFnOutput(
             reward=jnp.where(live, 0.0, parent.value_BxK[rows, action_B]),
             discount=jnp.where(live, 1.0, 0.0),
@@ -127,6 +87,23 @@ class PagedLoop:
             ),
         )
         return output, node
+
+
+def _after_simulation(tree: mctx.Tree, new_node, config) -> mctx.Tree:
+    """What mctx's own back-up leaves to do once a node was added."""
+    if config.backup == "max":
+        tree = _back_up_max(tree, new_node, config.max_steps)
+    tree = tree.replace(extra_data=_close(tree, new_node, config.max_steps))
+    if config.commit == "step":
+        tree = tree.replace(extra_data=moves.commit(tree, new_node, config))
+    if config.stop_when_solved:
+        state = tree.extra_data
+        solved = jnp.any(tree.embeddings.won_BxK[:, new_node], axis=-1)
+        if config.rollouts:
+            solved |= jnp.any(tree.embeddings.rollouts.won_BxR[:, new_node], axis=-1)
+        open_BxNxK = state.open_BxNxK & ~solved[:, None, None]
+        tree = tree.replace(extra_data=state._replace(open_BxNxK=open_BxNxK))
+    return tree
 
 
 def _close(tree: mctx.Tree, new_node, max_depth: int) -> selection.SearchState:
@@ -149,6 +126,27 @@ def _close(tree: mctx.Tree, new_node, max_depth: int) -> selection.SearchState:
         )
         node = jnp.where(closed, parent, 0)
     return tree.extra_data._replace(open_BxNxK=open_BxNxK)
+
+
+def _back_up_max(tree: mctx.Tree, new_node, max_depth: int) -> mctx.Tree:
+    """Makes each node on the way up from the new one worth its best candidate."""
+    rows = jnp.arange(tree.node_visits.shape[0])
+    values, below = tree.node_values, tree.children_values
+    node = jnp.full(rows.shape, new_node)
+    for _ in range(max_depth + 1):
+        q = jnp.where(
+            tree.children_visits[rows, node] > 0,
+            below[rows, node],
+            tree.embeddings.value_BxK[rows, node],
+        )
+        best = jnp.max(jnp.where(tree.embeddings.valid_BxK[rows, node], q, 0.0), axis=-1)
+        values = values.at[rows, node].set(best)
+        parent = jnp.maximum(tree.parents[rows, node], 0)
+        action = jnp.maximum(tree.action_from_parent[rows, node], 0)
+        kept = below[rows, parent, action]
+        below = below.at[rows, parent, action].set(jnp.where(node > 0, best, kept))
+        node = parent
+    return tree.replace(node_values=values, children_values=below)
 
 
 def _like(mask_B, x):

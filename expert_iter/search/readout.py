@@ -2,7 +2,9 @@
 every expert alike.
 """
 
+import math
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +15,16 @@ from expert_iter.search.tree import SearchTree
 class Solution(NamedTuple):
     """A finished solution in a tree: candidate k of node n.
 
-    tokens: without the end mark; value: the value head's at its end; log_pi: of the whole solution;
-    draws: how often it was drawn; order: its place among the draws.
+    tokens: without the end mark; value: the value head's at its end; step_values: at the end of
+    each of its steps, the last one included; log_pi: of the whole solution; draws: how often it was
+    drawn.
     """
 
     node: int
     candidate: int
     tokens: list[int]
     value: float
+    step_values: tuple[float, ...]
     log_pi: float
     draws: int
 
@@ -42,29 +46,83 @@ def step_tokens(tree: SearchTree, b: int, node: int, k: int) -> list[int]:
     return tree.token[b, node, k, : tree.length[b, node, k]].tolist()
 
 
-def solutions(tree: SearchTree, b: int) -> list[Solution]:
-    """All distinct finished solutions of row b, in the order of nodes and candidates."""
-    found = []
-    for node, k in zip(*np.nonzero(tree.finished[b] & tree.valid[b]), strict=True):
+def step_values(tree: SearchTree, b: int, node: int, k: int, newline: int) -> list[float]:
+    """The value head's estimates at the ends of the lines of a candidate (of all of it, where it is
+    one step).
+    """
+    tokens = tree.token[b, node, k, : tree.length[b, node, k]]
+    at_end = tokens == newline
+    at_end[-1:] = True
+    return tree.token_value[b, node, k, : len(tokens)][at_end].tolist()
+
+
+def solutions(tree: SearchTree, b: int, newline: int) -> list[Solution]:
+    """All distinct finished solutions of row b that may be its answer, in the order of nodes and
+    candidates.
+    """
+    found, seen = [], set()
+    may_answer = tree.finished[b] & tree.valid[b] & tree.answerable[b]
+    for node, k in zip(*np.nonzero(may_answer), strict=True):
         node, k = int(node), int(k)
-        tokens = [t for at in path(tree, b, node) for t in step_tokens(tree, b, *at)]
-        tokens += step_tokens(tree, b, node, k)[:-1]
-        log_pi = float(tree.path_log_pi[b, node] + tree.log_pi[b, node, k])
+        steps = [*path(tree, b, node), (node, k)]
+        tokens = [t for at in steps for t in step_tokens(tree, b, *at)][:-1]
+        if tuple(tokens) in seen:  # a rollout may write what another candidate or rollout did
+            continue
+        seen.add(tuple(tokens))
         found.append(
             Solution(
-                node,
-                k,
-                tokens,
-                float(tree.model_value[b, node, k]),
-                log_pi,
-                int(tree.count[b, node, k]),
+                node=node,
+                candidate=k,
+                tokens=tokens,
+                value=float(tree.model_value[b, node, k]),
+                step_values=tuple(
+                    value for at in steps for value in step_values(tree, b, *at, newline)
+                ),
+                log_pi=float(tree.path_log_pi[b, node] + tree.log_pi[b, node, k]),
+                draws=int(tree.count[b, node, k]),
             )
         )
     return found
 
 
-def best(found: list[Solution], prior_weight: float) -> Solution | None:
-    return max(found, key=lambda s: s.score(prior_weight), default=None)
+# How good a solution looks, by the value head alone (as an outcome reward model: `value`; as a
+# process reward model over its steps: `min`, `product`, `mean`), or with its likelihood (`best`).
+SCORES: dict[str, Callable[[Solution, float], float]] = {
+    "best": lambda s, prior_weight: s.score(prior_weight),
+    "value": lambda s, _: s.value,
+    "min": lambda s, _: min(s.step_values),
+    "product": lambda s, _: math.prod(s.step_values),
+    "mean": lambda s, _: sum(s.step_values) / len(s.step_values),
+}
+# What a solution adds to its answer's share: majority is self-consistency (Wang et al. 2022); draws
+# without replacement say nothing by their number, so there likelihood takes its place.
+VOTES: dict[str, Callable[[Solution], float]] = {
+    "majority": lambda s: s.draws,
+    "value_vote": lambda s: s.draws * s.value,
+    "likelihood_vote": lambda s: math.exp(s.log_pi),
+}
+READOUTS = (*SCORES, *VOTES)
+
+
+def choose(
+    found: Sequence[Solution],
+    readout: str,
+    prior_weight: float,
+    propose: Callable[[Solution], str | None],
+) -> Solution | None:
+    """The answer among the solutions found, by one of `READOUTS`; None where there is none.
+
+    propose: what a solution answers, by which votes are counted (None: it cannot be read).
+    """
+    if readout in SCORES:
+        return max(found, key=lambda s: SCORES[readout](s, prior_weight), default=None)
+    index = vote([propose(s) for s in found], [VOTES[readout](s) for s in found])
+    return None if index is None else found[index]
+
+
+def best(found: Sequence[Solution], prior_weight: float) -> Solution | None:
+    """By log v + λ · log π."""
+    return choose(found, "best", prior_weight, lambda _: None)
 
 
 def vote(proposals: list[str | None], weights: list[float]) -> int | None:

@@ -23,11 +23,16 @@ OFF_SCHEDULE = 1e4  # outweighs any Gumbel noise, log-prior and value
 class SearchState(NamedTuple):
     """What the rules need beside mctx's tree (its `extra_data`), a row each.
 
-    root_gumbel_BxK: noise of the root's choice; open_BxNxK: which candidates are open.
+    root_gumbel_BxK: noise of the root's choice; open_BxNxK: which candidates are open; planned_B:
+    how many simulations the row expects to make; at_B: the node that a search move by move stands
+    at; ended_B: the finished candidate there with which it ended, or −1.
     """
 
     root_gumbel_BxK: jax.Array
     open_BxNxK: jax.Array
+    planned_B: jax.Array
+    at_B: jax.Array
+    ended_B: jax.Array
 
 
 def completed_qvalues(tree, node):
@@ -76,7 +81,7 @@ def considered_visit(num_candidates: int, num_considered, num_simulations, simul
     return jnp.where(num_considered <= 1, simulation, visit)
 
 
-def gumbel_root(tree, node, num_simulations, *, value_scale, maxvisit_init):
+def gumbel_root(tree, node, *, value_scale, maxvisit_init):
     """Sequential Halving with Gumbel at the root: argmax g + logits + σ(q) among those to be
     visited now.
 
@@ -84,8 +89,10 @@ def gumbel_root(tree, node, num_simulations, *, value_scale, maxvisit_init):
     is taken.
     """
     visits = tree.children_visits[node]
-    num_considered = jnp.sum(tree.embeddings.valid_BxK[node])
-    scheduled = considered_visit(visits.shape[0], num_considered, num_simulations, jnp.sum(visits))
+    num_considered = jnp.sum(tree.embeddings.open_BxK[node])
+    scheduled = considered_visit(
+        visits.shape[0], num_considered, tree.extra_data.planned_B, jnp.sum(visits)
+    )
     logits = tree.children_prior_logits[node]
     score = (
         tree.extra_data.root_gumbel_BxK

@@ -39,6 +39,7 @@ def search_tree(candidates, **others):
         log_pi=zeros,
         log_beta=zeros,
         path_log_pi=np.zeros(nodes),
+        token_value=np.zeros(token.shape, np.float32)[None],
         model_value=zeros,
         value=zeros,
         finished=np.zeros(pairs, bool),
@@ -46,6 +47,7 @@ def search_tree(candidates, **others):
         child=np.full(pairs, -1),
         visits=np.zeros(pairs, int),
         q=zeros,
+        answerable=np.ones(pairs, bool),
         bill=Bill(*np.zeros((4, 1))),
     )
     given = {name: np.asarray(x)[None] for name, x in candidates.items()}

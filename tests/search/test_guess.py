@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
-from expert_iter.search.bill import flops_per_token
+from expert_iter.search.bill import Budget, flops_per_token
 from expert_iter.search.candidates import DEAD, SamplerConfig
 from expert_iter.search.guess import GROUP, Guess, GuessConfig
 
@@ -104,12 +104,42 @@ def test_the_bill_counts_every_draw(drawn, questions, network):
     drawn_tokens = tree.length[:, 0].sum(1)
     np.testing.assert_array_equal(tree.bill.generated, drawn_tokens)
     np.testing.assert_array_equal(tree.bill.prefilled, questions[1])
-    np.testing.assert_array_equal(tree.bill.lockstep, tree.length.shape[2] * tree.length.max())
-    context = questions[1] + drawn_tokens / tree.length.shape[2] / 2
+    np.testing.assert_allclose(tree.bill.lockstep, tree.length.shape[2] * tree.length.max())
+    price = lambda context: flops_per_token(network.config, network.vocab_size, context)  # noqa: E731
     for b in range(ROWS):
-        trunk, heads = flops_per_token(network.config, network.vocab_size, context[b])
-        total = (drawn_tokens[b] + questions[1][b]) * trunk + drawn_tokens[b] * heads
+        prompt = questions[1][b]
+        total = prompt * price(prompt)[0]
+        total += sum(n * sum(price(prompt + n / 2)) for n in tree.length[b, 0])
         assert tree.bill.flops[b] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("sampler", [INDEPENDENT, WITHOUT], ids=["independent", "without"])
+def test_a_budget_pays_for_the_first_draws(network, params, ids, questions, sampler):
+    """As many as come nearest to it, were the next like those before; whatever it is counted in."""
+    run = jax.jit(Guess(network, CONFIG, sampler, ids).run)
+    every = jax.tree.map(np.asarray, run(params, *questions))
+    price = lambda context: np.array(flops_per_token(network.config, 12, context))  # noqa: E731
+    stopped = set()
+    for amount in (1, 9, 20, 33, 1000):
+        for budget in (Budget(SAMPLES, tokens=amount), Budget(SAMPLES, flops=amount * 5e3)):
+            tree = jax.tree.map(np.asarray, run(params, *questions, budget))
+            for b in range(ROWS):
+                prompt, length = questions[1][b], every.length[b, 0]
+                cost, start = length, 0
+                if budget.tokens == np.inf:
+                    cost = np.array([k * price(prompt + k / 2).sum() for k in length])
+                    start = prompt * price(prompt)[0]
+                limit, n = min(budget.tokens, budget.flops), 1
+                while n < SAMPLES and start + cost[:n].sum() + cost[:n].mean() / 2 <= limit:
+                    n += 1
+                first = zip(texts(tree, b), tree.count[b, 0], strict=True)
+                drawn = texts(every, b)[:n]
+                assert [text for text, count in first if count] == list(dict.fromkeys(drawn))
+                assert tree.count[b, 0].sum() == n
+                assert tree.bill.generated[b] == length[:n].sum()
+                assert not tree.finished[b, 0, n:].any()
+                stopped.add(n)
+    assert {1, SAMPLES} < stopped
 
 
 def test_draws_that_do_not_exist_cost_nothing(network, params, ids, questions):

@@ -11,7 +11,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from expert_iter.errors import UserError
 from expert_iter.model.transformer import Network
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.mcts import SearchConfig, TreeSearch
+from expert_iter.search.expansion import SearchConfig
+from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 
 ROWS = 8

@@ -15,9 +15,10 @@ from mctx._src import seq_halving
 from scipy import stats
 
 from expert_iter.model.transformer import Network, TransformerConfig
-from expert_iter.search import mcts, selection
+from expert_iter.search import expansion, selection
 from expert_iter.search.candidates import DEAD, Candidates, SamplerConfig
-from expert_iter.search.mcts import SearchConfig, TreeSearch
+from expert_iter.search.expansion import SearchConfig
+from expert_iter.search.mcts import TreeSearch
 
 ROWS, FIRST = 24, 4  # candidate k writes the token FIRST + k, then an end mark
 PROMPT = np.array([[1, 5, 7]] * ROWS), np.array([3, 2, 1] * (ROWS // 3))
@@ -91,11 +92,12 @@ class TableSearch(TreeSearch):
                 ended_BxK=jnp.ones_like(valid),
                 finished_BxK=finished & valid,
                 value_BxK=read(world.value),
+                token_value_BxKxL=jnp.repeat(read(world.value)[..., None], 2, axis=-1),
                 loop_steps=jnp.int32(2),
             )
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(mcts, "sample_candidates", look_up)
+            patch.setattr(expansion, "sample_candidates", look_up)
             return super().continue_from(params, state, problem_B, keys_B, **prefix)
 
 
@@ -169,7 +171,9 @@ def reference(world, row, config, budget, judged):
     """The nodes of one tree, in the order in which they were made."""
     root = Node(world, row, (), config, judged)
     nodes = [root]
-    sequence = seq_halving.get_sequence_of_considered_visits(int(root.valid.sum()), budget)
+    sequence = seq_halving.get_sequence_of_considered_visits(
+        sum(root.is_open(k) for k in range(world.K)), budget
+    )
     for _ in range(budget):
         if not any(root.is_open(k) for k in range(world.K)):
             break

@@ -20,12 +20,12 @@ MIXED = functools.partial(
 class Embedding:
     """What the rules read of a node's embedding."""
 
-    def __init__(self, value_NxK, valid_NxK):
-        self.value_BxK, self.valid_BxK = value_NxK, valid_NxK
+    def __init__(self, value_NxK, open_NxK):
+        self.value_BxK, self.open_BxK = value_NxK, open_NxK
 
 
 jax.tree_util.register_pytree_node(
-    Embedding, lambda e: ((e.value_BxK, e.valid_BxK), None), lambda _, leaves: Embedding(*leaves)
+    Embedding, lambda e: ((e.value_BxK, e.open_BxK), None), lambda _, leaves: Embedding(*leaves)
 )
 
 
@@ -52,11 +52,22 @@ def one_node(rng, visits, prior=None, q=None, own=None, is_open=None, valid=None
         children_discounts=node(np.ones(K)),
         embeddings=Embedding(node(own), node(valid, bool)),
         root_invalid_actions=~jnp.asarray(valid),
-        extra_data=selection.SearchState(jnp.asarray(rng.gumbel(size=K)), node(is_open, bool)),
+        extra_data=selection.SearchState(
+            root_gumbel_BxK=jnp.asarray(rng.gumbel(size=K)),
+            open_BxNxK=node(is_open, bool),
+            planned_B=jnp.int32(0),
+            at_B=jnp.int32(0),
+            ended_B=jnp.int32(-1),
+        ),
     )
 
 
-gumbel_root = jax.jit(functools.partial(selection.gumbel_root, **SCALE))
+@jax.jit
+def gumbel_root(tree, node, planned):
+    tree = tree.replace(extra_data=tree.extra_data._replace(planned_B=planned))
+    return selection.gumbel_root(tree, node, **SCALE)
+
+
 gumbel_interior = jax.jit(functools.partial(selection.gumbel_interior, **SCALE))
 puct = jax.jit(functools.partial(selection.puct, pb_c_init=1.25, pb_c_base=500.0))
 

@@ -1,0 +1,100 @@
+"""All experts by name. Each is one function type over the same network, pages and tasks:
+
+    (params, problems, key, budget) -> SearchTree: finished solutions with scores, and a bill
+
+(`Player.play`, over what `run` below the names here compiles). So each can answer in an evaluation,
+make training data in the loop (`run.expert`), and be compared with the others at equal bill.
+
+A new expert is a file with a rule, and a line here.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from expert_iter.errors import UserError
+from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.transformer import Network
+from expert_iter.search import beam, best_first, depth_first
+from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.expansion import SearchConfig
+from expert_iter.search.frontier import FrontierSearch, Rule
+from expert_iter.search.guess import Guess, GuessConfig
+from expert_iter.search.mcts import TreeSearch
+from expert_iter.search.tree import Judge
+
+
+class ExpertSettings(NamedTuple):
+    """What experts are configured by; each takes what concerns it."""
+
+    search: SearchConfig
+    sampler: SamplerConfig
+    guess: GuessConfig
+
+
+# Its result has `run(params, tokens, lengths, problem numbers, keys, budget) -> SearchTree`.
+Build = Callable[[Network, ExpertSettings, TokenIds, Judge | None], Any]
+
+
+def guesses(samples: int | None = None, **sampler) -> Build:
+    def build(network, settings, ids, judge=None):
+        guess = settings.guess
+        if samples is not None:
+            guess = dataclasses.replace(guess, num_samples=samples)
+        changed = dataclasses.replace(settings.sampler, **sampler)
+        return Guess(network, guess, changed, ids, judge)
+
+    return build
+
+
+def grown_by(rule: Rule, **search) -> Build:
+    def build(network, settings, ids, judge=None):
+        changed = dataclasses.replace(settings.search, **search)
+        return FrontierSearch(rule, network, changed, settings.sampler, ids, judge)
+
+    return build
+
+
+def mcts(**search) -> Build:
+    def build(network, settings, ids, judge=None):
+        changed = dataclasses.replace(settings.search, **search)
+        return TreeSearch(network, changed, settings.sampler, ids, judge)
+
+    return build
+
+
+EXPERTS: dict[str, Build] = {
+    "greedy": guesses(samples=1, temperature=0.0, replacement=True),
+    "guess": guesses(),  # by the sampler as it is configured
+    "samples": guesses(replacement=True),
+    "samples_without_replacement": guesses(replacement=False),
+    "beam": grown_by(beam.beam),
+    "beam_rollouts": grown_by(beam.beam, rollouts=1, rollout_weight=1.0),
+    "beam_mixed": grown_by(beam.beam, rollouts=1, rollout_weight=0.5),
+    "diverse_beams": grown_by(beam.diverse),
+    "thoughts_breadth": grown_by(beam.tree_of_thoughts_breadth),
+    "thoughts_depth": grown_by(depth_first.tree_of_thoughts_depth),
+    "backtracking": grown_by(depth_first.backtracking),
+    "best_first": grown_by(best_first.by_likelihood),
+    "best_first_rewards": grown_by(best_first.by_step_rewards),
+    "mcts": mcts(),
+    "mcts_puct": mcts(policy="puct"),
+    "mcts_max": mcts(backup="max"),
+    "mcts_by_step": mcts(commit="step"),
+    "mcts_rollouts": mcts(rollouts=1, rollout_weight=1.0),
+    "mcts_mixed": mcts(rollouts=1, rollout_weight=0.5),
+    "mcts_length_normalised": mcts(prior="length_normalised"),
+}
+
+
+def build(
+    name: str,
+    network: Network,
+    settings: ExpertSettings,
+    ids: TokenIds,
+    judge: Judge | None = None,
+):
+    """The expert of this name. Raises UserError where there is none."""
+    if name not in EXPERTS:
+        raise UserError(f"there is no expert {name!r}; there are {', '.join(EXPERTS)}")
+    return EXPERTS[name](network, settings, ids, judge)

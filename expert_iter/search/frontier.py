@@ -1,0 +1,177 @@
+"""Searches that grow a tree by a rule: beam search, tree of thoughts, best-first, and their kin.
+
+Each of these searches says which open candidate, of all in the tree, is to be continued next; what
+continuing means is the same for all (`search.expansion`). So an expert is one function, a `Rule`:
+it sees one tree and gives each candidate a priority; the search continues the open one with the
+highest, and ends where none is above −∞. B trees grow side by side in one XLA program.
+
+Shape suffixes: B rows, N nodes, K candidates a node.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from expert_iter.model.pages import empty_pool
+from expert_iter.model.state import read_prompt
+from expert_iter.search.bill import Budget
+from expert_iter.search.expansion import Node, SearchConfig, StepSearch, as_tree, spent
+from expert_iter.search.tree import SearchTree
+
+NEVER = -jnp.inf
+
+
+class Frontier(NamedTuple):
+    """One tree as its rule sees it.
+
+    exists_N: there is such a node; nodes are numbered as they were made. depth_N: how many steps
+    lead to it; value_N: what its last step was worth (0 at the root); path_log_pi_N,
+    path_log_value_N: sums over its steps. open_NxK: the candidates to choose from; continued_NxK:
+    those that are nodes by now; finished_NxK: complete texts; value_NxK, log_pi_NxK: of the
+    candidates. planned: how many nodes the budget is expected to allow after the root.
+    """
+
+    exists_N: jax.Array
+    depth_N: jax.Array
+    value_N: jax.Array
+    path_log_pi_N: jax.Array
+    path_log_value_N: jax.Array
+    open_NxK: jax.Array
+    continued_NxK: jax.Array
+    finished_NxK: jax.Array
+    value_NxK: jax.Array
+    log_pi_NxK: jax.Array
+    planned: jax.Array
+
+    @property
+    def log_value_NxK(self):
+        return jnp.log(jnp.maximum(self.value_NxK, 1e-9))
+
+
+# (the tree, the search's settings) -> priorities [N, K]
+Rule = Callable[[Frontier, SearchConfig], jax.Array]
+
+
+class _Growing(NamedTuple):
+    """The trees so far; arrays `[B, N, ...]`."""
+
+    node: Node
+    parent: jax.Array
+    action: jax.Array
+    child: jax.Array
+
+
+class FrontierSearch(StepSearch):
+    """Grows trees by `rule`; `run` is pure and meant to be jitted."""
+
+    def __init__(self, rule: Rule, *arguments):
+        super().__init__(*arguments)
+        self.rule = rule
+
+    def run(self, params, token_BxP, length_B, problem_B, keys_B, budget) -> SearchTree:
+        """As `TreeSearch.run`. In the record, visits counts the nodes below a candidate, and q is
+        the highest value there.
+        """
+        c, budget = self.config, Budget.of(budget)
+        B, N = token_BxP.shape[0], c.num_simulations + 1
+        prompt = read_prompt(self.network, params, token_BxP, length_B)
+        root = self.root(params, prompt, problem_B, keys_B)
+        planned_B = budget.expansions(root.bill, c.num_simulations)
+        room = lambda x: jnp.zeros((B, N, *x.shape[1:]), x.dtype).at[:, 0].set(x)  # noqa: E731
+        none = jnp.full((B, N), -1, jnp.int32)
+        trees = _Growing(
+            jax.tree.map(room, root), none, none, jnp.full((B, N, c.num_candidates), -1, jnp.int32)
+        )
+        rows = jnp.arange(B)
+
+        def choose(trees, nodes):
+            """The candidate (node, action) that each row continues, and whether it does."""
+            goes_on = self._goes_on(trees, nodes, budget)
+            priority = jax.vmap(lambda *tree: self.rule(_frontier(*tree), c))(trees, planned_B)
+            open_BxNxK = _open(trees) & goes_on[:, None, None]
+            flat = jnp.where(open_BxNxK, priority, NEVER).reshape(B, -1)
+            best = jnp.argmax(flat, axis=-1)
+            live = flat[rows, best] > NEVER
+            return best // c.num_candidates, best % c.num_candidates, live
+
+        def grow(carry):
+            nodes, trees, pool, (at, action, live) = carry
+            parent = jax.tree.map(lambda x: x[rows, at], trees.node)
+            pool, node = self.child(
+                params, pool, nodes, prompt, parent, action, live, problem_B, keys_B
+            )
+            kept = trees.child[rows, at, action]
+            trees = _Growing(
+                jax.tree.map(lambda x, new: x.at[:, nodes].set(new), trees.node, node),
+                trees.parent.at[:, nodes].set(jnp.where(live, at, -1)),
+                trees.action.at[:, nodes].set(jnp.where(live, action, -1)),
+                trees.child.at[rows, at, action].set(jnp.where(live, nodes, kept)),
+            )
+            return nodes + 1, trees, pool, choose(trees, nodes + 1)
+
+        pool = empty_pool(self.network, B, N, c.max_step_tokens)
+        one = jnp.int32(1)
+        carry = one, trees, pool, choose(trees, one)
+        _, trees, _, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[3][2]), grow, carry)
+        visits, q = _statistics(trees)
+        everywhere = jnp.ones((B, N), bool)
+        return as_tree(trees.node, trees.parent, trees.action, trees.child, visits, q, everywhere)
+
+    def _goes_on(self, trees: _Growing, nodes, budget: Budget):
+        """Which rows have budget left, and are not done."""
+        paid = spent(trees.node)
+        mean = jax.tree.map(lambda x: x / jnp.sum(trees.node.live_B, axis=1), paid)
+        goes_on = budget.leaves_room(paid, mean) & (nodes <= budget.simulations)
+        goes_on &= nodes <= self.config.num_simulations
+        if self.config.stop_when_solved:
+            goes_on &= ~jnp.any(trees.node.won_BxK, axis=(1, 2))
+            if self.config.rollouts:
+                goes_on &= ~jnp.any(trees.node.rollouts.won_BxR, axis=(1, 2))
+        return goes_on
+
+
+def _open(trees: _Growing):
+    return trees.node.open_BxK & trees.node.live_B[..., None] & (trees.child < 0)
+
+
+def _frontier(tree: _Growing, planned) -> Frontier:
+    """One row of the trees, for its rule."""
+    node = tree.node
+    parent, action = jnp.maximum(tree.parent, 0), jnp.maximum(tree.action, 0)
+    live = node.live_B[:, None]
+    return Frontier(
+        exists_N=node.live_B,
+        depth_N=node.depth_B,
+        value_N=jnp.where(tree.parent >= 0, node.value_BxK[parent, action], 0.0),
+        path_log_pi_N=node.path_log_pi_B,
+        path_log_value_N=node.path_log_value_B,
+        open_NxK=node.open_BxK & live & (tree.child < 0),
+        continued_NxK=tree.child >= 0,
+        finished_NxK=node.finished_BxK & live,
+        value_NxK=node.value_BxK,
+        log_pi_NxK=node.log_pi_BxK,
+        planned=planned,
+    )
+
+
+def _statistics(trees: _Growing):
+    """Nodes below each candidate, and the highest value there, `[B, N, K]`."""
+    node, rows = trees.node, jnp.arange(trees.parent.shape[0])
+    worth = jnp.where(node.valid_BxK & node.live_B[..., None], node.value_BxK, 0.0)
+
+    def up(carry, n):
+        visits, q = carry
+        parent, action = jnp.maximum(trees.parent[:, n], 0), jnp.maximum(trees.action[:, n], 0)
+        live = trees.parent[:, n] >= 0
+        below = 1 + jnp.sum(visits[:, n], axis=-1)
+        visits = visits.at[rows, parent, action].add(jnp.where(live, below, 0))
+        best = jnp.where(live, jnp.max(q[:, n], axis=-1), q[rows, parent, action])
+        return (visits, q.at[rows, parent, action].set(best)), None
+
+    # A child's number is above its parent's.
+    start = jnp.zeros(trees.child.shape, jnp.int32), worth
+    numbers = jnp.arange(trees.parent.shape[1] - 1, 0, -1)
+    (visits, q), _ = jax.lax.scan(up, start, numbers)
+    return visits, q

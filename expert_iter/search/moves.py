@@ -1,0 +1,77 @@
+"""Move by move: a tree search that commits to one step after another, as AlphaZero plays.
+
+After each share of its simulations a row chooses among the steps at the node it stands at, leaves
+all others behind, and searches on below the chosen one, whose tree it keeps.
+"""
+
+import jax.numpy as jnp
+import mctx
+
+from expert_iter.search import selection
+
+
+def commit(tree: mctx.Tree, simulations, config) -> selection.SearchState:
+    """Commits the rows to their next step whose share of simulations is used up.
+
+    Chosen is what the improved policy favours among the candidates that were visited or are
+    finished; a finished one ends the row.
+    """
+    state: selection.SearchState = tree.extra_data
+    node = tree.embeddings
+    rows = jnp.arange(tree.node_visits.shape[0])
+    at = state.at_B
+    depth = node.depth_B[rows, at]
+    share = (depth + 1) * state.planned_B // config.max_steps
+    visits = tree.children_visits[rows, at]
+    value = jnp.where(visits > 0, tree.children_values[rows, at], node.value_BxK[rows, at])
+    finished = node.finished_BxK[rows, at]
+    score = node.prior_logit_BxK[rows, at] + selection.sigma(
+        value, visits, config.value_scale, config.maxvisit_init
+    )
+    can_be_chosen = node.valid_BxK[rows, at] & (finished | (visits > 0))
+    action = jnp.argmax(jnp.where(can_be_chosen, score, -jnp.inf), axis=-1)
+    due = (simulations >= share) & jnp.any(can_be_chosen, axis=-1) & (state.ended_B < 0)
+
+    others = jnp.arange(score.shape[-1]) != action[:, None]
+    open_here = state.open_BxNxK[rows, at] & ~(due[:, None] & others)
+    open_BxNxK = state.open_BxNxK.at[rows, at].set(open_here)
+    ends = due & finished[rows, action]
+    open_BxNxK &= ~ends[:, None, None]
+    moved = due & ~ends
+    below = tree.children_index[rows, at, action]
+    return state._replace(
+        open_BxNxK=_close_way_to(tree, open_BxNxK, jnp.where(moved, below, at), config.max_steps),
+        at_B=jnp.where(moved, below, at),
+        ended_B=jnp.where(ends, action, state.ended_B),
+    )
+
+
+def answerable(tree: mctx.Tree):
+    """Mask `[B, N, K]` of the candidates that are not left behind."""
+    state, node = tree.extra_data, tree.embeddings
+    rows = jnp.arange(tree.node_visits.shape[0])
+    number = jnp.arange(tree.node_visits.shape[1])
+    # A node's page has its number: the page at the depth of `at` says whether `at` is an ancestor.
+    depth = node.depth_B[rows, state.at_B]
+    last = jnp.maximum(depth - 1, 0)[:, None, None]
+    ancestor = jnp.take_along_axis(node.chain.page_BxD, last, axis=2)[..., 0]
+    below = (ancestor == state.at_B[:, None]) | (depth == 0)[:, None]
+    K = node.valid_BxK.shape[-1]
+    chosen = (number == state.at_B[:, None])[..., None] & (
+        jnp.arange(K) == state.ended_B[:, None, None]
+    )
+    return jnp.where((state.ended_B >= 0)[:, None, None], chosen, below[..., None])
+
+
+def _close_way_to(tree: mctx.Tree, open_BxNxK, node_B, max_depth: int):
+    """Closes the ancestors' candidates that lead to a node with nothing open."""
+    rows = jnp.arange(node_B.shape[0])
+    node = node_B
+    for _ in range(max_depth):
+        closed = ~jnp.any(open_BxNxK[rows, node], axis=-1) & (node > 0)
+        parent = jnp.maximum(tree.parents[rows, node], 0)
+        action = jnp.maximum(tree.action_from_parent[rows, node], 0)
+        still = open_BxNxK[rows, parent, action] & ~closed
+        open_BxNxK = open_BxNxK.at[rows, parent, action].set(still)
+        node = jnp.where(closed, parent, 0)
+    return open_BxNxK
