@@ -39,8 +39,9 @@ METHODS = {
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """Final evaluation: on `problems` of the test split, with each number of `samples` (majority,
-    value vote, best of n) and each number of `simulations`, of num_candidates a node. While
-    training: greedy, and MCTS at round_simulations, on round_problems of the validation split.
+    value vote, best of n) and each number of `simulations`, of num_candidates a node and
+    root_candidates at the root (0: as many). While training: greedy, and MCTS at round_simulations,
+    on round_problems of the validation split.
     prior_weight: λ of the readout log v + λ · log π.
     """
 
@@ -49,6 +50,7 @@ class EvaluationConfig:
     samples: tuple = (4, 8, 16, 32)
     simulations: tuple = (2, 4, 8, 16)
     num_candidates: int = 8
+    root_candidates: int = 0
     round_problems: int = 256
     round_simulations: int = 8
     prior_weight: float = 0.1
@@ -124,6 +126,7 @@ class Contest:
             experts.search,
             num_simulations=max((*config.simulations, config.round_simulations)),
             num_candidates=config.num_candidates,
+            root_candidates=config.root_candidates,
             gumbel_scale=0.0,
             stop_when_solved=False,
         )

@@ -168,13 +168,13 @@ function whiskers(marks, low, high) {
 
 // --- Charts
 
-const PALETTE = ["blue", "vermillion", "green", "purple", "orange", "sky", "ink", "olive"];
+const PALETTE = ["blue", "vermillion", "green", "purple", "orange", "sky", "ink", "yellow"];
 const OWN_COLOUR = { greedy: "ink", majority: "sky", value_vote: "green", best_of_n: "vermillion",
   mcts: "blue", pass_at_n: "grey", oracle: "grey" };
 const MARKERS = [ // on a square from -1 to 1
   "M-1,0A1,1 0 1 1 1,0A1,1 0 1 1 -1,0Z", "M-.9,-.9H.9V.9H-.9Z", "M0,-1.1L1.1,.9H-1.1Z",
-  "M0,-1.3L1.3,0L0,1.3L-1.3,0Z", "M-1,-1L1,1M1,-1L-1,1", "M0,-1.2V1.2M-1.2,0H1.2",
-  "M0,1.1L1.1,-.9H-1.1Z", "M-1.1,0L.9,-1.1V1.1Z",
+  "M0,-1.3L1.3,0L0,1.3L-1.3,0Z", "M0,1.1L1.1,-.9H-1.1Z", "M-1.1,0L.9,-1.1V1.1Z",
+  "M-1,-1L1,1M1,-1L-1,1", "M0,-1.2V1.2M-1.2,0H1.2",
 ];
 
 // Looks by name: a known method keeps its colour; where colours run out, markers become hollow.
@@ -202,7 +202,7 @@ function marker(look, x, y, size) {
 function swatch(look) {
   return draw("svg", { class: `series c-${look.colour}`, viewBox: "0 0 24 12", "aria-hidden": "true" },
     draw("path", { class: look.dotted && "dotted", d: "M1,6H23" }),
-    look.shape === undefined ? null : marker(look, 12, 6, 4));
+    look.shape === undefined && !look.hollow ? null : marker({ shape: 0, ...look }, 12, 6, 4));
 }
 
 function evenTicks(low, high, most, steps) {
@@ -228,7 +228,7 @@ function extent(series, log) {
   const y = points.flatMap((point) => [point.low, point.accuracy, point.high]).filter(known);
   let [left, right] = [Math.min(...x), Math.max(...x)];
   if (log) [left, right] = left < right ? [left / 1.12, right * 1.12] : [left / 2, right * 2];
-  else if (left === right) [left, right] = [left - 1, right + 1];
+  else if (left === right) [left, right] = [left - 0.5, right + 0.5];
   const bottom = Math.min(...y) > 0.4 ? Math.floor(Math.min(...y) * 10) / 10 : 0;
   return { left, right, bottom, top: Math.min(1, Math.max(...y) * 1.03 + 0.02) };
 }
@@ -256,7 +256,8 @@ function lineChart(spec, series) {
     for (const event of ["pointermove", "pointerdown"]) {
       picture.addEventListener(event, (where) => pointAt(picture, tip, hits, where, spec));
     }
-    picture.addEventListener("pointerleave", () => unpoint(picture, tip));
+    // A finger that is lifted leaves, too; what it pointed at stays until it points elsewhere.
+    picture.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && unpoint(picture, tip));
     tip.hidden = true;
     stage.replaceChildren(picture, tip);
   }
@@ -346,10 +347,8 @@ function facets(choices, change) {
 function fillRounds(section) {
   const rows = data.rounds.filter((row) => known(row.round) && known(row.accuracy));
   const looks = colours(distinct(rows.map((row) => row.method)));
-  const budgets = Map.groupBy(distinct(rows.map(labelOf)), (name) => rows.find((row) => labelOf(row) === name).method);
-  const series = [...Map.groupBy(rows, labelOf)].map(([name, own]) => {
-    const { method } = own[0];
-    const look = { ...looks.get(method), shape: budgets.get(method).indexOf(name), dotted: content.oracles.includes(method) };
+  const series = [...Map.groupBy(rows, labelOf)].map(([name, own], shape) => {
+    const look = { ...looks.get(own[0].method), shape, dotted: content.oracles.includes(own[0].method) };
     return { name, look, points: own.map((row) => ({ ...row, x: row.round })).sort((a, b) => a.x - b.x) };
   });
   const chart = lineChart({ title: "Problems solved", axis: "round", tick: String,
@@ -747,21 +746,19 @@ function nameCell(indent, text) {
 
 function stepRow({ item: { node, children }, level, position, size }, index, indent, { isOpen, isCurrent, most }) {
   const text = oneLine(node.text) || "(empty)";
-  const cell = (name, value) => make("span", { class: "cell", "data-name": name }, value);
+  const word = (name) => make("span", { class: "word" }, ` ${name} `); // read out, and seen where there is no heading
+  const cell = (name, value, ...more) => make("span", { class: "cell" }, word(name), value, ...more);
   const bar = make("i");
   bar.style.width = `${most ? Math.min(100, (100 * node.visits) / most) : 0}%`;
-  const cells = [cell("prior", fixed(node.prior, 2)), cell("visits", whole(node.visits)),
-    cell("Q", fixed(node.q, 2)), cell("value", fixed(node.value, 2)), verdict(node)];
-  cells[1].append(bar);
-  cells[4].classList.add("cell");
-  const said = [text, ...cells.slice(0, 4).map((one) => `${one.dataset.name} ${one.textContent}`),
-    cells[4].textContent.replace(/^\W+/, ""), node.chosen && "on the chosen path"];
+  const outcome = verdict(node);
+  outcome.classList.add("cell");
   return make("div", { role: "treeitem", id: `step-${index}`, "data-index": index,
     class: `row${node.chosen ? " chosen" : ""}${isCurrent ? " current" : ""}`,
     "aria-level": level, "aria-posinset": position, "aria-setsize": size,
-    "aria-expanded": children.length ? String(isOpen) : null, "aria-selected": String(isCurrent),
-    "aria-label": said.filter(Boolean).join(", ") },
-    nameCell(indent, (node.chosen ? "► " : "") + text), ...cells);
+    "aria-expanded": children.length ? String(isOpen) : null, "aria-selected": String(isCurrent) },
+    nameCell(indent, (node.chosen ? "► " : "") + text),
+    cell("prior", fixed(node.prior, 2)), cell("visits", whole(node.visits), bar),
+    cell("Q", fixed(node.q, 2)), cell("value", fixed(node.value, 2)), outcome);
 }
 
 function foldedRow(folded, least, indent) {

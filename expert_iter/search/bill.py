@@ -42,14 +42,15 @@ class Budget(NamedTuple):
         """A plain number is a number of simulations."""
         return budget if isinstance(budget, Budget) else cls(budget)
 
-    def expansions(self, cost: Bill, most: int) -> jax.Array:
-        """How many more expansions like the first (which has been paid) each row can expect to
-        make: at least one and at most `most`.
+    def expansions(self, spent: Bill, cost: Bill, most: int) -> jax.Array:
+        """How many more expansions each row can expect to make at this cost, with `spent` already
+        paid: at least one and at most `most`.
         """
         more = jnp.minimum(
-            self.tokens / jnp.maximum(cost.generated, 1), self.flops / jnp.maximum(cost.flops, 1)
+            (self.tokens - spent.generated) / jnp.maximum(cost.generated, 1),
+            (self.flops - spent.flops) / jnp.maximum(cost.flops, 1),
         )
-        return jnp.clip(jnp.minimum(jnp.round(more - 1), self.simulations), 1, most).astype(int)
+        return jnp.clip(jnp.minimum(jnp.round(more), self.simulations), 1, most).astype(int)
 
     def leaves_room(self, spent: Bill, cost: Bill):
         """Whether each row may pay `cost` once more: whether that leads it nearer to the budget

@@ -32,7 +32,8 @@ class SearchConfig:
     """Tree search.
 
     num_candidates steps are drawn at a state, of at most max_step_tokens; a solution has at most
-    max_steps steps. num_simulations: nodes after the root.
+    max_steps steps. At the root root_candidates are drawn instead (0: as many as elsewhere): wide
+    first steps and narrow ones below. num_simulations: nodes after the root.
     prior: 'corrected' for the draws' behaviour (log c + log π − log β, or log π − log q), or
     'length_normalised', the mean log π of a step's tokens (TS-LLM, AlphaMath).
     rollouts: how many are drawn from each candidate to the end of the text; rollout_weight: their
@@ -55,6 +56,7 @@ class SearchConfig:
 
     num_simulations: int = 16
     num_candidates: int = 8
+    root_candidates: int = 0
     max_steps: int = 2
     max_step_tokens: int = 12
     prior: str = "corrected"
@@ -94,16 +96,27 @@ class SearchConfig:
             "pb_c_init",
             "rollouts",
             "heuristic_weight",
+            "root_candidates",
         ):
             if getattr(self, key) < 0:
                 raise UserError(f"search.{key} must not be negative, got {getattr(self, key)}")
         if self.rollouts and self.max_steps < 2:
             raise UserError("search.rollouts need search.max_steps of at least 2: one for the rest")
+        if 0 < self.root_candidates < self.num_candidates:
+            raise UserError(
+                f"search.root_candidates must be 0 or at least search.num_candidates, got "
+                f"{self.root_candidates} and {self.num_candidates}"
+            )
         if self.pb_c_base <= 0:
             raise UserError(f"search.pb_c_base must be positive, got {self.pb_c_base}")
         for key in ("lookahead", "rollout_weight", "value_threshold", "step_threshold"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UserError(f"search.{key} must be between 0 and 1, got {getattr(self, key)}")
+
+    @property
+    def width(self) -> int:
+        """Candidates that a node has room for."""
+        return max(self.num_candidates, self.root_candidates)
 
 
 class Rollouts(NamedTuple):
@@ -187,6 +200,7 @@ class StepSearch:
             prompt,
             problem_B,
             jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys_B),
+            self.config.width,
             live_B=jnp.ones(B, bool),
             chain=Chain(jnp.full((B, D), -1, jnp.int32), jnp.zeros((B, D), jnp.int32)),
             prefix_BxDxL=jnp.full((B, D, L), self.ids.pad, jnp.int32),
@@ -219,6 +233,7 @@ class StepSearch:
             context,
             problem,
             jax.vmap(lambda key: jax.random.fold_in(key, page))(keys_B),
+            self.config.num_candidates,
             live_B=live_B,
             chain=chain,
             prefix_BxDxL=parent.prefix_BxDxL.at[rows, at].set(step),
@@ -228,15 +243,17 @@ class StepSearch:
         )
         return pool, node
 
-    def continue_from(self, params, state: State, problem_B, keys_B, **prefix) -> Node:
-        """Draws and values the candidates of a node."""
+    def continue_from(
+        self, params, state: State, problem_B, keys_B, num_candidates: int, **prefix
+    ) -> Node:
+        """Draws and values the candidates of a node; room for more than are drawn stays empty."""
         c, live_B, depth_B = self.config, prefix["live_B"], prefix["depth_B"]
         drawn: Candidates = sample_candidates(
             self.network,
             params,
             state,
             keys_B,
-            num_candidates=c.num_candidates,
+            num_candidates=num_candidates,
             max_tokens=c.max_step_tokens,
             config=self.sampler,
             step_end=self.ids.newline,
@@ -245,11 +262,12 @@ class StepSearch:
             never=(self.ids.pad, self.ids.bos),
             live_B=live_B,
         )
+        bill = self._bill(prefix["chain"], state, drawn, live_B)
+        drawn = _widen(drawn, c.width)
         finished = drawn.finished_BxK & live_B[:, None]
         cut_off = ~finished & (depth_B[:, None] + 1 >= c.max_steps)
         open_BxK = drawn.valid_BxK & ~finished & ~cut_off & live_B[:, None]
         won = self._verdicts(problem_B, prefix["prefix_BxDxL"], drawn.token_BxKxL, finished)
-        bill = self._bill(prefix["chain"], state, drawn, live_B)
 
         value, rollouts = drawn.value_BxK, None
         if c.rollouts:
@@ -381,9 +399,30 @@ class StepSearch:
         return rollouts, self._price(generated, read, lockstep, context)
 
 
+def _widen(drawn: Candidates, width: int) -> Candidates:
+    """Room for `width` candidates: those that were not drawn are invalid."""
+    more = width - drawn.valid_BxK.shape[1]
+    room = lambda x: jnp.pad(x, ((0, 0), (0, more)) + ((0, 0),) * (x.ndim - 2))  # noqa: E731
+    wide = jax.tree.map(room, drawn._replace(loop_steps=None))
+    return wide._replace(loop_steps=drawn.loop_steps)
+
+
 def spent(node: Node) -> Bill:
     """The bill so far of trees of nodes `[B, N, ...]`."""
     return jax.tree.map(lambda x: jnp.sum(x * node.live_B, axis=1), node.bill)
+
+
+def next_cost(node: Node, config: SearchConfig) -> Bill:
+    """What the next expansion of each tree of nodes `[B, N, ...]` may cost: the mean of those so
+    far but the root's, or at first the root's share for so many candidates.
+    """
+    made = jnp.sum(node.live_B, axis=1) - 1
+    share = config.num_candidates / config.width
+    return jax.tree.map(
+        lambda all, x: jnp.where(made > 0, (all - x[:, 0]) / jnp.maximum(made, 1), share * x[:, 0]),
+        spent(node),
+        node.bill,
+    )
 
 
 def as_tree(

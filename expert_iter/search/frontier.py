@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from expert_iter.model.pages import empty_pool
 from expert_iter.model.state import read_prompt
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Node, SearchConfig, StepSearch, as_tree, spent
+from expert_iter.search.expansion import Node, SearchConfig, StepSearch, as_tree, next_cost, spent
 from expert_iter.search.tree import SearchTree
 
 NEVER = -jnp.inf
@@ -78,12 +78,13 @@ class FrontierSearch(StepSearch):
         B, N = token_BxP.shape[0], c.num_simulations + 1
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         root = self.root(params, prompt, problem_B, keys_B)
-        planned_B = budget.expansions(root.bill, c.num_simulations)
         room = lambda x: jnp.zeros((B, N, *x.shape[1:]), x.dtype).at[:, 0].set(x)  # noqa: E731
         none = jnp.full((B, N), -1, jnp.int32)
         trees = _Growing(
-            jax.tree.map(room, root), none, none, jnp.full((B, N, c.num_candidates), -1, jnp.int32)
+            jax.tree.map(room, root), none, none, jnp.full((B, N, c.width), -1, jnp.int32)
         )
+        first_cost = next_cost(trees.node, c)
+        planned_B = budget.expansions(root.bill, first_cost, c.num_simulations)
         rows = jnp.arange(B)
 
         def choose(trees, nodes):
@@ -94,7 +95,7 @@ class FrontierSearch(StepSearch):
             flat = jnp.where(open_BxNxK, priority, NEVER).reshape(B, -1)
             best = jnp.argmax(flat, axis=-1)
             live = flat[rows, best] > NEVER
-            return best // c.num_candidates, best % c.num_candidates, live
+            return best // c.width, best % c.width, live
 
         def grow(carry):
             nodes, trees, pool, (at, action, live) = carry
@@ -121,9 +122,8 @@ class FrontierSearch(StepSearch):
 
     def _goes_on(self, trees: _Growing, nodes, budget: Budget):
         """Which rows have budget left, and are not done."""
-        paid = spent(trees.node)
-        mean = jax.tree.map(lambda x: x / jnp.sum(trees.node.live_B, axis=1), paid)
-        goes_on = budget.leaves_room(paid, mean) & (nodes <= budget.simulations)
+        cost = next_cost(trees.node, self.config)
+        goes_on = budget.leaves_room(spent(trees.node), cost) & (nodes <= budget.simulations)
         goes_on &= nodes <= self.config.num_simulations
         if self.config.stop_when_solved:
             goes_on &= ~jnp.any(trees.node.won_BxK, axis=(1, 2))

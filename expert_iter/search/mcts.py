@@ -13,7 +13,7 @@ import mctx
 from expert_iter.model.state import read_prompt
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Node, StepSearch, as_tree
+from expert_iter.search.expansion import Node, StepSearch, as_tree, next_cost
 from expert_iter.search.paged_loop import PagedLoop
 from expert_iter.search.tree import SearchTree
 
@@ -65,14 +65,15 @@ class TreeSearch(StepSearch):
     def _start(self, root: Node, keys_B, budget: Budget) -> selection.SearchState:
         c, B = self.config, keys_B.shape[0]
         gumbel = jax.vmap(
-            lambda key: jax.random.gumbel(jax.random.fold_in(key, 2**31 - 1), (c.num_candidates,))
+            lambda key: jax.random.gumbel(jax.random.fold_in(key, 2**31 - 1), (c.width,))
         )
-        open_BxNxK = jnp.zeros((B, c.num_simulations + 1, c.num_candidates), bool)
+        open_BxNxK = jnp.zeros((B, c.num_simulations + 1, c.width), bool)
+        first_cost = next_cost(jax.tree.map(lambda x: x[:, None], root), c)
         solved_B = jnp.any(root.won_BxK, axis=-1) & c.stop_when_solved
         return selection.SearchState(
             root_gumbel_BxK=c.gumbel_scale * gumbel(keys_B),
             open_BxNxK=open_BxNxK.at[:, 0].set(root.open_BxK & ~solved_B[:, None]),
-            planned_B=budget.expansions(root.bill, c.num_simulations),
+            planned_B=budget.expansions(root.bill, first_cost, c.num_simulations),
             at_B=jnp.zeros(B, jnp.int32),
             ended_B=jnp.full(B, -1, jnp.int32),
         )

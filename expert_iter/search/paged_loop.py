@@ -11,7 +11,7 @@ from expert_iter.model.pages import empty_pool
 from expert_iter.model.state import State
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Node, spent
+from expert_iter.search.expansion import Node, next_cost, spent
 
 
 class PagedLoop:
@@ -49,13 +49,12 @@ class PagedLoop:
 
     def _goes_on(self, simulation, tree: mctx.Tree):
         """Which rows have something open and budget left."""
-        paid = spent(tree.embeddings)
-        mean = jax.tree.map(lambda x: x / jnp.sum(tree.embeddings.live_B, axis=1), paid)
+        config, nodes = self.search.config, tree.embeddings
         return (
             jnp.any(tree.extra_data.open_BxNxK[:, 0], axis=-1)
             & (simulation < self.budget.simulations)
-            & (simulation < self.search.config.num_simulations)
-            & self.budget.leaves_room(paid, mean)
+            & (simulation < config.num_simulations)
+            & self.budget.leaves_room(spent(nodes), next_cost(nodes, config))
         )
 
     def expand(self, params, key, action_B, parent: Node):

@@ -74,7 +74,7 @@ class TableSearch(TreeSearch):
         super().__init__(network, config, SamplerConfig(), ids, judge)
         self.world = world
 
-    def continue_from(self, params, state, problem_B, keys_B, **prefix):
+    def continue_from(self, params, state, problem_B, keys_B, num_candidates, **prefix):
         world = self.world
 
         def look_up(network, params, state, keys_B, *, live_B, **_):
@@ -98,7 +98,7 @@ class TableSearch(TreeSearch):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(expansion, "sample_candidates", look_up)
-            return super().continue_from(params, state, problem_B, keys_B, **prefix)
+            return super().continue_from(params, state, problem_B, keys_B, num_candidates, **prefix)
 
 
 def table_judge(world):
