@@ -109,6 +109,21 @@ def default_config(task: str) -> ConfigDict:
     )
 
 
+def completed(config: ConfigDict | dict) -> dict:
+    """A run's config with the defaults of keys that came up after the run was made."""
+    config = config.to_dict() if isinstance(config, ConfigDict) else config
+    task = config.get("task")
+    if not isinstance(task, dict) or not isinstance(task.get("name"), str):
+        return config  # `settings` says what is wrong with it
+    defaults = default_config(task["name"]).to_dict()
+    filled = {
+        section: defaults[section] | given
+        for section, given in config.items()
+        if section in defaults and isinstance(given, dict)
+    }
+    return defaults | config | filled
+
+
 def settings(config: ConfigDict | dict) -> Settings:
     """Checks every key, type and value. Raises UserError."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config

@@ -1,9 +1,13 @@
 """Evaluates a trained network on held-out problems, or on a file of problems.
 
     python -m expert_iter.evaluate --workdir=runs/countdown --problems=my_problems.jsonl
+    python -m expert_iter.evaluate --workdir=runs/countdown --methods=all --budget=72,288,1152
 
 Prints a table of methods (greedy, votes, best of n, tree search) with their bills, and writes it to
-evaluation.json in the workdir. No method sees the verifier; pass@n, which does, is printed apart.
+evaluation.json in the workdir. With --budget it compares methods at equal bill instead: each gets
+so many generated tokens a problem, and as many FLOPs as sampling of those costs, over several
+seeds; tables and pictures go to comparison/ in the workdir. No method sees the verifier; pass@n,
+which does, is printed apart.
 """
 
 import json
@@ -15,29 +19,41 @@ from ml_collections import ConfigDict
 from expert_iter import cli
 
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
-flags.DEFINE_list("methods", ["greedy", "samples", "mcts"], "Which of greedy, samples, mcts.")
+flags.DEFINE_list("methods", ["greedy", "samples", "mcts"], "Names of experts, or all.")
+flags.DEFINE_list("budget", [], "Generated tokens a problem, to compare methods at equal bill.")
+flags.DEFINE_list("units", ["tokens", "flops"], "With --budget: what is equal, tokens or flops.")
+flags.DEFINE_integer("seeds", 3, "With --budget: how many times each method plays.", lower_bound=1)
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.config import settings
+    from expert_iter.config import completed, settings
 
-    checked = settings(config)
+    checked = settings(completed(config))
 
     from expert_iter.assembly import assemble
-    from expert_iter.measure import tables
-    from expert_iter.measure.evaluation import judge
-    from expert_iter.pod.progress import progress
-    from expert_iter.pod.workdir import write_atomic
     from expert_iter.run import load_params
 
-    params = load_params(workdir)
-    parts = assemble(checked, workdir)
-    path, methods = flags.FLAGS.problems, flags.FLAGS.methods
+    params, parts = load_params(workdir), assemble(checked, workdir)
+    path = flags.FLAGS.problems
     problems = (
         parts.task.read(path)
         if path
         else parts.task.problems("test")[: checked.evaluation.problems]
     )
+    methods = _methods()
+    if flags.FLAGS.budget:
+        compare(parts, params, problems, workdir, methods)
+    else:
+        evaluate(parts, params, problems, workdir, methods, path or "test")
+
+
+def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> None:
+    """Each method at the budgets of the config."""
+    from expert_iter.measure import tables
+    from expert_iter.measure.evaluation import judge
+    from expert_iter.pod.progress import progress
+    from expert_iter.pod.workdir import write_atomic
+
     questions = [problem.question for problem in problems]
     contest, rows = parts.contest(), []
     with progress(len(methods), f"evaluating {len(problems)} problems", unit="method") as bar:
@@ -47,9 +63,57 @@ def main(config: ConfigDict, workdir: Path) -> None:
             bar.update(1)
     write_atomic(
         workdir / "evaluation.json",
-        json.dumps({"problems": path or "test", "results": rows}, indent=1) + "\n",
+        json.dumps({"problems": source, "results": rows}, indent=1) + "\n",
     )
     print(tables.terminal(rows))
+
+
+def compare(parts, params, problems, workdir: Path, methods) -> None:
+    """All methods at equal bill."""
+    from expert_iter.measure.comparison import FOLDER, Comparison
+
+    folder = workdir / FOLDER
+    comparison = Comparison(
+        parts, params, problems, folder, methods, _budgets(), _units(), flags.FLAGS.seeds
+    )
+    print(comparison.write(comparison.run(), comparison.calibration()))
+    print(f"\n{folder} holds this as comparison.md, comparison.csv and pictures.")
+
+
+def _methods() -> list[str]:
+    from expert_iter.errors import UserError
+    from expert_iter.measure.comparison import ALL
+    from expert_iter.search.experts import EXPERTS
+
+    methods = flags.FLAGS.methods
+    if methods == ["all"]:
+        return list(ALL)
+    for method in methods:
+        if method not in EXPERTS:
+            raise UserError(
+                f"--methods: there is no expert {method!r}; there are all, {', '.join(EXPERTS)}"
+            )
+    return list(dict.fromkeys(methods))
+
+
+def _budgets() -> list[int]:
+    from expert_iter.errors import UserError
+
+    budgets = flags.FLAGS.budget
+    if not all(text.isdecimal() and int(text) > 0 for text in budgets):
+        raise UserError(
+            f"--budget takes whole numbers of tokens, such as 72,288,1152; got {','.join(budgets)}"
+        )
+    return sorted({int(text) for text in budgets})
+
+
+def _units() -> list[str]:
+    from expert_iter.errors import UserError
+
+    units = flags.FLAGS.units
+    if not units or not set(units) <= {"tokens", "flops"}:
+        raise UserError(f"--units takes tokens, flops or both; got {','.join(units)}")
+    return list(dict.fromkeys(units))
 
 
 def run() -> None:

@@ -15,11 +15,11 @@ flags.DEFINE_integer("simulations", 16, "How long to search.", lower_bound=1)
 
 
 def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
-    from expert_iter.config import settings
+    from expert_iter.config import completed, settings
 
     config.evaluation.simulations = (flags.FLAGS.simulations,)
     config.evaluation.batch_size = 1
-    checked = settings(config)
+    checked = settings(completed(config))
 
     from expert_iter.assembly import assemble
     from expert_iter.measure.show import tree_of

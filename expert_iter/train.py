@@ -15,7 +15,10 @@ from expert_iter import cli
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.config import settings  # after the flags: a mistyped one need not wait for JAX
+    from expert_iter.config import (  # after the flags: a mistyped one need not wait for JAX
+        completed,
+        settings,
+    )
 
     checked = settings(config)
 
@@ -29,7 +32,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     begin, compiling = time.monotonic(), CompileTime()
     workdir_lib.claim(
-        workdir, config.to_dict(), may_differ=("run.save_seconds", "run.keep_checkpoints")
+        workdir,
+        config.to_dict(),
+        may_differ=("run.save_seconds", "run.keep_checkpoints"),
+        complete=completed,
     )
     with workdir_lib.lock(workdir):
         run = Run(assemble(checked, workdir), workdir)

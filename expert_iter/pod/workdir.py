@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,10 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
 
 
 def claim(
-    workdir: str | os.PathLike, config: Mapping[str, Any], may_differ: Sequence[str] = ()
+    workdir: str | os.PathLike,
+    config: Mapping[str, Any],
+    may_differ: Sequence[str] = (),
+    complete: Callable[[dict], dict] = lambda old: old,
 ) -> None:
     """Makes the workdir this config's own, or checks that it is.
 
@@ -104,6 +107,7 @@ def claim(
       config: nested settings, JSON values.
       may_differ: dotted keys, or sections, that a later run may change (how long to go on, say);
         the workdir then takes over the new values.
+      complete: gives the workdir's config the keys that came up after it was made.
 
     Raises:
       UserError: the workdir was made with other settings; nothing is overwritten.
@@ -116,7 +120,7 @@ def claim(
             )
         return write_config(workdir, config)
 
-    old = _flatten(read_config(workdir))
+    old = _flatten(json.loads(json.dumps(complete(read_config(workdir)))))
     new = _flatten(json.loads(json.dumps(config)))
     keys = [key for key in old | new if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     forbidden = [key for key in keys if not any(_within(key, allowed) for allowed in may_differ)]

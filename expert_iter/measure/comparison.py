@@ -1,0 +1,281 @@
+"""Experts compared at equal bill: all on the same problems, each with the same tokens, or the same
+model FLOPs, over several seeds.
+
+A budget is given in generated tokens a problem; the same budget in FLOPs is what plain sampling
+spends on so many tokens. Trees are sized to the budget by a rule (`sizes`), not by hand.
+
+Results are kept a row at a time, so a comparison that was interrupted goes on where it was.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from expert_iter.assembly import Parts
+from expert_iter.measure import calibration, comparison_plots, standings
+from expert_iter.measure.evaluation import ORACLE, Contest, judge
+from expert_iter.pod.progress import progress
+from expert_iter.pod.workdir import write_atomic
+from expert_iter.search.bill import Budget, price
+from expert_iter.search.experts import EXPERTS, build
+from expert_iter.tasks.task import Problem
+
+ALL = tuple(name for name in EXPERTS if name != "guess")  # which is one of the samplers
+READOUTS = {
+    "samples": ("best", "value", "min", "product", "mean", "majority", "value_vote", ORACLE),
+    "samples_without_replacement": ("best", "value", "likelihood_vote", ORACLE),
+}
+UNITS = ("tokens", "flops")
+FOLDER = "comparison"
+_UNLIMITED = 1 << 30  # simulations: the budget is in tokens or FLOPs
+
+
+class Pilot(NamedTuple):
+    """What the network's greedy answers look like: means of tokens a solution and a step, FLOPs of
+    the prompt and of a solution after it.
+    """
+
+    solution_tokens: float
+    step_tokens: float
+    prompt_flops: float
+    solution_flops: float
+
+    def flops(self, tokens: float) -> float:
+        """What plain sampling of so many tokens costs."""
+        return self.prompt_flops + self.solution_flops * tokens / self.solution_tokens
+
+
+class Sizes(NamedTuple):
+    """Of the compiled programs for one budget."""
+
+    root_candidates: int
+    num_candidates: int
+    num_simulations: int
+    num_samples: int
+
+
+def sizes(tokens: int, pilot: Pilot, max_steps: int, rollouts: int = 0) -> Sizes:
+    """How wide trees are for a budget of `tokens` a problem.
+
+    About a D-th of it goes to the candidates at the root, D the steps of a solution: wide first
+    steps and narrow ones below (found on validation problems of Countdown; benchmarks/RESULTS.md).
+    """
+    depth = max(2, min(max_steps, round(pilot.solution_tokens / pilot.step_tokens)))
+    candidate = pilot.step_tokens * (1 + rollouts * (depth - 1))
+    root = max(1, math.ceil(1.2 * tokens / (depth * candidate)))
+    below = min(max(root // 6, 1), 4)
+    left = max(tokens - root * candidate, 0)
+    return Sizes(
+        root_candidates=root,
+        num_candidates=below,
+        num_simulations=max(1, math.ceil(1.5 * left / (below * pilot.step_tokens))),
+        num_samples=8 * math.ceil(1.25 * tokens / pilot.solution_tokens / 8),
+    )
+
+
+class Comparison:
+    """Runs experts over a grid of budgets and seeds, and keeps what came of it in `folder`."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        params,
+        problems: Sequence[Problem],
+        folder: Path,
+        experts: Sequence[str] = ALL,
+        budgets: Sequence[int] = (72, 288, 1152),
+        units: Sequence[str] = UNITS,
+        seeds: int = 3,
+    ):
+        self.parts, self.params, self.problems, self.folder = parts, params, problems, folder
+        self.experts, self.budgets, self.units, self.seeds = experts, budgets, units, seeds
+        self.questions = [problem.question for problem in problems]  # no answers in them
+        self._settings = parts.settings
+        folder.mkdir(parents=True, exist_ok=True)
+        self._rows_file = folder / f"rows-{self._fingerprint()}.jsonl"
+
+    def run(self) -> list[dict]:
+        """All rows; those of an earlier run with the same network and problems are not made again.
+
+        A row is that of `evaluation.judge` with `expert`, `readout`, `unit` and `seed`.
+        """
+        rows = self._read()
+        done = {_cell(row) for row in rows}
+        contests: dict[tuple, Contest] = {}
+        pilot = self._pilot()
+        cells = [cell for cell in self._cells(pilot) if cell not in done]
+        total = len(cells) + len(done)
+        label = f"comparing on {len(self.problems)} problems"
+        with progress(total, label, done=len(done), unit="game") as bar:
+            for expert, unit, budget, seed in cells:
+                size = sizes(
+                    self._tokens(unit, budget, pilot),
+                    pilot,
+                    self._settings.search.max_steps,
+                    self._rollouts(expert),
+                )
+                if (expert, size) not in contests:  # both units of a budget share its programs
+                    contests = {key: x for key, x in contests.items() if key[0] == expert}
+                    contests[expert, size] = self._contest(size)
+                made = self._play(contests[expert, size], expert, unit, budget, seed)
+                with open(self._rows_file, "a") as file:  # a line a game: whole, or not there
+                    file.write(json.dumps(made) + "\n")
+                rows += made
+                accuracy = next(row["accuracy"] for row in made if row["readout"] != ORACLE)
+                bar.update(1, expert=expert, budget=f"{budget:.3g} {unit}", accuracy=accuracy)
+        wanted = {*self._cells(pilot)}
+        return [row for row in rows if _cell(row) in wanted]
+
+    def calibration(self) -> list[dict]:
+        """How far the value after each step of sampled solutions can be believed (seed 0): the
+        output of `calibration.by_position`. The label is whether that very solution is right.
+        """
+        pilot = self._pilot()
+        contest = self._contest(sizes(8 * int(pilot.solution_tokens), pilot, 2))
+        tree, _ = contest.play(
+            self.params,
+            self.questions,
+            "samples",
+            _budget("tokens", 8 * pilot.solution_tokens),
+            jax.random.key(self._settings.evaluation.seed),
+        )
+        position, probability, label = [], [], []
+        for b, problem in enumerate(self.problems):
+            for solution in contest.solutions(tree, b):
+                text = self.parts.tokenizer.decode(solution.tokens)
+                right = self.parts.task.verdict(problem, text)
+                last = len(solution.step_values)
+                for step, value in enumerate(solution.step_values, 1):
+                    position += ["final" if step == last else f"step {step}"] * solution.draws
+                    probability += [value] * solution.draws
+                    label += [right] * solution.draws
+        order = np.argsort([int(p.split()[1]) if p != "final" else 1 << 30 for p in position])
+        pick = lambda values: [values[i] for i in order]  # noqa: E731
+        return calibration.by_position(pick(position), pick(probability), pick(label))
+
+    def write(self, rows: Sequence[dict], calibrated: Sequence[dict]) -> str:
+        """Tables and pictures into the folder; returns the Markdown."""
+        baseline = self.baseline()
+        text = standings.to_markdown(rows, baseline)
+        write_atomic(self.folder / "comparison.csv", standings.to_csv(rows))
+        write_atomic(self.folder / "comparison.md", text)
+        write_atomic(self.folder / "calibration.json", json.dumps(calibrated, indent=1) + "\n")
+        for unit in self.units:
+            picture = self.folder / f"accuracy_by_{unit}.png"
+            comparison_plots.accuracy_against(rows, unit, picture)
+        if "samples" in self.experts:
+            comparison_plots.over_optimisation(rows, self.folder / "over_optimisation.png")
+        comparison_plots.reliability_diagram(calibrated, self.folder / "calibration.png")
+        return text
+
+    def baseline(self) -> standings.Method:
+        """What the others are paired with: best-of-N, the better of its two samplers if there."""
+        for expert in ("samples_without_replacement", "samples"):
+            if expert in self.experts:
+                return expert, "best"
+        return self.experts[0], READOUTS.get(self.experts[0], ("best",))[0]
+
+    def _play(self, contest: Contest, expert, unit, budget, seed) -> list[dict]:
+        amount = 1 if expert == "greedy" else _budget(unit, budget)
+        readouts = READOUTS.get(expert, ("best",))
+        entries = contest.answer(self.params, self.questions, expert, [amount], readouts, seed)
+        return [
+            {
+                "expert": expert,
+                "readout": entry.readout,
+                "unit": unit,
+                "seed": seed,
+                **judge(self.parts.task.verdict, self.problems, entry),
+                "budget": budget,
+            }
+            for entry in entries
+        ]
+
+    def _cells(self, pilot: Pilot) -> Iterator[tuple[str, str, float, int]]:
+        """(expert, unit, budget, seed) of all games, those that share a program side by side."""
+        for tokens in self.budgets:
+            for expert in self.experts:
+                for unit in self.units:
+                    for seed in range(self.seeds):
+                        budget = tokens if unit == "tokens" else round(pilot.flops(tokens))
+                        yield expert, unit, budget, seed
+
+    def _tokens(self, unit: str, budget: float, pilot: Pilot) -> int:
+        """The budget in tokens that a budget stands for."""
+        if unit == "tokens":
+            return int(budget)
+        return next(t for t in self.budgets if round(pilot.flops(t)) == budget)
+
+    def _pilot(self) -> Pilot:
+        contest = self._contest(Sizes(1, 1, 1, 1))
+        key = jax.random.key(0)
+        tree, _ = contest.play(self.params, self.questions, "greedy", 1, key)
+        steps = [s for b in range(len(self.questions)) for s in contest.solutions(tree, b)]
+        tokens = float(np.mean(tree.bill.generated))
+        a_step = (
+            np.mean([len(s.tokens) + 1 for s in steps])
+            / np.mean([len(s.step_values) for s in steps])
+            if steps
+            else self._settings.search.max_step_tokens
+        )
+        shape = self.parts.network.config, self.parts.network.vocab_size
+        prompts = price(*shape, 0, tree.bill.prefilled, 0, tree.bill.prefilled)
+        prompt_flops = float(np.mean(prompts.flops))
+        flops = float(np.mean(tree.bill.flops)) - prompt_flops
+        return Pilot(tokens, float(a_step), prompt_flops, flops)
+
+    def _contest(self, size: Sizes) -> Contest:
+        contest = self.parts.contest()
+        config = dataclasses.replace(
+            contest.config,
+            num_candidates=size.num_candidates,
+            root_candidates=size.root_candidates,
+            simulations=(size.num_simulations,),
+            round_simulations=1,
+            samples=(size.num_samples,),
+        )
+        arguments = contest.network, contest.tokenizer, config, contest.experts, contest.propose
+        return Contest(*arguments)
+
+    def _rollouts(self, expert: str) -> int:
+        settings = self.parts.contest().experts
+        made = build(expert, self.parts.network, settings, self.parts.tokenizer.ids)
+        return getattr(made.config, "rollouts", 0)
+
+    def _read(self) -> list[dict]:
+        if not self._rows_file.exists():
+            return []
+        games = []
+        for line in self._rows_file.read_text().splitlines():
+            try:
+                games.append(json.loads(line))
+            except ValueError:  # the last line of a process that was killed while it wrote
+                write_atomic(self._rows_file, "".join(json.dumps(g) + "\n" for g in games))
+        return [row for game in games for row in game]
+
+    def _fingerprint(self) -> str:
+        """Of all that rows depend on besides their own fields."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.params):
+            digest.update(np.asarray(leaf).tobytes())
+        for part in (self._settings.search, self._settings.sampler, self._settings.guess):
+            digest.update(repr(part).encode())
+        evaluation = self._settings.evaluation
+        digest.update(repr((evaluation.prior_weight, evaluation.seed)).encode())
+        digest.update(repr([(p.id, p.prompt) for p in self.problems]).encode())
+        return digest.hexdigest()[:12]
+
+
+def _cell(row: dict) -> tuple[str, str, float, int]:
+    return row["expert"], row["unit"], row["budget"], row["seed"]
+
+
+def _budget(unit: str, amount: float) -> Budget:
+    return Budget(_UNLIMITED, **{unit: float(amount)})
