@@ -9,6 +9,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["expert_iter", "expert_iter.*"]),
+    package_data={
+        "expert_iter.measure": ["report_page.html", "report_page.css", "report_page.js"],
+    },
     install_requires=[
         "absl-py>=2.3",
         "array_record>=0.8",
@@ -39,6 +42,7 @@ setup(
         "console_scripts": [
             "expert-iter-train = expert_iter.train:run",
             "expert-iter-evaluate = expert_iter.evaluate:run",
+            "expert-iter-report = expert_iter.report:run",
             "expert-iter-solve = expert_iter.solve:run",
         ],
     },

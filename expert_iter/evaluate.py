@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from expert_iter import cli
 
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
+flags.DEFINE_integer("skip", 0, "Leave out so many problems at the beginning.", lower_bound=0)
 flags.DEFINE_list("methods", ["greedy", "samples", "mcts"], "Names of experts, or all.")
 flags.DEFINE_list("budget", [], "Generated tokens a problem, to compare methods at equal bill.")
 flags.DEFINE_list("units", ["tokens", "flops"], "With --budget: what is equal, tokens or flops.")
@@ -31,16 +32,16 @@ def main(config: ConfigDict, workdir: Path) -> None:
     checked = settings(completed(config))
 
     from expert_iter.assembly import assemble
+    from expert_iter.errors import UserError
     from expert_iter.run import load_params
 
     params, parts = load_params(workdir), assemble(checked, workdir)
     path = flags.FLAGS.problems
-    problems = (
-        parts.task.read(path)
-        if path
-        else parts.task.problems("test")[: checked.evaluation.problems]
-    )
-    methods = _methods()
+    skip, methods = flags.FLAGS.skip, _methods()
+    last = None if path else skip + checked.evaluation.problems
+    problems = (parts.task.read(path) if path else parts.task.problems("test"))[skip:last]
+    if not problems:
+        raise UserError(f"no problems are left after --skip={skip}")
     if flags.FLAGS.budget:
         compare(parts, params, problems, workdir, methods)
     else:
@@ -69,14 +70,16 @@ def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> No
 
 
 def compare(parts, params, problems, workdir: Path, methods) -> None:
-    """All methods at equal bill."""
+    """All methods at equal bill, and the value head that guides them."""
+    from expert_iter.measure import value_head
     from expert_iter.measure.comparison import FOLDER, Comparison
 
     folder = workdir / FOLDER
     comparison = Comparison(
         parts, params, problems, folder, methods, _budgets(), _units(), flags.FLAGS.seeds
     )
-    print(comparison.write(comparison.run(), comparison.calibration()))
+    print(comparison.write(comparison.run()))
+    print(value_head.write(comparison))
     print(f"\n{folder} holds this as comparison.md, comparison.csv and pictures.")
 
 

@@ -12,12 +12,14 @@ from ml_collections import ConfigDict
 from expert_iter import cli
 
 flags.DEFINE_integer("simulations", 16, "How long to search.", lower_bound=1)
+flags.DEFINE_string("expert", "mcts", "Which expert searches; see expert_iter/search/experts.py.")
 
 
 def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     from expert_iter.config import completed, settings
 
     config.evaluation.simulations = (flags.FLAGS.simulations,)
+    config.evaluation.samples = (flags.FLAGS.simulations,)
     config.evaluation.batch_size = 1
     checked = settings(completed(config))
 
@@ -29,7 +31,9 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     params = load_params(workdir)
     parts = assemble(checked, workdir)
     problem = parts.task.parse(problem_text)
-    tree, answer = parts.contest().search_one(params, problem.question, flags.FLAGS.simulations)
+    tree, answer = parts.contest().search_one(
+        params, problem.question, flags.FLAGS.simulations, flags.FLAGS.expert
+    )
     print(render_for(sys.stdout.encoding, tree_of(tree, answer, parts.tokenizer, problem.prompt)))
     if answer is None:
         print("\nno finished solution was found; search longer with --simulations")

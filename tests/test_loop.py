@@ -8,6 +8,7 @@ from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.pod import metrics
 from expert_iter.run import Run, load_params
+from expert_iter.search.experts import EXPERTS
 
 CHANGES = {
     "task.train_size": 64,
@@ -96,6 +97,28 @@ def test_tokens_per_round_end_the_search_at_the_nearest_batch(tmp_path):
     (line,) = [line for line in metrics.read(tmp_path / "run") if "search/tokens" in line]
     batch = line["search/tokens"] / (line["search/problems"] / 8)
     assert abs(line["search/tokens"] - 300) <= batch / 2 or line["search/problems"] == 8
+
+
+@pytest.mark.parametrize("expert", sorted(set(EXPERTS) - {"greedy"}))
+def test_each_expert_can_drive_the_loop(expert, tmp_path):
+    """Two rounds: it searches with the verifier, and the network learns from what it leaves."""
+    changes = {
+        "run.expert": expert,
+        "run.problems_per_round": 16,
+        "guess.num_samples": 8,
+        "search.num_candidates": 3,
+        "evaluation.samples": (),
+        "evaluation.simulations": (),
+    }
+    run = make_run(tmp_path / "run", **changes)
+    before = run.params["embedding"]
+    loop.train(run)
+    run.close()
+    rounds = [line for line in metrics.read(tmp_path / "run") if "search/tokens" in line]
+    assert [line["search/problems"] for line in rounds] == [16, 16]
+    assert all(line["search/tokens"] > 0 and line["search/flops"] > 0 for line in rounds)
+    assert len(run.replay.trees) > 0, "wrong solutions at least teach the value head"
+    assert not (run.params["embedding"] == before).all()
 
 
 def test_a_run_without_a_checkpoint_has_no_parameters(tmp_path):

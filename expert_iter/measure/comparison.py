@@ -8,6 +8,7 @@ Results are kept a row at a time, so a comparison that was interrupted goes on w
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from expert_iter.assembly import Parts
-from expert_iter.measure import calibration, comparison_plots, standings
+from expert_iter.measure import comparison_plots, standings
 from expert_iter.measure.evaluation import ORACLE, Contest, judge
 from expert_iter.pod.progress import progress
 from expert_iter.pod.workdir import write_atomic
@@ -33,7 +34,7 @@ READOUTS = {
     "samples_without_replacement": ("best", "value", "likelihood_vote", ORACLE),
 }
 UNITS = ("tokens", "flops")
-FOLDER = "comparison"
+FOLDER, ROWS = "comparison", "comparison.json"
 _UNLIMITED = 1 << 30  # simulations: the budget is in tokens or FLOPs
 
 
@@ -64,13 +65,15 @@ class Sizes(NamedTuple):
 def sizes(tokens: int, pilot: Pilot, max_steps: int, rollouts: int = 0) -> Sizes:
     """How wide trees are for a budget of `tokens` a problem.
 
-    About a D-th of it goes to the candidates at the root, D the steps of a solution: wide first
-    steps and narrow ones below (found on validation problems of Countdown; benchmarks/RESULTS.md).
+    With n the candidates that the budget pays for and D the steps of a solution, the root gets
+    2.8 √n of them, and no more than 1.2 n / D; nodes below a fifth of that, 1 to 4: wide first
+    steps, narrow ones below (from validation problems of Countdown; see benchmarks/RESULTS.md).
     """
     depth = max(2, min(max_steps, round(pilot.solution_tokens / pilot.step_tokens)))
     candidate = pilot.step_tokens * (1 + rollouts * (depth - 1))
-    root = max(1, math.ceil(1.2 * tokens / (depth * candidate)))
-    below = min(max(root // 6, 1), 4)
+    paid = tokens / candidate
+    root = max(1, math.ceil(min(1.2 * paid / depth, 2.8 * math.sqrt(paid))))
+    below = min(max(root // 5, 1), 4)
     left = max(tokens - root * candidate, 0)
     return Sizes(
         root_candidates=root,
@@ -108,71 +111,35 @@ class Comparison:
         """
         rows = self._read()
         done = {_cell(row) for row in rows}
-        contests: dict[tuple, Contest] = {}
-        pilot = self._pilot()
-        cells = [cell for cell in self._cells(pilot) if cell not in done]
+        playing = contest = None
+        cells = [cell for cell in self._cells() if cell not in done]
         total = len(cells) + len(done)
         label = f"comparing on {len(self.problems)} problems"
         with progress(total, label, done=len(done), unit="game") as bar:
             for expert, unit, budget, seed in cells:
-                size = sizes(
-                    self._tokens(unit, budget, pilot),
-                    pilot,
-                    self._settings.search.max_steps,
-                    self._rollouts(expert),
-                )
-                if (expert, size) not in contests:  # both units of a budget share its programs
-                    contests = {key: x for key, x in contests.items() if key[0] == expert}
-                    contests[expert, size] = self._contest(size)
-                made = self._play(contests[expert, size], expert, unit, budget, seed)
+                tokens = self._tokens(unit, budget)
+                if playing != (expert, tokens):  # seeds share a program
+                    playing, contest = (expert, tokens), self.contest(expert, tokens)
+                made = self._play(contest, expert, unit, budget, seed)
                 with open(self._rows_file, "a") as file:  # a line a game: whole, or not there
                     file.write(json.dumps(made) + "\n")
                 rows += made
                 accuracy = next(row["accuracy"] for row in made if row["readout"] != ORACLE)
                 bar.update(1, expert=expert, budget=f"{budget:.3g} {unit}", accuracy=accuracy)
-        wanted = {*self._cells(pilot)}
+        wanted = {*self._cells()}
         return [row for row in rows if _cell(row) in wanted]
 
-    def calibration(self) -> list[dict]:
-        """How far the value after each step of sampled solutions can be believed (seed 0): the
-        output of `calibration.by_position`. The label is whether that very solution is right.
-        """
-        pilot = self._pilot()
-        contest = self._contest(sizes(8 * int(pilot.solution_tokens), pilot, 2))
-        tree, _ = contest.play(
-            self.params,
-            self.questions,
-            "samples",
-            _budget("tokens", 8 * pilot.solution_tokens),
-            jax.random.key(self._settings.evaluation.seed),
-        )
-        position, probability, label = [], [], []
-        for b, problem in enumerate(self.problems):
-            for solution in contest.solutions(tree, b):
-                text = self.parts.tokenizer.decode(solution.tokens)
-                right = self.parts.task.verdict(problem, text)
-                last = len(solution.step_values)
-                for step, value in enumerate(solution.step_values, 1):
-                    position += ["final" if step == last else f"step {step}"] * solution.draws
-                    probability += [value] * solution.draws
-                    label += [right] * solution.draws
-        order = np.argsort([int(p.split()[1]) if p != "final" else 1 << 30 for p in position])
-        pick = lambda values: [values[i] for i in order]  # noqa: E731
-        return calibration.by_position(pick(position), pick(probability), pick(label))
-
-    def write(self, rows: Sequence[dict], calibrated: Sequence[dict]) -> str:
+    def write(self, rows: Sequence[dict]) -> str:
         """Tables and pictures into the folder; returns the Markdown."""
-        baseline = self.baseline()
-        text = standings.to_markdown(rows, baseline)
+        text = standings.to_markdown(rows, self.baseline())
         write_atomic(self.folder / "comparison.csv", standings.to_csv(rows))
         write_atomic(self.folder / "comparison.md", text)
-        write_atomic(self.folder / "calibration.json", json.dumps(calibrated, indent=1) + "\n")
+        write_atomic(self.folder / ROWS, json.dumps(rows) + "\n")
         for unit in self.units:
             picture = self.folder / f"accuracy_by_{unit}.png"
             comparison_plots.accuracy_against(rows, unit, picture)
         if "samples" in self.experts:
             comparison_plots.over_optimisation(rows, self.folder / "over_optimisation.png")
-        comparison_plots.reliability_diagram(calibrated, self.folder / "calibration.png")
         return text
 
     def baseline(self) -> standings.Method:
@@ -198,38 +165,48 @@ class Comparison:
             for entry in entries
         ]
 
-    def _cells(self, pilot: Pilot) -> Iterator[tuple[str, str, float, int]]:
+    def _cells(self) -> Iterator[tuple[str, str, float, int]]:
         """(expert, unit, budget, seed) of all games, those that share a program side by side."""
-        for tokens in self.budgets:
-            for expert in self.experts:
-                for unit in self.units:
+        for unit in self.units:
+            for tokens in self.budgets:
+                budget = tokens if unit == "tokens" else round(self.pilot.flops(tokens))
+                for expert in self.experts:
                     for seed in range(self.seeds):
-                        budget = tokens if unit == "tokens" else round(pilot.flops(tokens))
                         yield expert, unit, budget, seed
 
-    def _tokens(self, unit: str, budget: float, pilot: Pilot) -> int:
+    def _tokens(self, unit: str, budget: float) -> int:
         """The budget in tokens that a budget stands for."""
         if unit == "tokens":
             return int(budget)
-        return next(t for t in self.budgets if round(pilot.flops(t)) == budget)
+        return next(t for t in self.budgets if round(self.pilot.flops(t)) == budget)
 
-    def _pilot(self) -> Pilot:
+    @functools.cached_property
+    def pilot(self) -> Pilot:
+        """By greedy answers to the questions."""
         contest = self._contest(Sizes(1, 1, 1, 1))
-        key = jax.random.key(0)
-        tree, _ = contest.play(self.params, self.questions, "greedy", 1, key)
-        steps = [s for b in range(len(self.questions)) for s in contest.solutions(tree, b)]
-        tokens = float(np.mean(tree.bill.generated))
-        a_step = (
-            np.mean([len(s.tokens) + 1 for s in steps])
-            / np.mean([len(s.step_values) for s in steps])
-            if steps
-            else self._settings.search.max_step_tokens
-        )
+        tree, _ = contest.play(self.params, self.questions, "greedy", 1, jax.random.key(0))
+        found = [s for b in range(len(self.questions)) for s in contest.solutions(tree, b)]
+        step_tokens = self._settings.search.max_step_tokens
+        if found:
+            steps = sum(len(s.step_values) for s in found)
+            step_tokens = sum(len(s.tokens) + 1 for s in found) / steps
         shape = self.parts.network.config, self.parts.network.vocab_size
         prompts = price(*shape, 0, tree.bill.prefilled, 0, tree.bill.prefilled)
         prompt_flops = float(np.mean(prompts.flops))
-        flops = float(np.mean(tree.bill.flops)) - prompt_flops
-        return Pilot(tokens, float(a_step), prompt_flops, flops)
+        solution_flops = float(np.mean(tree.bill.flops)) - prompt_flops
+        tokens = float(np.mean(tree.bill.generated))
+        return Pilot(tokens, step_tokens, prompt_flops, solution_flops)
+
+    def contest(self, expert: str, tokens: int) -> Contest:
+        """Set up for an expert at a budget in tokens."""
+        made = build(
+            expert,
+            self.parts.network,
+            self.parts.contest().experts,
+            self.parts.tokenizer.ids,
+        )
+        rollouts = getattr(made.config, "rollouts", 0)
+        return self._contest(sizes(tokens, self.pilot, self._settings.search.max_steps, rollouts))
 
     def _contest(self, size: Sizes) -> Contest:
         contest = self.parts.contest()
@@ -243,11 +220,6 @@ class Comparison:
         )
         arguments = contest.network, contest.tokenizer, config, contest.experts, contest.propose
         return Contest(*arguments)
-
-    def _rollouts(self, expert: str) -> int:
-        settings = self.parts.contest().experts
-        made = build(expert, self.parts.network, settings, self.parts.tokenizer.ids)
-        return getattr(made.config, "rollouts", 0)
 
     def _read(self) -> list[dict]:
         if not self._rows_file.exists():
@@ -275,6 +247,10 @@ class Comparison:
 
 def _cell(row: dict) -> tuple[str, str, float, int]:
     return row["expert"], row["unit"], row["budget"], row["seed"]
+
+
+def token_budget(tokens: float) -> Budget:
+    return Budget(_UNLIMITED, tokens=float(tokens))
 
 
 def _budget(unit: str, amount: float) -> Budget:

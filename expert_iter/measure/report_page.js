@@ -49,9 +49,8 @@ const words = (name) => name.replaceAll("_", " ").replace(/\bmcts\b/gi, "MCTS");
 const labels = new Map(content.labels.map(([method, budget, name]) => [`${method} ${budget}`, name]));
 const labelOf = (row) => labels.get(`${row.method} ${row.budget}`);
 
-function interval(row, middle = row.accuracy, unit = "") {
-  const ends = known(row.low) && known(row.high) ? ` (${percent(row.low)} to ${percent(row.high)})` : "";
-  return percent(middle) + unit + ends;
+function interval({ accuracy, low, high }, middle = accuracy, unit = "", show = percent) {
+  return show(middle) + unit + (known(low) && known(high) ? ` (${show(low)} to ${show(high)})` : "");
 }
 
 function si(number, unit = "") {
@@ -135,7 +134,8 @@ function sorted(rows, { column, sign }) {
 }
 
 function costColumns(row = (line) => line) {
-  const seconds = ({ seconds, problems }) => (problems && known(seconds) ? seconds / problems : null);
+  const seconds = (own) => own.seconds_per_problem ??
+    (own.problems && known(own.seconds) ? own.seconds / own.problems : null);
   return [
     numberColumn("tokens", (line) => row(line).tokens, si),
     numberColumn("prefill", (line) => row(line).prefill_tokens, si),
@@ -224,12 +224,13 @@ function logTicks(low, high, room) {
 // What a chart spans. Hiding lines does not change it, so that looking closer moves nothing.
 function extent(series, log) {
   const points = series.flatMap((one) => one.points);
+  if (!points.length) return { left: 1, right: 10, bottom: 0, top: 1 };
   const x = points.map((point) => point.x);
   const y = points.flatMap((point) => [point.low, point.accuracy, point.high]).filter(known);
   let [left, right] = [Math.min(...x), Math.max(...x)];
   if (log) [left, right] = left < right ? [left / 1.12, right * 1.12] : [left / 2, right * 2];
   else if (left === right) [left, right] = [left - 0.5, right + 0.5];
-  const bottom = Math.min(...y) > 0.4 ? Math.floor(Math.min(...y) * 10) / 10 : 0;
+  const bottom = Math.min(...y) > 0.4 ? Math.floor(Math.min(0.95, ...y) * 10) / 10 : 0;
   return { left, right, bottom, top: Math.min(1, Math.max(...y) * 1.03 + 0.02) };
 }
 
@@ -339,7 +340,8 @@ function facets(choices, change) {
   const rows = Object.entries(choices).map(([facet, { legend, looks }]) => make("fieldset", { class: "choices" },
     make("legend", {}, legend), ...[...looks].map(([name, look]) => make("button",
       { type: "button", "aria-pressed": "false", click: press(facet, name) }, swatch(look), words(name)))));
-  return make("div", {}, ...rows, make("p", { class: "note" }, "Press names to see only those; none pressed shows all."));
+  const note = "Press names to see only those; none pressed shows all.";
+  return make("div", {}, ...rows, make("p", { class: "note" }, note));
 }
 
 // --- Rounds, before and after
@@ -412,17 +414,19 @@ function fillCurves(section) {
   const choices = facet === "expert" ? { expert: { legend: "Expert", looks } } : {};
   choices.readout = { legend: "Read-out", looks: new Map(readouts.map((name) =>
     [name, { ...looks.get(name), ...plain, ...shapes.get(name) }])) };
-  section.append(facets(choices, (keep) => {
+  const narrow = (keep) => {
     for (const { chart, series } of charts) chart.show(series.filter(keep));
     points.show(apart(rows.filter(keep), isOracle));
-  }), make("div", { class: "charts" }, ...charts.map(({ chart }) => chart.box)), make("h3", {}, "All points"), points.box);
+  };
+  section.append(facets(choices, narrow), make("div", { class: "charts" }, ...charts.map(({ chart }) => chart.box)),
+    make("h3", {}, "All points"), points.box);
 }
 
 function curves(rows, unit, look) {
   const spent = (row) => row[unit] ?? row.budget;
   const usable = rows.filter((row) => known(row.accuracy) && spent(row) > 0);
   return [...Map.groupBy(usable, (row) => JSON.stringify([row.expert, row.readout])).values()].map((own) => ({
-    name: `${words(own[0].expert)}, ${words(own[0].readout)}`,
+    name: `${words(own[0].expert)} (${words(own[0].readout)})`,
     expert: own[0].expert,
     readout: own[0].readout,
     look: look(own[0]),
@@ -433,7 +437,9 @@ function curves(rows, unit, look) {
 function curveSpec(unit) {
   return { title: `Accuracy by ${UNITS[unit]}`, log: true, tick: (x) => si(x),
     axis: `${unit === "tokens" ? "tokens generated" : "FLOPs"} per problem (logarithmic)`,
-    describe: (row) => [interval(row, row.accuracy, "%"), `budget: ${amount(row.budget, row.unit)}`,
+    describe: (row) => [interval(row, row.accuracy, "%"),
+      ...(known(row.seed_low) && row.seeds > 1 ? [`seeds: ${percent(row.seed_low)} to ${percent(row.seed_high)}`] : []),
+      `budget: ${amount(row.budget, row.unit)}`,
       `spent: ${amount(row.tokens, "tokens")}, ${amount(row.flops, "flops")}`] };
 }
 
@@ -473,15 +479,17 @@ function fillPaired(section) {
 }
 
 function fillSlopes(section) {
-  const per = distinct(data.slopes.map((row) => row.per).filter(Boolean)).join(" or ");
+  const points = (number) => fixed(number, 1);
   const columns = [
     textColumn("method", (row) => words(row.method)),
-    textColumn("budget in", (row) => UNITS[row.unit]),
-    numberColumn("slope", (row) => row.slope, percent, (row) => interval(row, row.slope)),
+    textColumn("cost in", (row) => UNITS[row.unit]),
+    numberColumn("points a doubling", (row) => row.slope, points,
+      ({ slope, low, high }) => interval({ low, high }, slope, "", points)),
+    numberColumn("doublings", (row) => row.doublings, points),
   ];
   section.append(make("h3", {}, "Slopes"),
-    table("How fast accuracy grows with the logarithm of the budget, in points" +
-      `${per && ` per ${per}`} (95% interval).`, columns, [{ rows: data.slopes }]).box);
+    table("Percentage points of accuracy for each doubling of the cost (95% interval), and how often it " +
+      "doubles from the cheapest to the dearest budget.", columns, [{ rows: data.slopes }]).box);
 }
 
 // --- Calibration
@@ -560,7 +568,8 @@ const SORTS = { visits: "visits", prior: "prior", q: "Q", value: "value", given:
 function fillTrees(section) {
   const names = data.trees.map((tree, i) => {
     const outcome = { true: ", right", false: ", wrong", null: "" }[tree.verdict];
-    return [i, `${i + 1}. ${oneLine(tree.prompt).slice(0, 60)} (${words(tree.expert)} ${whole(tree.budget)}${outcome})`];
+    const search = `${words(tree.expert)} ${whole(tree.budget)}`;
+    return [i, `${i + 1}. ${oneLine(tree.prompt).slice(0, 60)} (${search}${outcome})`];
   });
   const about = make("div", {});
   const view = treeView();
@@ -616,7 +625,8 @@ function visibleRows(root, open, sort, least) {
 function treeView() {
   let [items, rows, open, current, deepest] = [[], [], new Set(), null, 1];
   const layer = make("div", { class: "rows", role: "none" });
-  const tree = make("div", { role: "tree", tabindex: 0, "aria-label": "Search tree", keydown: onKey, click: onClick }, layer);
+  const tree = make("div", { role: "tree", tabindex: 0, "aria-label": "Search tree",
+    keydown: onKey, click: onClick }, layer);
   const heads = ["step", "prior", "visits", "Q", "value", "outcome"].map((name) => make("span", {}, name));
   const view = make("div", { class: "view", scroll: () => paint() },
     make("div", { class: "columns", "aria-hidden": "true" }, ...heads), tree);
@@ -741,7 +751,8 @@ function indentation(width, deepest) {
 function nameCell(indent, text) {
   const space = make("span", { class: "indent" });
   space.style.width = `${indent}px`;
-  return make("span", { class: "name" }, space, make("span", { class: "twisty" }), make("span", { class: "step" }, text));
+  return make("span", { class: "name" }, space, make("span", { class: "twisty" }),
+    make("span", { class: "step" }, text));
 }
 
 function stepRow({ item: { node, children }, level, position, size }, index, indent, { isOpen, isCurrent, most }) {
@@ -772,12 +783,14 @@ function describe(pane, item) {
   for (let at = item.parent; at; at = at.parent) path.unshift(at.node);
   const { node } = item;
   const facts = [["prior", fixed(node.prior, 4)], ["visits", whole(node.visits)], ["Q", fixed(node.q, 4)],
-    ["value", fixed(node.value, 4)], ["outcome", node.finished ? verdict(node) : "not finished"], ["next steps", whole(item.children.length)]];
+    ["value", fixed(node.value, 4)], ["outcome", node.finished ? verdict(node) : "not finished"],
+    ["next steps", whole(item.children.length)]];
   const steps = path.slice(1).map((step) => make("li", {}, make("pre", {}, step.text.trim())));
+  const before = () => [make("h4", {}, "Before it"), make("pre", {}, path[0].text.trim()), make("ol", {}, ...steps)];
   pane.replaceChildren(make("h3", {}, path.length ? `Step ${path.length}` : "Prompt"),
     make("pre", {}, node.text.trim()),
     make("dl", {}, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
-    ...(path.length ? [make("h4", {}, "Before it"), make("pre", {}, path[0].text.trim()), make("ol", {}, ...steps)] : []));
+    ...(path.length ? before() : []));
 }
 
 // --- The page
@@ -799,7 +812,8 @@ function fillSection(name, fillIt) {
   document.getElementById("contents").append(make("li", {}, link));
   if (isThere) return fillIt(section);
   section.querySelector(".lead")?.remove();
-  section.append(make("p", { class: "empty" }, "Nothing yet. This makes it: ", make("code", {}, content.commands[name])));
+  const command = make("code", {}, content.commands[name]);
+  section.append(make("p", { class: "empty" }, "Nothing yet. This makes it: ", command));
 }
 
 // For whoever drives the page: data-ready on <html> when it is drawn, data-error where it is not.

@@ -30,6 +30,7 @@ _NUMBER, _TEXT, _FLAG, _LIST = "a number or None", "text", "True, False or None"
 _INTERVAL = dict.fromkeys(("low", "high"), _NUMBER)
 _SCORE = {"method": _TEXT, "budget": _NUMBER, "accuracy": _NUMBER, **_INTERVAL}
 _COSTS = dict.fromkeys(COSTS, _NUMBER)
+_COSTS_EACH = {key: kind for key, kind in _COSTS.items() if key != "seconds"}
 _BIN = {**_INTERVAL, "count": _NUMBER, "mean": _NUMBER, "share": _NUMBER}
 _NODE = {
     "text": _TEXT,
@@ -53,7 +54,7 @@ _ROWS = {  # what the rows of each part must hold
         "seeds": _NUMBER,
         "accuracy": _NUMBER,
         **_INTERVAL,
-        **_COSTS,
+        **_COSTS_EACH,
         "problems": _NUMBER,
     },
     "paired": {
@@ -89,7 +90,10 @@ _ROWS = {  # what the rows of each part must hold
 _OPTIONAL = {  # and what they may hold besides
     "rounds": {"when": _TEXT, "problems": _NUMBER, "correct": _TEXT, **_COSTS},
     "finals": {"correct": _TEXT, **_COSTS},
-    "slopes": {"per": _TEXT},
+    "comparison": dict.fromkeys(
+        ("seconds", "seconds_per_problem", "seed_low", "seed_high"), _NUMBER
+    ),
+    "slopes": {"doublings": _NUMBER},
 }
 _UNITS = ("tokens", "flops")
 
@@ -109,11 +113,13 @@ def page(data: Mapping, commands: Mapping[str, str] | None = None) -> str:
           finals       evaluation rows as in `measure.tables`
           comparison   rows of `expert`, `readout` ("oracle" stands apart), `unit` ("tokens" or
                        "flops"), `budget` in that unit, `seeds` (how many), `accuracy`, `low`,
-                       `high`, `problems` and the costs of an evaluation row, means over seeds
+                       `high`, `problems`, `tokens`, `prefill_tokens`, `flops`, means over seeds;
+                       `seconds` for all problems or `seconds_per_problem`, and `seed_low` and
+                       `seed_high` may be there: what `standings.aggregate` returns will do
           paired       rows of `unit`, `budget`, `method`, `baseline`, `difference` (of accuracies),
                        `low`, `high`
-          slopes       rows of `method`, `unit`, `slope` (accuracy), `low`, `high`; `per`, if there,
-                       says for what growth of the budget, such as "doubling"
+          slopes       rows of `method`, `unit` and what `standings.slope` returns: `slope`, `low`,
+                       `high` (percentage points for each doubling of the cost), also `doublings`
           calibration  rows of `position` ("step 1", "final"), `count` (prefixes judged),
                        `base_rate`, `ece`, `brier`, `auc` and `bins`, each of `low`, `high`,
                        `count`, `mean` (value) and `share` (of them that came right)

@@ -1,4 +1,6 @@
-"""A searched tree as the nested nodes that `measure.tree_text` draws."""
+"""A searched tree as the nested nodes that `measure.tree_text` and the report draw."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -9,9 +11,17 @@ from expert_iter.search.tree import SearchTree
 
 
 def tree_of(
-    tree: SearchTree, answer: Solution | None, tokenizer: Tokenizer, prompt: str, b: int = 0
+    tree: SearchTree,
+    answer: Solution | None,
+    tokenizer: Tokenizer,
+    prompt: str,
+    b: int = 0,
+    verdict: Callable[[str], bool] | None = None,
 ) -> TreeNode:
-    """Row b of `tree` (host arrays), with the steps of `answer` marked as chosen."""
+    """Row b of `tree` (host arrays), with the steps of `answer` marked as chosen.
+
+    verdict: judges finished texts, now that the search is over.
+    """
     chosen = set()
     if answer is not None:
         chosen = {*path(tree, b, answer.node), (answer.node, answer.candidate)}
@@ -27,9 +37,14 @@ def tree_of(
                 visits=int(tree.visits[b, node, k]),
                 value=float(tree.q[b, node, k]),
                 prior=float(prior[k]),
+                estimate=float(tree.model_value[b, node, k]),
                 finished=bool(tree.finished[b, node, k]),
                 chosen=(int(node), int(k)) in chosen,
             )
+            if verdict is not None and child.finished:
+                steps = [*path(tree, b, node), (node, k)]
+                tokens = [t for at in steps for t in step_tokens(tree, b, *at)][:-1]
+                child.verdict = verdict(tokenizer.decode(tokens))
             drawn[int(node)].children.append(child)
             if tree.child[b, node, k] >= 0:
                 drawn[int(tree.child[b, node, k])] = child

@@ -15,6 +15,7 @@ class TreeNode:
         prior: probability of this step among its siblings before the search, or None.
         finished: the solution ends here.
         chosen: on the path of the answer.
+        estimate: the value head's, by itself, or None.
         verdict: whether the finished solution is right, if that was asked after the search.
         children: candidate next steps.
     """
@@ -25,6 +26,7 @@ class TreeNode:
     prior: float | None = None
     finished: bool = False
     chosen: bool = False
+    estimate: float | None = None
     verdict: bool | None = None
     children: list["TreeNode"] = field(default_factory=list)
 

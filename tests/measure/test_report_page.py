@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from expert_iter.measure import standings
 from expert_iter.measure.report_page import page
 
 CHROMIUM = shutil.which("chromium")
@@ -53,7 +54,7 @@ def example():
             | {**INTERVAL, **COSTS}
         ],
         "paired": [{"method": "a", "baseline": "b", "difference": -0.0625, **unit, **both}],
-        "slopes": [{"method": "a", "unit": "flops", "slope": 0.0625, **both}],
+        "slopes": [{"method": "a", "unit": "flops", "slope": 6.25, **both}],
         "calibration": [{"position": "step 1", "bins": bins, **judged}],
         "samples": [{"prompt": "3 5 7 -> 15", **solution}],
         "trees": [tree(node("3 5 7 -> 15", 3, [node("dead end", 1), leaf]))],
@@ -94,13 +95,17 @@ def embedded(text):
     return json.loads(Read(text).all("script")[0])
 
 
-def spoil(value, text=HOSTILE):
-    """`value` with every text in it replaced by a hostile one, where any text will do."""
+def changed(value, change):
+    """`value` with every leaf replaced by `change` of it, but for units."""
     if isinstance(value, dict):
-        return {key: item if key == "unit" else spoil(item, text) for key, item in value.items()}
+        return {k: item if k == "unit" else changed(item, change) for k, item in value.items()}
     if isinstance(value, list):
-        return [spoil(item, text) for item in value]
-    return text if isinstance(value, str) else value
+        return [changed(item, change) for item in value]
+    return change(value)
+
+
+def spoil(value, text=HOSTILE):
+    return changed(value, lambda leaf: text if isinstance(leaf, str) else leaf)
 
 
 def test_the_data_come_back_as_they_went_in():
@@ -186,6 +191,18 @@ def test_rows_of_a_summary_need_no_trimming():
     page(data)
 
 
+def test_the_comparison_may_come_straight_from_the_standings():
+    row = {"expert": "mcts", "readout": "best", "unit": "tokens", "seed": 0, "problems": 4}
+    runs = [
+        {**row, **INTERVAL, **COSTS, "budget": budget, "tokens": budget, "correct": correct}
+        for budget, correct in ((64, "0010"), (128, "0110"))
+    ]
+    slope = standings.slope(runs, "mcts", "best", "tokens")
+    assert slope["slope"] == pytest.approx(25)
+    slopes = [{"method": standings.label("mcts", "best"), "unit": "tokens", **slope}]
+    page({**example(), "comparison": standings.aggregate(runs), "slopes": slopes})
+
+
 def rows(data):
     """(place, row) of one mapping of every kind."""
     yield "data", data
@@ -199,7 +216,7 @@ def rows(data):
 
 @pytest.mark.parametrize("kind", range(len(list(rows(example())))))
 def test_missing_and_unknown_keys_are_named(kind):
-    optional = {"finals": set(COSTS)}
+    optional = {"finals": set(COSTS), "compar": {"seconds"}}
     place, row = list(rows(example()))[kind]
     for key in row.keys() - optional.get(place[:6], set()):
         data = copy.deepcopy(example())
@@ -292,7 +309,7 @@ addEventListener("load", () => {
 
 
 def browse(text, folder):
-    """The document that Chromium makes of the page, and the attributes of its <html>."""
+    """What Chromium makes of the page, and the attributes of its <html>."""
     file = folder / "page.html"
     file.write_text(text, encoding="utf-8")
     switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-sync".split()
@@ -325,6 +342,17 @@ def test_the_browser_draws_hostile_texts_as_texts(tmp_path):
     assert html["data-ready"] == "true" and "data-error" not in html
     assert "data-hacked" not in html and "img" not in read.tags
     assert read.tags["script"] == 2 and read.tags["svg"] > 5
+
+
+@needs_chromium
+@pytest.mark.parametrize("number", [None, 0, 1])
+def test_the_browser_draws_whatever_the_numbers_are(number, tmp_path):
+    data = changed(example(), lambda leaf: number if type(leaf) in (int, float) else leaf)
+    read, html = browse(page(data), tmp_path)
+    assert html["data-ready"] == "true" and "data-error" not in html
+    shapes = ("line", "text", "path", "circle")
+    drawn = [attributes for shape in shapes for attributes in read.attributes.get(shape, [])]
+    assert not re.search("NaN|Infinity|undefined", str(drawn)) and len(drawn) > 20
 
 
 @needs_chromium

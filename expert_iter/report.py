@@ -1,0 +1,56 @@
+"""Writes a run's report: one HTML page that needs no network.
+
+    python -m expert_iter.report --workdir=runs/countdown
+
+It shows the run's curves, the comparison of experts (if `evaluate --methods=all --budget=...` made
+one), how far the value head can be believed, sample solutions, and the search trees of a few
+problems to walk through.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from expert_iter import cli
+
+flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
+flags.DEFINE_integer("trees", 8, "How many problems to show a search tree of.", lower_bound=1)
+flags.DEFINE_string("expert", "mcts", "Which expert's trees.")
+flags.DEFINE_integer("tokens", 288, "Generated tokens a problem in these searches.", lower_bound=1)
+flags.DEFINE_string("out", "", "Where the page goes; by default report.html in the workdir.")
+
+
+def main(config: ConfigDict, workdir: Path) -> None:
+    from expert_iter.config import completed, settings
+
+    checked = settings(completed(config))
+
+    from expert_iter.assembly import assemble
+    from expert_iter.errors import UserError
+    from expert_iter.measure.comparison import FOLDER, Comparison
+    from expert_iter.measure.report import report_data
+    from expert_iter.measure.report_page import page
+    from expert_iter.pod.workdir import write_atomic
+    from expert_iter.run import load_params
+
+    params, parts = load_params(workdir), assemble(checked, workdir)
+    path, out = flags.FLAGS.problems, Path(flags.FLAGS.out or workdir / "report.html")
+    problems = (parts.task.read(path) if path else parts.task.problems("test"))[: flags.FLAGS.trees]
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"--out={out} cannot be written: name a file in a folder that is there")
+    comparison = Comparison(parts, params, problems, workdir / FOLDER)
+    data = report_data(comparison, workdir, flags.FLAGS.expert, flags.FLAGS.tokens)
+    compare = (
+        f"python -m expert_iter.evaluate --workdir={workdir} --methods=all --budget=72,288,1152"
+    )
+    write_atomic(out, page(data, {"comparison": compare}))
+    print(f"{out} can be opened in a browser; it needs no network.")
+
+
+def run() -> None:
+    cli.run(main, cli.FROM_WORKDIR)
+
+
+if __name__ == "__main__":
+    run()
