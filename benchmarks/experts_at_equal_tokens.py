@@ -6,8 +6,9 @@ more?
 For each seed one warm start; from it, the same rounds with each expert: MCTS, and M = 8 and M = 32
 samples a problem, each with and without replacement. Every round generates about the same number of
 tokens and makes the same number of updates. Guess-and-check learns from its winners (STaR,
-ReST-EM), tree search from its improved policy. Prints a Markdown table of means over seeds with 95%
-intervals (problems resampled); finished runs in --out are not run again.
+ReST-EM), tree search from its improved policy. All networks are then read alike, by the settings of
+the config. Prints a Markdown table of means over seeds with 95% intervals (problems resampled) and
+each seed's own figure; finished runs in --out are not run again.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from expert_iter import cli, loop
 from expert_iter.assembly import assemble
 from expert_iter.config import settings
 from expert_iter.measure.bootstrap import interval
+from expert_iter.measure.evaluation import judge
 from expert_iter.pod import metrics
 from expert_iter.run import Run, load_params
 
@@ -52,6 +54,19 @@ def train(config, workdir: Path, initial_params=None) -> list[dict]:
     return results
 
 
+def read(config, workdir: Path) -> list[dict]:
+    """What the trained network answers on test problems, whatever sampler it was trained with."""
+    parts = assemble(settings(config), workdir)
+    problems = parts.task.problems("test")[: config.evaluation.problems]
+    questions = [problem.question for problem in problems]
+    contest, params = parts.contest(), load_params(workdir)
+    return [
+        judge(parts.task.verdict, problems, entry)
+        for expert in ("greedy", "samples", "mcts")
+        for entry in contest.answer(params, questions, expert, contest.budgets(expert))
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,7 +85,6 @@ def main() -> None:
     for seed in range(arguments.seeds):
         base = runpy.run_path(arguments.config)["get_config"]()
         base.run.seed = seed
-        # Samples are read independently in every arm, but MCTS with the arm's own sampler.
         base.evaluation.samples, base.evaluation.simulations = (32,), (8,)
         base.run.rounds = 0
         warm = arguments.out / f"seed{seed}" / "warm"
@@ -87,7 +101,10 @@ def main() -> None:
             done = workdir / "outcome.json"
             if not done.exists():
                 print(f"seed {seed}: {arm}", flush=True)
-                results = train(config, workdir, load_params(warm))
+                unread = {"evaluation.samples": (), "evaluation.simulations": ()}
+                config.update_from_flattened_dict(unread)
+                train(config, workdir, load_params(warm))
+                results = read(base, workdir)
                 lines = metrics.read(workdir)
                 tokens = sum(line.get("search/tokens", 0) for line in lines)
                 solved = [line["search/solved"] for line in lines if "search/solved" in line]
@@ -111,10 +128,11 @@ def table(outcomes: dict[str, list[dict]], rounds: int) -> None:
                 [int(c) for c in row["correct"]]
                 for run in runs
                 for row in run["results"]
-                if (row["when"], row["method"], row["budget"]) == ("after", method, budget)
+                if (row["method"], row["budget"]) == (method, budget)
             ]
             mean, low, high = interval(np.array(correct))
-            cells.append(f"{100 * mean:.1f} ({100 * low:.1f}–{100 * high:.1f})")
+            seeds = "/".join(f"{100 * np.mean(seed):.0f}" for seed in correct)
+            cells.append(f"{100 * mean:.1f} ({100 * low:.1f}–{100 * high:.1f}; {seeds})")
         tokens = np.mean([run["tokens"] for run in runs])
         print(f"| {arm} | {len(runs)} | {tokens / 1e6:.2f}M | {' | '.join(cells)} |", flush=True)
 

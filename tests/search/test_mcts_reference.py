@@ -1,116 +1,27 @@
 """Whole searches against a second writing of them: plain Python, one tree at a time.
 
-The candidates of every prefix stand in a table, by problem and prefix, so both searches play the
-same game. Only the sampler is replaced: choice, growth, pages, judge and back-up are the real ones.
+Both play on a table of candidates (see `worlds`).
 """
 
 import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from mctx._src import seq_halving
 from scipy import stats
 
 from expert_iter.model.transformer import Network, TransformerConfig
-from expert_iter.search import expansion, selection
-from expert_iter.search.candidates import DEAD, Candidates, SamplerConfig
+from expert_iter.search import selection
+from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.mcts import TreeSearch
-
-ROWS, FIRST = 24, 4  # candidate k writes the token FIRST + k, then an end mark
-PROMPT = np.array([[1, 5, 7]] * ROWS), np.array([3, 2, 1] * (ROWS // 3))
+from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_judge
 
 
-@dataclasses.dataclass
-class World:
-    """What is drawn at each prefix of each problem; arrays `[problems, prefixes, K]`."""
-
-    K: int
-    depth: int
-    seed: int = 0
-    finish: float = 0.3
-    duplicate: float = 0.2
-
-    def __post_init__(self):
-        shape = ROWS, (self.K + 1) ** (self.depth - 1), self.K
-        rng = np.random.default_rng(self.seed)
-        self.finished = rng.random(shape) < self.finish
-        self.original = np.broadcast_to(np.arange(self.K), shape).copy()
-        again = rng.random(shape) < self.duplicate
-        again[..., 0] = False
-        for k in range(1, self.K):  # a duplicate repeats the first of the candidates before it
-            self.original[..., k] = np.where(again[..., k], 0, k)
-        self.valid = self.original == np.arange(self.K)
-        self.count = np.where(self.valid, 1, 0)
-        missing = rng.random(shape) < 0.5  # not drawn at all, rather than drawn again
-        self.count[..., 0] += (~self.valid & ~missing).sum(-1)
-        self.finished = np.take_along_axis(self.finished, self.original, -1)
-        self.value = rng.random(shape).astype(np.float32)
-        self.right = rng.random(shape) < 0.4
-        self.log_pi = -rng.exponential(size=shape).astype(np.float32)
-        self.prior = np.where(self.valid, rng.normal(size=shape), DEAD).astype(np.float32)
-
-    def number(self, path):
-        """Of the prefix that took these candidates."""
-        return sum((k + 1) * (self.K + 1) ** d for d, k in enumerate(path))
-
-    def numbers(self, prefix_BxDxL, depth_B):
-        written = jnp.arange(prefix_BxDxL.shape[1]) < depth_B[:, None]
-        digit = jnp.where(written, prefix_BxDxL[:, :, 0] - FIRST + 1, 0)
-        return jnp.sum(digit * (self.K + 1) ** jnp.arange(digit.shape[1]), axis=1)
-
-    def tokens(self, ids):
-        end = np.where(self.finished, ids.eos, ids.newline)
-        return np.stack([FIRST + self.original, end], axis=-1)
-
-
-class TableSearch(TreeSearch):
+class TableSearch(OnTable, TreeSearch):
     """The real search, but for the sampler."""
-
-    def __init__(self, world, network, config, ids, judge=None):
-        super().__init__(network, config, SamplerConfig(), ids, judge)
-        self.world = world
-
-    def continue_from(self, params, state, problem_B, keys_B, num_candidates, **prefix):
-        world = self.world
-
-        def look_up(network, params, state, keys_B, *, live_B, **_):
-            at = problem_B, world.numbers(prefix["prefix_BxDxL"], prefix["depth_B"])
-            read = lambda table: jnp.asarray(table)[at]  # noqa: E731
-            valid, finished = read(world.valid), read(world.finished)
-            return Candidates(
-                token_BxKxL=read(world.tokens(self.ids)),
-                length_BxK=jnp.full(valid.shape, 2),
-                log_pi_BxK=read(world.log_pi),
-                log_beta_BxK=2 * read(world.log_pi),
-                prior_logit_BxK=read(world.prior),
-                count_BxK=read(world.count),
-                valid_BxK=valid,
-                ended_BxK=jnp.ones_like(valid),
-                finished_BxK=finished & valid,
-                value_BxK=read(world.value),
-                token_value_BxKxL=jnp.repeat(read(world.value)[..., None], 2, axis=-1),
-                loop_steps=jnp.int32(2),
-            )
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(expansion, "sample_candidates", look_up)
-            return super().continue_from(params, state, problem_B, keys_B, num_candidates, **prefix)
-
-
-def table_judge(world):
-    """Says what the table says; asked of anything but a finished candidate it says yes."""
-
-    def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
-        depth_B = jnp.sum(prefix_BxDxL[:, :, 0] > 0, axis=1)
-        at = problem_B, world.numbers(prefix_BxDxL, depth_B)
-        same = jnp.all(step_BxKxL[..., 0] == FIRST + jnp.asarray(world.original)[at])
-        return (jnp.asarray(world.right)[at] & same) | ~finished_BxK
-
-    return judge
 
 
 class Node:
@@ -281,17 +192,18 @@ def network():
 @pytest.fixture(scope="module")
 def search(network, params, ids):
     """Compiles each setting once: `(world, config, budget, judged) -> SearchTree` as arrays."""
-    compiled = {}
+    programs = {}
 
     def run(world, config, budget, judged=False, rows=ROWS, problem=None):
         setting = id(world), config, judged
-        if setting not in compiled:
+        if setting not in programs:
             judge = table_judge(world) if judged else None
-            compiled[setting] = jax.jit(TableSearch(world, network, config, ids, judge).run)
+            search = TableSearch(world, network, config, SamplerConfig(), ids, judge)
+            programs[setting] = compiled(search.run)
         problem = np.arange(rows) if problem is None else problem
         keys = jax.random.split(jax.random.key(0), rows)
         prompt = np.resize(PROMPT[0], (rows, 3)), np.resize(PROMPT[1], rows)
-        tree = compiled[setting](params, *prompt, problem, keys, budget)
+        tree = programs[setting](params, *prompt, problem, keys, budget)
         return jax.tree.map(np.asarray, tree)
 
     return run
