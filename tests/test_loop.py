@@ -1,5 +1,6 @@
 """The loop against a run written out by hand: what happens, in which order, with which problems."""
 
+import numpy as np
 import pytest
 
 from expert_iter import loop
@@ -111,7 +112,7 @@ def test_each_expert_can_drive_the_loop(expert, tmp_path):
         "evaluation.simulations": (),
     }
     run = make_run(tmp_path / "run", **changes)
-    before = run.params["embedding"]
+    before = np.array(run.params["embedding"])
     loop.train(run)
     run.close()
     rounds = [line for line in metrics.read(tmp_path / "run") if "search/tokens" in line]

@@ -138,8 +138,10 @@ class Comparison:
         for unit in self.units:
             picture = self.folder / f"accuracy_by_{unit}.png"
             comparison_plots.accuracy_against(rows, unit, picture)
-        if "samples" in self.experts:
-            comparison_plots.over_optimisation(rows, self.folder / "over_optimisation.png")
+        for expert in ("samples", "samples_without_replacement"):
+            if expert in self.experts:
+                picture = self.folder / f"over_optimisation_{expert}.png"
+                comparison_plots.over_optimisation(rows, picture, expert)
         return text
 
     def baseline(self) -> standings.Method:

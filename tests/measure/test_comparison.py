@@ -90,7 +90,7 @@ def test_the_grid_is_all_there_and_files_say_so(compare, tmp_path):
     with open(tmp_path / "comparison.csv") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     assert json.loads((tmp_path / "comparison.json").read_text()) == rows
-    for picture in ("accuracy_by_tokens", "accuracy_by_flops", "over_optimisation"):
+    for picture in ("accuracy_by_tokens", "accuracy_by_flops", "over_optimisation_samples"):
         assert (tmp_path / f"{picture}.png").stat().st_size > 5000
 
 

@@ -119,7 +119,7 @@ def assert_is_reference(tree, world, config, budget, judged, ids):
             valid=[x.valid for x in nodes],
             finished=[x.finished for x in nodes],
             won=[x.won for x in nodes],
-            token=[world.tokens(ids)[b, world.number(x.path)] for x in nodes],
+            token=[world.tokens(ids, (b, world.number(x.path))) for x in nodes],
             count=[world.count[b, world.number(x.path)] for x in nodes],
         )
         for name, values in expected.items():
