@@ -34,6 +34,17 @@ READOUTS = {
     "samples_without_replacement": ("best", "value", "likelihood_vote", ORACLE),
 }
 UNITS = ("tokens", "flops")
+# In colour in the pictures; all others are grey.
+SHOWN = (
+    ("samples", "best"),
+    ("samples_without_replacement", "best"),
+    ("beam", "best"),
+    ("best_first", "best"),
+    ("thoughts_depth", "best"),
+    ("mcts", "best"),
+    ("mcts_by_step", "best"),
+    ("mcts_rollouts", "best"),
+)
 FOLDER, ROWS = "comparison", "comparison.json"
 _UNLIMITED = 1 << 30  # simulations: the budget is in tokens or FLOPs
 
@@ -137,7 +148,8 @@ class Comparison:
         write_atomic(self.folder / ROWS, json.dumps(rows) + "\n")
         for unit in self.units:
             picture = self.folder / f"accuracy_by_{unit}.png"
-            comparison_plots.accuracy_against(rows, unit, picture)
+            shown = [method for method in SHOWN if method[0] in self.experts]
+            comparison_plots.accuracy_against(rows, unit, picture, shown or None)
         for expert in ("samples", "samples_without_replacement"):
             if expert in self.experts:
                 picture = self.folder / f"over_optimisation_{expert}.png"

@@ -568,7 +568,7 @@ const SORTS = { visits: "visits", prior: "prior", q: "Q", value: "value", given:
 function fillTrees(section) {
   const names = data.trees.map((tree, i) => {
     const outcome = { true: ", right", false: ", wrong", null: "" }[tree.verdict];
-    const search = `${words(tree.expert)} ${whole(tree.budget)}`;
+    const search = `${words(tree.expert)}, ${whole(tree.budget)} tokens`;
     return [i, `${i + 1}. ${oneLine(tree.prompt).slice(0, 60)} (${search}${outcome})`];
   });
   const about = make("div", {});
@@ -576,7 +576,7 @@ function fillTrees(section) {
   const choice = choose("Problem", names, () => show(data.trees[choice.input.value]));
   function show(tree) {
     about.replaceChildren(make("p", { class: "about" }, make("strong", {}, "Answer"), verdict(tree),
-      make("span", {}, `by ${words(tree.expert)}, budget ${whole(tree.budget)}`)),
+      make("span", {}, `by ${words(tree.expert)} with ${whole(tree.budget)} tokens`)),
       make("pre", { class: "note" }, tree.answer.trim() || "No finished solution was found."));
     view.load(tree.root);
   }

@@ -124,8 +124,8 @@ def page(data: Mapping, commands: Mapping[str, str] | None = None) -> str:
                        `base_rate`, `ece`, `brier`, `auc` and `bins`, each of `low`, `high`,
                        `count`, `mean` (value) and `share` (of them that came right)
           samples      solutions: `prompt`, `text`, `verdict`, `value`, `log_pi`
-          trees        searches: `prompt`, `answer`, `verdict`, `expert`, `budget` (simulations or
-                       samples), `root`. A node is `text`, `visits`, `prior`, `q`, `value`,
+          trees        searches: `prompt`, `answer`, `verdict`, `expert`, `budget` (generated
+                       tokens), `root`. A node is `text`, `visits`, `prior`, `q`, `value`,
                        `finished`, `verdict` (None: not judged), `chosen` and `children`.
       commands: for parts by name, the command that makes them, shown where a part is empty; beside
         COMMANDS. Empty parts without a command are left out.

@@ -14,6 +14,7 @@ from expert_iter.pod.workdir import write_atomic
 SAMPLES = 8  # of a problem
 ROLLOUTS = 16  # from a prefix
 MOST_PREFIXES = 1024
+LEAST_DRAWN = 20  # steps at a position, for a picture of it
 FINAL = "final"
 CALIBRATION = "calibration.json"
 
@@ -95,8 +96,9 @@ def write(comparison: Comparison) -> str:
     calibrated, rolled = calibrate(steps), against_rollouts(comparison, steps)
     folder = comparison.folder
     write_atomic(folder / CALIBRATION, json.dumps(calibrated, indent=1) + "\n")
-    if calibrated:
-        comparison_plots.reliability_diagram(calibrated, folder / "calibration.png")
+    drawn = [row for row in calibrated if row["count"] >= LEAST_DRAWN]
+    if drawn:
+        comparison_plots.reliability_diagram(drawn, folder / "calibration.png")
     lines = [
         "### The value head by position of the step",
         "",
