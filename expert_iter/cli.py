@@ -149,7 +149,9 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path, list[str]
         raise UserError("--workdir is missing: say where the run is kept, as in --workdir=runs/1")
     workdir = Path(values.workdir).expanduser()
     if source == FROM_WORKDIR:
-        config = ConfigDict(workdir_lib.read_config(workdir))
+        from expert_iter.config import completed  # here, for it imports JAX
+
+        config = ConfigDict(completed(workdir_lib.read_config(workdir)))
     return config, workdir, overrides.override(config, argv)
 
 

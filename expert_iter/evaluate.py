@@ -27,9 +27,9 @@ flags.DEFINE_integer("seeds", 3, "With --budget: how many times each method play
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.config import completed, settings
+    from expert_iter.config import settings
 
-    checked = settings(completed(config))
+    checked = settings(config)
 
     from expert_iter.assembly import assemble
     from expert_iter.errors import UserError

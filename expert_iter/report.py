@@ -22,9 +22,9 @@ flags.DEFINE_string("out", "", "Where the page goes; by default report.html in t
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.config import completed, settings
+    from expert_iter.config import settings
 
-    checked = settings(completed(config))
+    checked = settings(config)
 
     from expert_iter.assembly import assemble
     from expert_iter.errors import UserError

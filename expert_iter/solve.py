@@ -16,12 +16,12 @@ flags.DEFINE_string("expert", "mcts", "Which expert searches; see expert_iter/se
 
 
 def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
-    from expert_iter.config import completed, settings
+    from expert_iter.config import settings
 
     config.evaluation.simulations = (flags.FLAGS.simulations,)
     config.evaluation.samples = (flags.FLAGS.simulations,)
     config.evaluation.batch_size = 1
-    checked = settings(completed(config))
+    checked = settings(config)
 
     from expert_iter.assembly import assemble
     from expert_iter.measure.show import tree_of

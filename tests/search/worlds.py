@@ -1,0 +1,142 @@
+"""Worlds whose candidates stand in a table, by problem and prefix, and searches that play on them.
+
+So a search and a second writing of it play the same game. Only the sampler is replaced: choice,
+growth, pages, judge and back-up are the real ones.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expert_iter.search import expansion
+from expert_iter.search.candidates import DEAD, Candidates
+
+ROWS, FIRST, FILLER = 24, 4, 15  # candidate k writes FIRST + k, perhaps fillers, then an end mark
+PROMPT = np.array([[1, 5, 7]] * ROWS), np.array([3, 2, 1] * (ROWS // 3))
+
+
+def compiled(function):
+    """Jitted in half the time; the programs here are run only a few times."""
+    return jax.jit(function, compiler_options={"xla_cpu_use_fusion_emitters": False})
+
+
+@dataclasses.dataclass
+class World:
+    """What is drawn at each prefix of each problem; arrays `[problems, prefixes, K]`.
+
+    finish, duplicate: how many of the candidates are finished, and repeat another; numbers, or
+    arrays that broadcast against the tables. narrow: how many candidates there are below the root
+    (0: K). longest: tokens of a step at most, of 2 at least.
+    """
+
+    K: int
+    depth: int
+    seed: int = 0
+    finish: float | np.ndarray = 0.3
+    duplicate: float | np.ndarray = 0.2
+    narrow: int = 0
+    longest: int = 2
+
+    def __post_init__(self):
+        shape = ROWS, (self.K + 1) ** (self.depth - 1), self.K
+        rng = np.random.default_rng(self.seed)
+        self.finished = rng.random(shape) < self.finish
+        self.original = np.broadcast_to(np.arange(self.K), shape).copy()
+        again = rng.random(shape) < self.duplicate
+        again[..., 0] = False
+        for k in range(1, self.K):  # a duplicate repeats the first of the candidates before it
+            self.original[..., k] = np.where(again[..., k], 0, k)
+        self.valid = self.original == np.arange(self.K)
+        missing = rng.random(shape) < 0.5  # not drawn at all, rather than drawn again
+        if self.narrow:
+            self.valid[:, 1:, self.narrow :] = False
+            missing[:, 1:, self.narrow :] = True
+        self.count = np.where(self.valid, 1, 0)
+        self.count[..., 0] += (~self.valid & ~missing).sum(-1)
+        self.finished = np.take_along_axis(self.finished, self.original, -1)
+        self.value = rng.random(shape).astype(np.float32)
+        self.right = rng.random(shape) < 0.4
+        self.log_pi = -rng.exponential(size=shape).astype(np.float32)
+        self.prior = np.where(self.valid, rng.normal(size=shape), DEAD).astype(np.float32)
+        length = rng.integers(2, self.longest + 1, shape)
+        self.length = np.take_along_axis(length, self.original, -1)
+
+    def number(self, path):
+        """Of the prefix that took these candidates."""
+        return sum((k + 1) * (self.K + 1) ** d for d, k in enumerate(path))
+
+    def numbers(self, prefix_BxDxL, depth_B):
+        written = jnp.arange(prefix_BxDxL.shape[1]) < depth_B[:, None]
+        digit = jnp.where(written, prefix_BxDxL[:, :, 0] - FIRST + 1, 0)
+        return jnp.sum(digit * (self.K + 1) ** jnp.arange(digit.shape[1]), axis=1)
+
+    def tokens(self, ids, at=()):
+        """What each candidate writes, `[problems, prefixes, K, longest]`; or those at a place."""
+        place, last = np.arange(self.longest), self.length[at][..., None] - 1
+        end = np.where(self.finished[at], ids.eos, ids.newline)[..., None]
+        written = np.where(place == 0, FIRST + self.original[at][..., None], FILLER)
+        return np.where(place < last, written, np.where(place == last, end, ids.pad))
+
+
+class OnTable:
+    """Put before a search's class, it replaces the sampler by a world's table.
+
+    The world is the first argument; the search's own come after it.
+    """
+
+    def __init__(self, world, *arguments):
+        super().__init__(*arguments)
+        self.world = world
+
+    def continue_from(self, params, state, problem_B, keys_B, num_candidates, **prefix):
+        world, L = self.world, self.config.max_step_tokens
+
+        def look_up(network, params, state, keys_B, *, num_candidates, **_):
+            at = problem_B, world.numbers(prefix["prefix_BxDxL"], prefix["depth_B"])
+            read = lambda table: jnp.asarray(table)[at][:, :num_candidates]  # noqa: E731
+            valid, finished = read(world.valid), read(world.finished)
+            return Candidates(
+                token_BxKxL=read(world.tokens(self.ids)),
+                length_BxK=read(world.length),
+                log_pi_BxK=read(world.log_pi),
+                log_beta_BxK=2 * read(world.log_pi),
+                prior_logit_BxK=read(world.prior),
+                count_BxK=read(world.count),
+                valid_BxK=valid,
+                ended_BxK=jnp.ones_like(valid),
+                finished_BxK=finished & valid,
+                value_BxK=read(world.value),
+                token_value_BxKxL=jnp.repeat(read(world.value)[..., None], L, axis=-1),
+                loop_steps=jnp.int32(L),
+            )
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(expansion, "sample_candidates", look_up)
+            return super().continue_from(params, state, problem_B, keys_B, num_candidates, **prefix)
+
+
+def table_judge(world):
+    """Says what the table says; asked of anything but a finished candidate it says yes. One wrong
+    text, and no text is right.
+    """
+
+    def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+        depth_B = jnp.sum(prefix_BxDxL[:, :, 0] > 0, axis=1)
+        at = problem_B, world.numbers(prefix_BxDxL, depth_B)
+        same = step_BxKxL[..., 0] == FIRST + jnp.asarray(world.original)[at]
+        return (jnp.asarray(world.right)[at] & jnp.all(same | ~finished_BxK)) | ~finished_BxK
+
+    return judge
+
+
+def any_of(rules, which):
+    """One of the rules for growing a tree: which, the program learns as it runs."""
+
+    def rule(tree, config):
+        each = [lambda tree, rule=rule: rule(tree, config) for rule in rules]
+        return jax.lax.switch(which, each, tree)
+
+    return rule
