@@ -10,7 +10,6 @@ from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.frontier import NEVER, Frontier
 
 TREE_OF_THOUGHTS_KEEPS = 5  # states a level, in Yao et al. 2023, section 4.1
-_LEVEL = 1e3  # outweighs any value
 
 
 def beam(tree: Frontier, config: SearchConfig):
@@ -33,14 +32,15 @@ def _levels(tree: Frontier, config: SearchConfig, width):
     after the other.
     """
     priority = jnp.full(tree.value_NxK.shape, NEVER)
-    for depth in range(config.max_steps):
+    for depth in reversed(range(config.max_steps)):
         here = (tree.depth_N == depth)[:, None]
         best = jnp.max(jnp.where(here & tree.open_NxK, tree.value_NxK, NEVER))
         # Those continued before were better than the best of the rest.
         places = jnp.sum(here & tree.continued_NxK)
         places += jnp.sum(here & tree.finished_NxK & (tree.value_NxK > best))
-        rank = tree.value_NxK + _LEVEL * (config.max_steps - depth)
-        priority = jnp.where(here & (places < width), rank, priority)
+        # The first level with room and something to go on with hides those after it.
+        goes_on = (places < width) & (best > NEVER)
+        priority = jnp.where(goes_on, jnp.where(here, tree.value_NxK, NEVER), priority)
     return priority
 
 
@@ -53,8 +53,12 @@ def diverse(tree: Frontier, config: SearchConfig):
     beams = jnp.maximum(tree.planned // levels, 1)
     at_root = (tree.depth_N == 0)[:, None]
     starts = jnp.sum(at_root & tree.continued_NxK) < beams
-    contends = tree.open_NxK | tree.finished_NxK | tree.continued_NxK
+    contends = tree.open_NxK | tree.finished_NxK
     value = jnp.where(contends, tree.value_NxK, NEVER)
     is_best = value == jnp.max(value, axis=-1, keepdims=True)
-    goes_on = jnp.where(at_root, starts, is_best)
-    return jnp.where(goes_on, tree.value_NxK - _LEVEL * tree.depth_N[:, None], NEVER)
+    untried = ~jnp.any(tree.continued_NxK, axis=-1, keepdims=True)
+    goes_on = tree.open_NxK & jnp.where(at_root, starts, is_best & untried)
+    depth_NxK = jnp.where(goes_on, tree.depth_N[:, None], config.max_steps)
+    return jnp.where(
+        depth_NxK == jnp.min(depth_NxK), jnp.where(goes_on, tree.value_NxK, NEVER), NEVER
+    )

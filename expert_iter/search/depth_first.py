@@ -5,15 +5,14 @@ import jax.numpy as jnp
 from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.frontier import NEVER, Frontier
 
-_NEWER = 10.0  # outweighs any value
-
 
 def tree_of_thoughts_depth(tree: Frontier, config: SearchConfig):
     """Goes on with the best candidate of the newest node, and back where all that is left there is
     worth less than the threshold (Yao et al. 2023, algorithm 2). Ends with the budget, or where
     everything was tried.
     """
-    return jnp.where(tree.value_NxK >= config.value_threshold, _newest_first(tree), NEVER)
+    may = tree.open_NxK & (tree.value_NxK >= config.value_threshold)
+    return jnp.where(_at_newest(may), tree.value_NxK, NEVER)
 
 
 def backtracking(tree: Frontier, config: SearchConfig):
@@ -24,16 +23,18 @@ def backtracking(tree: Frontier, config: SearchConfig):
     first solution that is the best of its node and not negative.
     """
     before = tree.value_N[:, None]
-    positive = tree.value_NxK >= config.step_threshold * before
     contends = tree.open_NxK | tree.finished_NxK
-    value = jnp.where(contends, tree.value_NxK, NEVER)
-    is_best = value == jnp.max(value, axis=-1, keepdims=True)
-    done = jnp.any(tree.finished_NxK & is_best & positive)
+    positive = contends & (tree.value_NxK >= config.step_threshold * before)
+    at_top = _at_newest(positive)
+    best = jnp.max(jnp.where(at_top, tree.value_NxK, NEVER))
+    done = jnp.any(at_top & tree.finished_NxK & (tree.value_NxK == best))
     # Where all that is left is negative, the least bad of it.
-    priority = jnp.where(positive, _newest_first(tree), tree.value_NxK - 2)
-    return jnp.where(done, NEVER, priority)
+    take = jnp.where(jnp.any(positive), at_top, True)
+    return jnp.where(take & ~done, tree.value_NxK, NEVER)
 
 
-def _newest_first(tree: Frontier):
-    """The newest node with something open is the top of a depth-first search's stack."""
-    return tree.value_NxK + _NEWER * jnp.arange(tree.value_NxK.shape[0])[:, None]
+def _at_newest(mask_NxK):
+    """The newest node with something is the top of a depth-first search's stack."""
+    number = jnp.arange(mask_NxK.shape[0])
+    newest = jnp.max(jnp.where(jnp.any(mask_NxK, axis=-1), number, -1))
+    return mask_NxK & (number == newest)[:, None]
