@@ -32,12 +32,12 @@ def get_config():
     config.learner.row_tokens = 192
     config.learner.row_steps = 40
     config.learner.updates_per_round = 250
-    config.learner.rehearsal = 0.1
+    config.learner.rehearsal = 0.15
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.round_learning_rate = 1.5e-3
+    config.optimizer.round_learning_rate = 1e-3
     config.targets.max_lost = 2
     config.loss.value_weight = 0.25
-    config.run.rounds = 30
+    config.run.rounds = 12
     config.run.problems_per_round = 768
 
     config.evaluation.problems = 100
