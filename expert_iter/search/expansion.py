@@ -304,7 +304,7 @@ class StepSearch:
 
     def node_value(self, node: Node, own_value_B):
         """A new node's value: λ · Σ π'(a) v(a) over its candidates + (1 − λ) · the value head at
-        the node; with max back-up the best of the candidates in place of the sum.
+        the node (with max back-up the best of its candidates takes this place).
         """
         c = self.config
         no_visits = jnp.zeros_like(node.value_BxK)
@@ -312,8 +312,6 @@ class StepSearch:
             node.prior_logit_BxK, node.value_BxK, no_visits, c.value_scale, c.maxvisit_init
         )
         ahead = jnp.sum(policy * node.value_BxK, axis=-1)
-        if c.backup == "max":
-            ahead = jnp.max(jnp.where(node.valid_BxK, node.value_BxK, 0.0), axis=-1)
         return c.lookahead * ahead + (1 - c.lookahead) * own_value_B
 
     def _verdicts(self, problem_B, prefix_BxDxL, token_BxKxL, finished_BxK):

@@ -69,7 +69,10 @@ class TreeSearch(StepSearch):
         )
         open_BxNxK = jnp.zeros((B, c.num_simulations + 1, c.width), bool)
         first_cost = next_cost(jax.tree.map(lambda x: x[:, None], root), c)
-        solved_B = jnp.any(root.won_BxK, axis=-1) & c.stop_when_solved
+        solved_B = jnp.any(root.won_BxK, axis=-1)
+        if c.rollouts:
+            solved_B |= jnp.any(root.rollouts.won_BxR, axis=-1)
+        solved_B &= c.stop_when_solved
         return selection.SearchState(
             root_gumbel_BxK=c.gumbel_scale * gumbel(keys_B),
             open_BxNxK=open_BxNxK.at[:, 0].set(root.open_BxK & ~solved_B[:, None]),
