@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import LearnerConfig
 from expert_iter.learn.losses import LossConfig
@@ -24,9 +25,9 @@ from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizer import TokenizerConfig
 from expert_iter.model.transformer import TransformerConfig
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
+from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks import task_settings
 
 
@@ -48,19 +49,10 @@ class RunConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self):
-        if self.expert not in EXPERTS:
-            raise UserError(f"run.expert must be one of {', '.join(EXPERTS)}, got {self.expert!r}")
-        for key, least in (
-            ("rounds", 0),
-            ("problems_per_round", 1),
-            ("batch_size", 1),
-            ("keep_checkpoints", 1),
-        ):
-            if getattr(self, key) < least:
-                raise UserError(f"run.{key} must be at least {least}, got {getattr(self, key)}")
-        for key in ("seed", "save_seconds", "tokens_per_round"):
-            if getattr(self, key) < 0:
-                raise UserError(f"run.{key} must not be negative, got {getattr(self, key)}")
+        check = Checks("run", self)
+        check.one_of("expert", *EXPERTS)
+        check.at_least(1, "problems_per_round", "batch_size", "keep_checkpoints")
+        check.not_negative("rounds", "seed", "save_seconds", "tokens_per_round")
 
 
 SECTIONS = {

@@ -9,9 +9,9 @@ import numpy as np
 from expert_iter.model.tokenizer import TokenIds
 from expert_iter.search import experts
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
+from expert_iter.search.search_config import SearchConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

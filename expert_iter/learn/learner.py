@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from expert_iter.errors import UserError
+from expert_iter.checks import Checks
 from expert_iter.learn.losses import LossConfig, loss
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
@@ -39,13 +39,10 @@ class LearnerConfig:
     rehearsal: float = 0.15
 
     def __post_init__(self):
-        for key in ("rows", "row_tokens", "row_steps", "updates_per_round"):
-            if getattr(self, key) < 1:
-                raise UserError(f"learner.{key} must be at least 1, got {getattr(self, key)}")
-        if self.max_passes <= 0:
-            raise UserError(f"learner.max_passes must be positive, got {self.max_passes}")
-        if not 0 <= self.rehearsal < 1:
-            raise UserError(f"learner.rehearsal must be in [0, 1), got {self.rehearsal}")
+        check = Checks("learner", self)
+        check.at_least(1, "rows", "row_tokens", "row_steps", "updates_per_round")
+        check.positive("max_passes")
+        check.below_one("rehearsal")
 
 
 class TrainState(NamedTuple):

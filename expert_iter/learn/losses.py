@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from expert_iter.errors import UserError
+from expert_iter.checks import Checks
 from expert_iter.learn.packing import Batch
 from expert_iter.model.transformer import Network
 
@@ -26,10 +26,9 @@ class LossConfig:
     value_weight: float = 0.5
 
     def __post_init__(self):
-        if self.policy not in ("steps", "set"):
-            raise UserError(f"loss.policy must be 'steps' or 'set', got {self.policy!r}")
-        if self.value_weight < 0:
-            raise UserError(f"loss.value_weight must not be negative, got {self.value_weight}")
+        check = Checks("loss", self)
+        check.one_of("policy", "steps", "set")
+        check.not_negative("value_weight")
 
 
 def tree_mask(step_RxT, ancestor_RxGxG):

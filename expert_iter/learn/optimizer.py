@@ -9,7 +9,7 @@ import jax
 import optax
 from optax import contrib
 
-from expert_iter.errors import UserError
+from expert_iter.checks import Checks
 
 MATRICES = frozenset({"q", "k", "v", "out", "gate", "up", "down"})
 PLAIN = frozenset({"scale", "value_weight", "value_bias"})  # neither decayed nor orthogonalised
@@ -33,21 +33,12 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        if self.name not in ("muon", "adamw"):
-            raise UserError(f"optimizer.name must be 'muon' or 'adamw', got {self.name!r}")
-        for key in ("learning_rate", "round_learning_rate", "muon_scale", "clip_norm"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"optimizer.{key} must be positive, got {getattr(self, key)}")
-        for key in ("warmup_updates", "weight_decay"):
-            if getattr(self, key) < 0:
-                raise UserError(f"optimizer.{key} must not be negative, got {getattr(self, key)}")
-        if not 0 <= self.final_fraction <= 1:
-            raise UserError(
-                f"optimizer.final_fraction must be between 0 and 1, got {self.final_fraction}"
-            )
-        for key in ("beta1", "beta2"):
-            if not 0 <= getattr(self, key) < 1:
-                raise UserError(f"optimizer.{key} must be in [0, 1), got {getattr(self, key)}")
+        check = Checks("optimizer", self)
+        check.one_of("name", "muon", "adamw")
+        check.positive("learning_rate", "round_learning_rate", "muon_scale", "clip_norm")
+        check.not_negative("warmup_updates", "weight_decay")
+        check.share("final_fraction")
+        check.below_one("beta1", "beta2")
 
 
 def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> optax.Schedule:

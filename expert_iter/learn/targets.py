@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from expert_iter.errors import UserError
+from expert_iter.checks import Checks
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
 from expert_iter.search.tree import SearchTree
 
@@ -37,20 +37,12 @@ class TargetConfig:
     max_lost: int = 4
 
     def __post_init__(self):
-        if self.policy not in ("improved", "winners"):
-            raise UserError(f"targets.policy must be 'improved' or 'winners', got {self.policy!r}")
-        if self.nodes not in ("root", "won", "all"):
-            raise UserError(f"targets.nodes must be 'root', 'won' or 'all', got {self.nodes!r}")
-        if self.min_visits < 1 or self.max_lost < 0:
-            raise UserError(
-                "targets.min_visits must be at least 1 and max_lost not negative, got "
-                f"{self.min_visits}, {self.max_lost}"
-            )
-        for key in ("value_scale", "maxvisit_init"):
-            if getattr(self, key) < 0:
-                raise UserError(f"targets.{key} must not be negative, got {getattr(self, key)}")
-        if not 0 <= self.value_mix <= 1:
-            raise UserError(f"targets.value_mix must be between 0 and 1, got {self.value_mix}")
+        check = Checks("targets", self)
+        check.one_of("policy", "improved", "winners")
+        check.one_of("nodes", "root", "won", "all")
+        check.at_least(1, "min_visits")
+        check.not_negative("max_lost", "value_scale", "maxvisit_init")
+        check.share("value_mix")
 
 
 def won_below(tree: SearchTree) -> np.ndarray:

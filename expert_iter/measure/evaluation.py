@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.measure.bootstrap import interval
 from expert_iter.model.tokenizer import Tokenizer
@@ -57,26 +58,16 @@ class EvaluationConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for key in (
-            "problems",
-            "batch_size",
-            "num_candidates",
-            "round_problems",
-            "round_simulations",
-        ):
-            if getattr(self, key) < 1:
-                raise UserError(f"evaluation.{key} must be at least 1, got {getattr(self, key)}")
+        check = Checks("evaluation", self)
+        check.at_least(1, "problems", "batch_size", "num_candidates")
+        check.at_least(1, "round_problems", "round_simulations")
+        check.not_negative("prior_weight", "seed", "root_candidates")
         for key in ("samples", "simulations"):
             if not all(isinstance(n, int) and n >= 1 for n in getattr(self, key)):
                 raise UserError(
                     f"evaluation.{key} must be whole numbers of at least 1, got "
                     f"{getattr(self, key)}"
                 )
-        if self.prior_weight < 0 or self.seed < 0:
-            raise UserError(
-                "evaluation.prior_weight and seed must not be negative, got "
-                f"{self.prior_weight}, {self.seed}"
-            )
 
 
 class Entry(NamedTuple):

@@ -6,8 +6,8 @@ What guides them is a candidate's value: the value head's, that of rollouts, or 
 
 import jax.numpy as jnp
 
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.frontier import NEVER, Frontier
+from expert_iter.search.search_config import SearchConfig
 
 TREE_OF_THOUGHTS_KEEPS = 5  # states a level, in Yao et al. 2023, section 4.1
 

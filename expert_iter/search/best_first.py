@@ -2,8 +2,8 @@
 2024, arXiv 2406.14283).
 """
 
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.frontier import Frontier
+from expert_iter.search.search_config import SearchConfig
 
 
 def by_likelihood(tree: Frontier, config: SearchConfig):

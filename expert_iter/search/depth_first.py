@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.frontier import NEVER, Frontier
+from expert_iter.search.search_config import SearchConfig
 
 
 def tree_of_thoughts_depth(tree: Frontier, config: SearchConfig):

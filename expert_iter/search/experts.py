@@ -17,10 +17,10 @@ from expert_iter.model.tokenizer import TokenIds
 from expert_iter.model.transformer import Network
 from expert_iter.search import beam, best_first, depth_first
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.frontier import FrontierSearch, Rule
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
+from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import Judge
 
 

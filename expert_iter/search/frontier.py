@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from expert_iter.model.pages import empty_pool
 from expert_iter.model.state import read_prompt
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Node, SearchConfig, StepSearch, as_tree, next_cost, spent
+from expert_iter.search.expansion import StepSearch
+from expert_iter.search.node import Node, as_tree, next_cost, spent
+from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
 
 NEVER = -jnp.inf
@@ -26,14 +28,13 @@ NEVER = -jnp.inf
 class Frontier(NamedTuple):
     """One tree as its rule sees it.
 
-    exists_N: there is such a node; nodes are numbered as they were made. depth_N: how many steps
-    lead to it; value_N: what its last step was worth (0 at the root); path_log_pi_N,
-    path_log_value_N: sums over its steps. open_NxK: the candidates to choose from; continued_NxK:
-    those that are nodes by now; finished_NxK: complete texts; value_NxK, log_pi_NxK: of the
-    candidates. planned: how many nodes the budget is expected to allow after the root.
+    Nodes are numbered as they were made. depth_N: how many steps lead to a node; value_N: what its
+    last step was worth (0 at the root); path_log_pi_N, path_log_value_N: sums over its steps.
+    open_NxK: the candidates to choose from; continued_NxK: those that are nodes by now;
+    finished_NxK: complete texts; value_NxK, log_pi_NxK: of the candidates. planned: how many nodes
+    the budget is expected to allow after the root.
     """
 
-    exists_N: jax.Array
     depth_N: jax.Array
     value_N: jax.Array
     path_log_pi_N: jax.Array
@@ -90,9 +91,10 @@ class FrontierSearch(StepSearch):
         def choose(trees, nodes):
             """The candidate (node, action) that each row continues, and whether it does."""
             goes_on = self._goes_on(trees, nodes, budget)
-            priority = jax.vmap(lambda *tree: self.rule(_frontier(*tree), c))(trees, planned_B)
-            open_BxNxK = _open(trees) & goes_on[:, None, None]
-            flat = jnp.where(open_BxNxK, priority, NEVER).reshape(B, -1)
+            frontiers = jax.vmap(_frontier)(trees, planned_B)
+            priority = jax.vmap(lambda frontier: self.rule(frontier, c))(frontiers)
+            may = frontiers.open_NxK & goes_on[:, None, None]
+            flat = jnp.where(may, priority, NEVER).reshape(B, -1)
             best = jnp.argmax(flat, axis=-1)
             live = flat[rows, best] > NEVER
             return best // c.width, best % c.width, live
@@ -132,17 +134,12 @@ class FrontierSearch(StepSearch):
         return goes_on
 
 
-def _open(trees: _Growing):
-    return trees.node.open_BxK & trees.node.live_B[..., None] & (trees.child < 0)
-
-
 def _frontier(tree: _Growing, planned) -> Frontier:
     """One row of the trees, for its rule."""
     node = tree.node
     parent, action = jnp.maximum(tree.parent, 0), jnp.maximum(tree.action, 0)
     live = node.live_B[:, None]
     return Frontier(
-        exists_N=node.live_B,
         depth_N=node.depth_B,
         value_N=jnp.where(tree.parent >= 0, node.value_BxK[parent, action], 0.0),
         path_log_pi_N=node.path_log_pi_B,

@@ -10,13 +10,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from expert_iter.errors import UserError
+from expert_iter.checks import Checks
 from expert_iter.model.state import read_prompt, repeat
-from expert_iter.model.tokenizer import TokenIds
-from expert_iter.model.transformer import Network
-from expert_iter.search.bill import Bill, Budget, price
-from expert_iter.search.candidates import DEAD, SamplerConfig, merge_duplicates, sample_candidates
-from expert_iter.search.tree import Judge, SearchTree
+from expert_iter.search.bill import Bill, Budget
+from expert_iter.search.candidates import DEAD, merge_duplicates
+from expert_iter.search.expert import Expert
+from expert_iter.search.tree import SearchTree
 
 GROUP = (
     8  # independent draws decoded together: in attention each pays for the keys of its whole group
@@ -31,31 +30,15 @@ class GuessConfig:
     max_tokens: int = 24
 
     def __post_init__(self):
-        for key in ("num_samples", "max_tokens"):
-            if getattr(self, key) < 1:
-                raise UserError(f"guess.{key} must be at least 1, got {getattr(self, key)}")
+        Checks("guess", self).at_least(1, "num_samples", "max_tokens")
 
 
-class Guess:
+class Guess(Expert):
     """Draws solutions; `run` is pure and meant to be jitted. With a judge, finished solutions get
     their verdicts.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        config: GuessConfig,
-        sampler: SamplerConfig,
-        ids: TokenIds,
-        judge: Judge | None = None,
-    ):
-        self.network, self.config, self.sampler, self.ids, self.judge = (
-            network,
-            config,
-            sampler,
-            ids,
-            judge,
-        )
+    config: GuessConfig
 
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget=None) -> SearchTree:
         """As `TreeSearch.run`; simulations are samples, and of the `config.num_samples` that are
@@ -66,18 +49,13 @@ class Guess:
         # Independent draws need not see each other: they are decoded in groups, as rows of their
         # own.
         groups = M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
-        drawn = sample_candidates(
-            self.network,
+        drawn = self.draw(
             params,
             repeat(prompt, groups),
             jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups),
-            num_candidates=M // groups,
-            max_tokens=self.config.max_tokens,
-            config=self.sampler,
-            step_end=None,
-            text_end=self.ids.eos,
-            pad=self.ids.pad,
-            never=(self.ids.pad, self.ids.bos),
+            M // groups,
+            self.config.max_tokens,
+            whole=True,
         )
         loop_steps = drawn.loop_steps
         drawn = jax.tree.map(
@@ -94,12 +72,10 @@ class Guess:
             valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
         )
         finished = drawn.ended_BxK & kept
-        won = jnp.zeros_like(finished)
+        asked, no_prefix = finished & drawn.valid_BxK, jnp.zeros((B, 0, 0), jnp.int32)
+        won = self.verdicts(problem_B, no_prefix, drawn.token_BxKxL, asked)
         value = jnp.where(finished, drawn.value_BxK, 0.0)
         if self.judge is not None:
-            no_prefix = jnp.zeros((B, 0, 0), jnp.int32)
-            asked = finished & drawn.valid_BxK
-            won = self.judge(problem_B, no_prefix, drawn.token_BxKxL, asked) & asked
             value = won.astype(value.dtype)
         node = lambda x: x[:, None]  # noqa: E731
         return SearchTree(
@@ -131,12 +107,11 @@ class Guess:
         long as one more like those before leads nearer to the budget.
         """
         M = length_BxM.shape[1]
-        shape = self.network.config, self.network.vocab_size
         nothing = jnp.zeros_like(prompt_B)
-        prompt = price(*shape, nothing, prompt_B, nothing, prompt_B)
+        prompt = self.price(nothing, prompt_B, nothing, prompt_B)
         context = prompt_B[:, None] + length_BxM / 2
-        draw = price(
-            *shape, length_BxM, 0 * length_BxM, jnp.full(length_BxM.shape, loop_steps), context
+        draw = self.price(
+            length_BxM, 0 * length_BxM, jnp.full(length_BxM.shape, loop_steps), context
         )
         draw = jax.tree.map(lambda x: x * exists_BxM, draw)
         # Before each draw: what was spent, and what a draw cost on average.

@@ -13,7 +13,8 @@ import mctx
 from expert_iter.model.state import read_prompt
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Node, StepSearch, as_tree, next_cost
+from expert_iter.search.expansion import StepSearch
+from expert_iter.search.node import Node, as_tree, next_cost
 from expert_iter.search.paged_loop import PagedLoop
 from expert_iter.search.tree import SearchTree
 
@@ -87,7 +88,8 @@ class TreeSearch(StepSearch):
         scale = dict(value_scale=c.value_scale, maxvisit_init=c.maxvisit_init)
 
         def gumbel_root(key, tree, node):
-            return selection.gumbel_root(tree, node, **scale)
+            moves = c.max_steps if c.commit == "step" else 1
+            return selection.gumbel_root(tree, node, moves=moves, **scale)
 
         def gumbel_interior(key, tree, node, depth):
             return selection.gumbel_interior(tree, node, **scale)

@@ -30,18 +30,18 @@ def commit(tree: mctx.Tree, simulations, config) -> selection.SearchState:
     )
     can_be_chosen = node.valid_BxK[rows, at] & (finished | (visits > 0))
     action = jnp.argmax(jnp.where(can_be_chosen, score, -jnp.inf), axis=-1)
-    due = (simulations >= share) & jnp.any(can_be_chosen, axis=-1) & (state.ended_B < 0)
+    due = (simulations >= share) & jnp.any(can_be_chosen, axis=-1)
 
     others = jnp.arange(score.shape[-1]) != action[:, None]
     open_here = state.open_BxNxK[rows, at] & ~(due[:, None] & others)
     open_BxNxK = state.open_BxNxK.at[rows, at].set(open_here)
     ends = due & finished[rows, action]
-    open_BxNxK &= ~ends[:, None, None]
     moved = due & ~ends
     below = tree.children_index[rows, at, action]
+    at = jnp.where(moved, below, at)
     return state._replace(
-        open_BxNxK=_close_way_to(tree, open_BxNxK, jnp.where(moved, below, at), config.max_steps),
-        at_B=jnp.where(moved, below, at),
+        open_BxNxK=selection.close_upwards(tree, open_BxNxK, at, config.max_steps),
+        at_B=at,
         ended_B=jnp.where(ends, action, state.ended_B),
     )
 
@@ -61,17 +61,3 @@ def answerable(tree: mctx.Tree):
         jnp.arange(K) == state.ended_B[:, None, None]
     )
     return jnp.where((state.ended_B >= 0)[:, None, None], chosen, below[..., None])
-
-
-def _close_way_to(tree: mctx.Tree, open_BxNxK, node_B, max_depth: int):
-    """Closes the ancestors' candidates that lead to a node with nothing open."""
-    rows = jnp.arange(node_B.shape[0])
-    node = node_B
-    for _ in range(max_depth):
-        closed = ~jnp.any(open_BxNxK[rows, node], axis=-1) & (node > 0)
-        parent = jnp.maximum(tree.parents[rows, node], 0)
-        action = jnp.maximum(tree.action_from_parent[rows, node], 0)
-        still = open_BxNxK[rows, parent, action] & ~closed
-        open_BxNxK = open_BxNxK.at[rows, parent, action].set(still)
-        node = jnp.where(closed, parent, 0)
-    return open_BxNxK

@@ -11,7 +11,7 @@ from expert_iter.model.pages import empty_pool
 from expert_iter.model.state import State
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Node, next_cost, spent
+from expert_iter.search.node import Node, next_cost, spent
 
 
 class PagedLoop:
@@ -92,7 +92,11 @@ def _after_simulation(tree: mctx.Tree, new_node, config) -> mctx.Tree:
     """What mctx's own back-up leaves to do once a node was added."""
     if config.backup == "max":
         tree = _back_up_max(tree, new_node, config.max_steps)
-    tree = tree.replace(extra_data=_close(tree, new_node, config.max_steps))
+    state: selection.SearchState = tree.extra_data
+    open_BxNxK = state.open_BxNxK.at[:, new_node].set(tree.embeddings.open_BxK[:, new_node])
+    everywhere = jnp.full(tree.parents.shape[:1], new_node)
+    open_BxNxK = selection.close_upwards(tree, open_BxNxK, everywhere, config.max_steps)
+    tree = tree.replace(extra_data=state._replace(open_BxNxK=open_BxNxK))
     if config.commit == "step":
         tree = tree.replace(extra_data=moves.commit(tree, new_node, config))
     if config.stop_when_solved:
@@ -103,28 +107,6 @@ def _after_simulation(tree: mctx.Tree, new_node, config) -> mctx.Tree:
         open_BxNxK = state.open_BxNxK & ~solved[:, None, None]
         tree = tree.replace(extra_data=state._replace(open_BxNxK=open_BxNxK))
     return tree
-
-
-def _close(tree: mctx.Tree, new_node, max_depth: int) -> selection.SearchState:
-    """Opens the new node's candidates and, where it has none, closes the way to it, upwards as far
-    as that goes.
-    """
-    rows = jnp.arange(tree.node_visits.shape[0])
-    open_BxNxK = tree.extra_data.open_BxNxK.at[:, new_node].set(
-        tree.embeddings.open_BxK[:, new_node]
-    )
-    node = jnp.full(rows.shape, new_node)
-    for _ in range(max_depth):
-        closed = ~jnp.any(open_BxNxK[rows, node], axis=-1) & (node > 0)
-        parent, action = (
-            jnp.maximum(tree.parents[rows, node], 0),
-            jnp.maximum(tree.action_from_parent[rows, node], 0),
-        )
-        open_BxNxK = open_BxNxK.at[rows, parent, action].set(
-            open_BxNxK[rows, parent, action] & ~closed
-        )
-        node = jnp.where(closed, parent, 0)
-    return tree.extra_data._replace(open_BxNxK=open_BxNxK)
 
 
 def _back_up_max(tree: mctx.Tree, new_node, max_depth: int) -> mctx.Tree:

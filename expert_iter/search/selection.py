@@ -7,7 +7,7 @@ moment they are generated, so no simulation is spent on them. Where all candidat
 rules are mctx's own, with two departures: values are probabilities and so are not rescaled, and an
 unvisited candidate counts with its own value, not the node's.
 
-The functions see one row of the tree (mctx vmaps them). Shapes: K candidates.
+The rules see one row of the tree (mctx vmaps them). Shapes: B rows, N nodes, K candidates.
 """
 
 import math
@@ -24,8 +24,8 @@ class SearchState(NamedTuple):
     """What the rules need beside mctx's tree (its `extra_data`), a row each.
 
     root_gumbel_BxK: noise of the root's choice; open_BxNxK: which candidates are open; planned_B:
-    how many simulations the row expects to make; at_B: the node that a search move by move stands
-    at; ended_B: the finished candidate there with which it ended, or −1.
+    how many simulations the row expects to make, all in all; at_B: the node that a search move by
+    move stands at; ended_B: the finished candidate there with which it ended, or −1.
     """
 
     root_gumbel_BxK: jax.Array
@@ -33,6 +33,21 @@ class SearchState(NamedTuple):
     planned_B: jax.Array
     at_B: jax.Array
     ended_B: jax.Array
+
+
+def close_upwards(tree, open_BxNxK, node_B, max_depth: int):
+    """Closes the candidate that leads to a node `node_B` with nothing open, and so on upwards, of B
+    trees.
+    """
+    rows = jnp.arange(node_B.shape[0])
+    for _ in range(max_depth):
+        closed = ~jnp.any(open_BxNxK[rows, node_B], axis=-1) & (node_B > 0)
+        parent = jnp.maximum(tree.parents[rows, node_B], 0)
+        action = jnp.maximum(tree.action_from_parent[rows, node_B], 0)
+        still = open_BxNxK[rows, parent, action] & ~closed
+        open_BxNxK = open_BxNxK.at[rows, parent, action].set(still)
+        node_B = jnp.where(closed, parent, 0)
+    return open_BxNxK
 
 
 def completed_qvalues(tree, node):
@@ -81,17 +96,17 @@ def considered_visit(num_candidates: int, num_considered, num_simulations, simul
     return jnp.where(num_considered <= 1, simulation, visit)
 
 
-def gumbel_root(tree, node, *, value_scale, maxvisit_init):
+def gumbel_root(tree, node, *, moves, value_scale, maxvisit_init):
     """Sequential Halving with Gumbel at the root: argmax g + logits + σ(q) among those to be
     visited now.
 
     Where every candidate with the scheduled number of visits is closed, the open one nearest to it
-    is taken.
+    is taken. moves: the first of so many equal parts of the simulations is the root's.
     """
     visits = tree.children_visits[node]
     num_considered = jnp.sum(tree.embeddings.open_BxK[node])
     scheduled = considered_visit(
-        visits.shape[0], num_considered, tree.extra_data.planned_B, jnp.sum(visits)
+        visits.shape[0], num_considered, tree.extra_data.planned_B // moves, jnp.sum(visits)
     )
     logits = tree.children_prior_logits[node]
     score = (

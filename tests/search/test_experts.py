@@ -12,11 +12,11 @@ from expert_iter.model.transformer import Network, TransformerConfig
 from expert_iter.search import experts
 from expert_iter.search.bill import Budget
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.experts import EXPERTS, ExpertSettings
 from expert_iter.search.frontier import FrontierSearch
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.judge import HostJudge
+from expert_iter.search.search_config import SearchConfig
 from tests.search.worlds import any_of, compiled
 
 ROWS, SIMULATIONS, SAMPLES = 6, 6, 8

@@ -18,12 +18,12 @@ from expert_iter.model.transformer import Network, TransformerConfig
 from expert_iter.search import experts
 from expert_iter.search.bill import Budget, flops_per_token
 from expert_iter.search.candidates import DEAD, SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.frontier import FrontierSearch
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import best, solutions
+from expert_iter.search.search_config import SearchConfig
 from tests.search.worlds import PROMPT, ROWS, OnTable, World, any_of, compiled, table_judge
 
 SHAPE = TransformerConfig(

@@ -8,10 +8,10 @@ import pytest
 
 from expert_iter.model.tokenizer import TokenIds, Tokenizer, TokenizerConfig
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
+from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks.countdown import Countdown, CountdownConfig
 
 TASK = Countdown(CountdownConfig())

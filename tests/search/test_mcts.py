@@ -11,9 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from expert_iter.errors import UserError
 from expert_iter.model.transformer import Network
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
+from expert_iter.search.search_config import SearchConfig
 
 ROWS = 8
 CONFIG = SearchConfig(num_simulations=10, num_candidates=3, max_steps=3, max_step_tokens=4)

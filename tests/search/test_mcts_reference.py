@@ -15,8 +15,8 @@ from scipy import stats
 from expert_iter.model.transformer import Network, TransformerConfig
 from expert_iter.search import selection
 from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.mcts import TreeSearch
+from expert_iter.search.search_config import SearchConfig
 from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_judge
 
 

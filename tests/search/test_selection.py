@@ -65,7 +65,7 @@ def one_node(rng, visits, prior=None, q=None, own=None, is_open=None, valid=None
 @jax.jit
 def gumbel_root(tree, node, planned):
     tree = tree.replace(extra_data=tree.extra_data._replace(planned_B=planned))
-    return selection.gumbel_root(tree, node, **SCALE)
+    return selection.gumbel_root(tree, node, moves=1, **SCALE)
 
 
 gumbel_interior = jax.jit(functools.partial(selection.gumbel_interior, **SCALE))

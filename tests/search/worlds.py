@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expert_iter.search import expansion
 from expert_iter.search.candidates import DEAD, Candidates
 
 ROWS, FIRST, FILLER = 24, 4, 15  # candidate k writes FIRST + k, perhaps fillers, then an end mark
@@ -94,9 +93,13 @@ class OnTable:
     def continue_from(self, params, state, problem_B, keys_B, num_candidates, **prefix):
         world, L = self.world, self.config.max_step_tokens
 
-        def look_up(network, params, state, keys_B, *, num_candidates, **_):
+        draw = super().draw
+
+        def look_up(params, state, keys_B, count, max_tokens, whole=False, **options):
+            if whole:  # a rollout
+                return draw(params, state, keys_B, count, max_tokens, whole, **options)
             at = problem_B, world.numbers(prefix["prefix_BxDxL"], prefix["depth_B"])
-            read = lambda table: jnp.asarray(table)[at][:, :num_candidates]  # noqa: E731
+            read = lambda table: jnp.asarray(table)[at][:, :count]  # noqa: E731
             valid, finished = read(world.valid), read(world.finished)
             return Candidates(
                 token_BxKxL=read(world.tokens(self.ids)),
@@ -114,7 +117,7 @@ class OnTable:
             )
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(expansion, "sample_candidates", look_up)
+            patch.setattr(self, "draw", look_up)
             return super().continue_from(params, state, problem_B, keys_B, num_candidates, **prefix)
 
 
