@@ -18,24 +18,31 @@ setup(
         "flax>=0.12",
         "importlib_resources>=6.5",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
+        "jinja2>=3.1",
+        "math-verify>=0.9",
         "matplotlib>=3.10",
         "mctx>=0.0.6",
         "ml-collections>=1.1",
         "numpy>=2.0",
         "optax>=0.2.7",
         "orbax-checkpoint>=0.12",
+        "safetensors>=0.6",
         "sentencepiece>=0.2.1",
         "tensorboardX>=2.6.4",
         "tensorflow-datasets>=4.9.9",
         "tqdm>=4.67",
     ],
     extras_require={
+        "bpe": ["tokenizers>=0.21"],  # checkpoints whose tokenizer is a tokenizer.json
         "test": [
             "hypothesis>=6.150",
             "pytest>=9.0",
             "pytest-xdist>=3.8",
             "ruff>=0.15",
             "scipy>=1.16",
+            "tokenizers>=0.21",
+            "torch>=2.6,<2.14",  # the range in which parity with transformers was checked
+            "transformers>=5.0",
         ],
     },
     entry_points={
@@ -44,6 +51,7 @@ setup(
             "expert-iter-evaluate = expert_iter.evaluate:run",
             "expert-iter-report = expert_iter.report:run",
             "expert-iter-solve = expert_iter.solve:run",
+            "expert-iter-verify = expert_iter.verify:run",
         ],
     },
 )

@@ -8,11 +8,28 @@ from typing import Any
 from expert_iter.errors import UserError
 from expert_iter.tasks.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.game24 import Game24, Game24Config
+from expert_iter.tasks.gsm8k import Gsm8k, Gsm8kConfig
+from expert_iter.tasks.humaneval import HumanEval, HumanEvalConfig
+from expert_iter.tasks.jsonl import Jsonl, JsonlConfig
+from expert_iter.tasks.math_files import Math, MathConfig
+from expert_iter.tasks.mawps import Mawps, MawpsConfig
+from expert_iter.tasks.mbpp import Mbpp, MbppConfig
+from expert_iter.tasks.svamp import Svamp, SvampConfig
 from expert_iter.tasks.task import Problem, Question, Task
 
 __all__ = ["Problem", "Question", "Task", "load_task", "task_settings"]
 
-_TASKS = {"countdown": (Countdown, CountdownConfig), "game24": (Game24, Game24Config)}
+_TASKS = {
+    "countdown": (Countdown, CountdownConfig),
+    "game24": (Game24, Game24Config),
+    "gsm8k": (Gsm8k, Gsm8kConfig),
+    "humaneval": (HumanEval, HumanEvalConfig),
+    "jsonl": (Jsonl, JsonlConfig),
+    "math": (Math, MathConfig),
+    "mawps": (Mawps, MawpsConfig),
+    "mbpp": (Mbpp, MbppConfig),
+    "svamp": (Svamp, SvampConfig),
+}
 
 
 def task_settings(name: str) -> type:

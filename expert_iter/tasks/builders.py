@@ -1,6 +1,9 @@
 """The tasks' problems as TFDS datasets (no TensorFlow needed), and as JSONL or CSV files.
 
-All hold the same text fields: `id`, `numbers` ("3 5 7") and `target` ("15").
+A task says what there is to store: `splits`, the text `fields` of a record beside its `id`, and
+`records(split)`; `problem_of(record, id)` makes the problem again. `dataset_setting` names the
+setting that holds the dataset's folder, and `dataset_key()` gives the settings and files that the
+records depend on.
 """
 
 import contextlib
@@ -11,108 +14,105 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.countdown import Countdown, CountdownConfig
+from expert_iter.tasks import load_task
 from expert_iter.tasks.files import write_records
-from expert_iter.tasks.game24 import Game24, Game24Config
-from expert_iter.tasks.number_game import NumberGame, make_goal, make_problem
-from expert_iter.tasks.task import SPLITS, Problem
-
-_FIELDS = ("id", "numbers", "target")
 
 
-class NumberGameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class TaskBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A dataset of one task's problems, in their order; read it with `as_data_source()`.
 
     Records are ArrayRecord: TFDS's default format needs TensorFlow.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    default_task: NumberGame
+    name = "task"
 
-    def __init__(self, task: NumberGame | None = None, **kwargs):
+    def __init__(self, task: Any, **kwargs):
         """`task` is the one whose problems to write; kwargs are those of any TFDS builder."""
-        self._task = task or self.default_task
+        self._task = task
+        self.name = task.name
         super().__init__(**{"file_format": "array_record", **kwargs})
 
     def _info(self) -> tfds.core.DatasetInfo:
+        fields = ("id", *self._task.fields)
         return tfds.core.DatasetInfo(
             builder=self,
             description=type(self._task).__doc__,
-            features=tfds.features.FeaturesDict({name: tfds.features.Text() for name in _FIELDS}),
+            features=tfds.features.FeaturesDict({name: tfds.features.Text() for name in fields}),
             disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split) for split in SPLITS}
+        return {split: self._generate_examples(split) for split in self._task.splits}
 
     def _generate_examples(self, split):
-        return enumerate(_records(self._task, split))
+        return enumerate(self._task.records(split))
 
 
-class CountdownBuilder(NumberGameBuilder):
+class CountdownBuilder(TaskBuilder):
+    """The default Countdown problems, or those of a task with other settings."""
+
     name = "countdown"
-    default_task = Countdown(CountdownConfig())
+
+    def __init__(self, task: Any = None, **kwargs):
+        super().__init__(task or load_task(self.name), **kwargs)
 
 
-class Game24Builder(NumberGameBuilder):
+class Game24Builder(CountdownBuilder):
+    """The default puzzles of the Game of 24, or those of a task with other settings."""
+
     name = "game24"
-    default_task = Game24(Game24Config())
 
 
-_BUILDERS = {builder.name: builder for builder in (CountdownBuilder, Game24Builder)}
+def export(task: Any, split: str, path: str | os.PathLike) -> None:
+    """Writes a split's records to a `.jsonl` or `.csv` file.
+
+    `task.read` reads that of a number game back identically, and the task `jsonl` that of any
+    text task (with its answer_type). Raises UserError for lines that a CSV file cannot hold.
+    """
+    records = list(task.records(split))
+    if Path(path).suffix == ".csv" and any("\n" in text for r in records for text in r.values()):
+        raise UserError(f"{path}: these problems have several lines: write a .jsonl file")
+    write_records(path, records)
 
 
-def export(task: NumberGame, split: str, path: str | os.PathLike) -> None:
-    """Writes a split to a `.jsonl` or `.csv` file that `task.read` reads back identically."""
-    write_records(path, _records(task, split))
-
-
-def load_problems(task: NumberGame) -> dict[str, list[Problem]]:
-    """All splits from the dataset in the task's `data_dir`, which is built there at first use.
+def load_records(task: Any) -> dict[str, list[dict[str, str]]]:
+    """All splits from the dataset in the task's folder, which is built there at first use.
 
     Each choice of settings, and of the contents of the files they name, has a folder of its own.
     """
-    folder = Path(task.config.data_dir) / _fingerprint(task)
-    in_memory = type(task)(dataclasses.replace(task.config, data_dir=""))
+    root = getattr(task.config, task.dataset_setting)
+    folder = Path(root) / _fingerprint(task)
+    no_dataset = dataclasses.replace(task.config, **{task.dataset_setting: ""})
     tfds.disable_progress_bar()
     try:
         # TFDS prints to stdout, which belongs to the commands.
         with contextlib.redirect_stdout(io.StringIO()):
-            builder = _BUILDERS[task.name](in_memory, data_dir=folder)
+            builder = TaskBuilder(type(task)(no_dataset), data_dir=folder)
             builder.download_and_prepare()
-        return {
-            split: [_problem(example) for example in builder.as_data_source(split)]
-            for split in SPLITS
-        }
+        return {split: list(_records(builder, split)) for split in builder.info.splits}
     except UserError:
         raise
     except OSError as error:
-        raise UserError(f"task.data_dir={task.config.data_dir}: {error}") from None
+        raise UserError(f"task.{task.dataset_setting}={root}: {error}") from None
     except Exception as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the dataset in {folder} is damaged, delete it: {reason}") from error
 
 
-def _records(task: NumberGame, split: str) -> Iterator[dict[str, str]]:
-    for problem in task.problems(split):
-        numbers, target = problem.answer
-        yield {"id": problem.id, "numbers": " ".join(map(str, numbers)), "target": str(target)}
+def _records(builder: TaskBuilder, split: str) -> Iterator[dict[str, str]]:
+    for example in builder.as_data_source(split):
+        yield {name: value.decode() for name, value in example.items()}
 
 
-def _problem(example: dict[str, bytes]) -> Problem:
-    id, numbers, target = (example[name].decode() for name in _FIELDS)
-    return make_problem(make_goal(numbers, target), id)
-
-
-def _fingerprint(task: NumberGame) -> str:
-    settings = dataclasses.asdict(task.config)
-    del settings["data_dir"]
+def _fingerprint(task: Any) -> str:
+    settings, files = task.dataset_key()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for value in settings.values():
-        if isinstance(value, str) and Path(value).is_file():
-            digest.update(Path(value).read_bytes())
+    for path in files:
+        digest.update(path.read_bytes())
     return f"{task.name}-{digest.hexdigest()[:12]}"

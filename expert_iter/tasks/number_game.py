@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ class NumberGame:
     """
 
     name: str
+    in_process = True
+    splits = SPLITS
+    fields = ("numbers", "target")  # of a record, beside its `id`
+    dataset_setting = "data_dir"
     default_target: int | None = None
 
     def __init__(self, config: Any, max_value: int, max_denominator: int):
@@ -44,11 +48,34 @@ class NumberGame:
         if self.config.data_dir:
             from expert_iter.tasks import builders  # imports TFDS, which few runs need
 
-            return builders.load_problems(self)
+            return {
+                split: [self.problem_of(record, record["id"]) for record in records]
+                for split, records in builders.load_records(self).items()
+            }
         return {
             split: [make_problem(goal, f"{split}-{i}") for i, goal in enumerate(goals)]
             for split, goals in self.make_goals().items()
         }
+
+    def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:
+        """The settings that the records depend on, and the files that they are read from."""
+        settings = {k: v for k, v in vars(self.config).items() if k != self.dataset_setting}
+        names = [value for value in settings.values() if isinstance(value, str)]
+        return settings, [path for path in map(Path, names) if path.is_file()]
+
+    def records(self, split: str) -> Iterator[dict[str, str]]:
+        """The problems as text fields, which `problem_of` turns back into the same problems."""
+        for problem in self.problems(split):
+            numbers, target = problem.answer
+            yield {
+                "id": problem.id,
+                "numbers": " ".join(map(str, numbers)),
+                "target": str(target),
+            }
+
+    def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
+        """Raises ValueError saying what is wrong with the record."""
+        return make_problem(self.goal_of(record), id)
 
     def problems(self, split: str) -> Sequence[Problem]:
         if split not in SPLITS:
@@ -73,9 +100,7 @@ class NumberGame:
         name = Path(path).name
         return read_records(
             path,
-            lambda record, line: make_problem(
-                self.goal_of(record), str(record.get("id", f"{name}:{line}"))
-            ),
+            lambda record, line: self.problem_of(record, str(record.get("id", f"{name}:{line}"))),
         )
 
     def parse(self, text: str) -> Problem:
@@ -102,7 +127,8 @@ class NumberGame:
     def answer(self, question_prompt: str, solution: str) -> str | None:
         return arithmetic.proposal(self.parse(question_prompt).answer.numbers, solution)
 
-    def random_play(self, problem: Problem, rng: np.random.Generator) -> str:
+    def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
+        """Random legal play: it shows rules and format, and need not reach the target."""
         numbers = problem.answer.numbers
         return arithmetic.random_play(numbers, rng, self._max_value, self._max_denominator)
 
@@ -115,7 +141,7 @@ class NumberGame:
         rng = np.random.default_rng(seed)
         problems = self.problems("train")
         chosen = (problems[i] for i in rng.integers(len(problems), size=n))
-        return [problem.prompt + self.random_play(problem, rng) for problem in chosen]
+        return [problem.prompt + self.demonstration(problem, rng) for problem in chosen]
 
 
 def make_problem(goal: Goal, id: str) -> Problem:

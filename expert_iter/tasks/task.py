@@ -22,7 +22,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with what its verifier needs to know; `answer` never reaches the network."""
+    """A question with what its verifier needs to know; `answer` never reaches the network.
+
+    It is None where no answer is known, as for a word problem that somebody typed.
+    """
 
     id: str
     prompt: str
@@ -37,6 +40,9 @@ class Task(Protocol):
     """A world of problems. It deals in text alone: no tokens, no network."""
 
     name: str
+    # Whether verdicts are cheap and safe enough to be given in this process; others go to worker
+    # processes.
+    in_process: bool
 
     def problems(self, split: str) -> Sequence[Problem]:
         """Those of 'train', 'validation' or 'test': the same, in the same order, each time."""
@@ -45,7 +51,10 @@ class Task(Protocol):
         """Problems from a JSONL or CSV file. Raises UserError with the file and the line."""
 
     def parse(self, text: str) -> Problem:
-        """A problem as a person types it. Raises UserError if it is none."""
+        """A problem as a person types it. Raises UserError if it is none.
+
+        Its `answer` is None where the text tells none; its verdict must then not be asked for.
+        """
 
     def verdict(self, problem: Problem, solution: str) -> bool:
         """Whether the solution is right, by its text alone; a malformed one is wrong, no error."""
@@ -56,17 +65,24 @@ class Task(Protocol):
         None if it cannot be read. Says nothing about whether the proposal is right.
         """
 
-    def random_play(self, problem: Problem, rng: np.random.Generator) -> str:
-        """A finished solution of random legal steps, which need not reach what is asked."""
+    def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
+        """A finished text that a warm start learns from.
+
+        Random legal play where the task can make it (rules and format, no solutions), else the
+        solution that came with the problem. Raises UserError if none came with it.
+        """
 
     def is_legal(self, problem: Problem, solution: str) -> bool:
-        """Whether each step is legal and the solution is finished, whatever it reaches."""
+        """Whether each step is legal and the solution is finished, whatever it reaches.
+
+        Of words: whether a final answer can be read from it; of code: whether it parses.
+        """
 
     def symbols(self) -> list[str]:
         """Pieces of text that a tokenizer should keep whole."""
 
     def sample_texts(self, n: int, seed: int) -> list[str]:
-        """`n` training prompts, each with a random play, to train a tokenizer on."""
+        """`n` training prompts, each with a demonstration, to train a tokenizer on."""
 
 
 def check(key: str, value: Any, least: float, most: float) -> None:

@@ -137,7 +137,7 @@ def test_fractions_are_a_setting():
     for fractions in (True, False):
         task = Game24(Game24Config(fractions=fractions))
         rng = np.random.default_rng(0)
-        plays = [task.random_play(problem, rng) for _ in range(200)]
+        plays = [task.demonstration(problem, rng) for _ in range(200)]
         assert all(task.is_legal(problem, play) for play in plays)
         assert fractions == any("8/3" in play for play in plays)
 

@@ -22,11 +22,11 @@ def test_a_question_holds_no_answer(task):
         question.answer = problem.answer
 
 
-def test_random_play_is_legal_and_verdict_asks_for_the_target(task):
+def test_demonstration_is_legal_and_verdict_asks_for_the_target(task):
     rng = np.random.default_rng(0)
     right = 0
     for problem in task.problems("train")[:300]:
-        play = task.random_play(problem, rng)
+        play = task.demonstration(problem, rng)
         reached = play.rsplit(" ", 1)[1] == str(problem.answer.target)
         assert task.is_legal(problem, play)
         assert task.verdict(problem, play) == reached

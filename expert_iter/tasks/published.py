@@ -1,0 +1,188 @@
+"""The published files of the text tasks: where each is, and whether it is here unchanged."""
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.files import read_records
+
+T = TypeVar("T")
+Convert = Callable[[dict[str, Any], int], T]
+_TO_NEXT = re.compile(r"[\s,]*")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as its authors published it, or the beginning of one.
+
+    `repository` and `path` say where, on GitHub; the checksum is '' where it is not known, and then
+    the rows alone are counted.
+    """
+
+    name: str
+    rows: int
+    sha256: str
+    repository: str
+    path: str
+
+    @property
+    def source(self) -> str:
+        return f"{self.repository}, {self.path}"
+
+
+_GSM8K = "openai/grade-school-math", "grade_school_math/data"
+_MAWPS = "microsoft/ToRA", "src/data/mawps"
+
+GSM8K_TRAIN = Published(
+    "train.jsonl",
+    7473,
+    "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
+    _GSM8K[0],
+    f"{_GSM8K[1]}/train.jsonl",
+)
+GSM8K_TEST = Published("test.jsonl", 1319, "", _GSM8K[0], f"{_GSM8K[1]}/test.jsonl")
+GSM8K_TEST_PART = Published(
+    "test_0000_0659.jsonl",
+    660,
+    "77f82a42b5d21699f3c3947d8a8eb715a3a542230c14611706d9e496825562fe",
+    _GSM8K[0],
+    f"{_GSM8K[1]}/test.jsonl",
+)
+SVAMP = Published(
+    "SVAMP.json",
+    1000,
+    "5be77703a6d891ae476d7c082787ad361392aa02453b132516cdd5f4e7934e3e",
+    "arkilpatel/SVAMP",
+    "SVAMP.json",
+)
+MAWPS = tuple(
+    Published(name, rows, sha256, _MAWPS[0], f"{_MAWPS[1]}/{name}")
+    for name, rows, sha256 in (
+        (
+            "addsub.jsonl",
+            395,
+            "2fae2c92530cdf1ac0487db9a90e68d6af84049d755c07c4486411c1d7f43e75",
+        ),
+        (
+            "multiarith.jsonl",
+            600,
+            "12e8295088364af21fb6591dbdbd1dda452aade57227f63d725677471ded2951",
+        ),
+        (
+            "singleeq.jsonl",
+            508,
+            "07bec92bae226dd5231a966e907a0f097ba3170a1557c73ceeb135caad8d09f8",
+        ),
+        (
+            "singleop.jsonl",
+            562,
+            "feb012e7ed5503cdb96fd127d539692b033000e9134655acaf4f4e0091328e94",
+        ),
+    )
+)
+MBPP = Published(
+    "mbpp.jsonl",
+    974,
+    "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+    "google-research/google-research",
+    "mbpp/mbpp.jsonl",
+)
+HUMANEVAL = Published(
+    "HumanEval.jsonl.gz",
+    164,
+    "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+    "openai/human-eval",
+    "data/HumanEval.jsonl.gz",
+)
+
+
+def locate(folder: str, *files: Published) -> tuple[Path, Published]:
+    """The first of the files that is there. Raises UserError naming the first if none is."""
+    first = files[0]
+    if not folder:
+        raise UserError(
+            f"task.data_dir is not set: name the folder that holds {first.name} "
+            f"(published in {first.source})"
+        )
+    for file in files:
+        if Path(folder, file.name).is_file():
+            return Path(folder, file.name), file
+    raise UserError(f"task.data_dir={folder} holds no {first.name}: get it from {first.source}")
+
+
+def read(folder: str, files: tuple[Published, ...], verify: bool, convert: Convert) -> list[T]:
+    """`convert(record, row)` of every row, from 0, of the first of the files that is there.
+
+    Raises UserError if none is, naming the line for a row that `convert` refuses by a ValueError,
+    and, where `verify`, if rows or checksum are not the published ones.
+    """
+    path, file = locate(folder, *files)
+    rows = []
+
+    def add(record: dict[str, Any], line: int) -> None:
+        rows.append(convert(record, len(rows)))
+
+    _READERS[Path(file.name).suffix](path, add)
+    if verify:
+        _verify(path, file, len(rows))
+    return rows
+
+
+def _verify(path: Path, file: Published, rows: int) -> None:
+    mend = f"get it anew from {file.source}, or set task.verify_files=false for a changed one"
+    if rows != file.rows:
+        raise UserError(f"{path} has {rows} rows where the published file has {file.rows}: {mend}")
+    if file.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
+        raise UserError(f"{path} is not the published file, its SHA-256 is another: {mend}")
+
+
+def _read_json_list(path: Path, convert: Convert) -> None:
+    """A JSON list of objects."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        records = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(records, list):
+        raise UserError(f"{path}: not a list of problems")
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    for record in records:
+        at = _TO_NEXT.match(text, at).end()
+        _convert(path, text.count("\n", 0, at) + 1, record, convert)
+        _, at = decoder.raw_decode(text, at)
+
+
+def _read_gzip(path: Path, convert: Convert) -> None:
+    """JSON lines, compressed."""
+    try:
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            _convert(path, number, record, convert)
+
+
+def _convert(path: Path, line: int, record: Any, convert: Convert) -> None:
+    try:
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
+        convert(record, line)
+    except ValueError as error:
+        raise UserError(f"{path}, line {line}: {error}") from None
+
+
+_READERS = {".jsonl": read_records, ".json": _read_json_list, ".gz": _read_gzip}
