@@ -1,8 +1,8 @@
 """A decoder-only transformer with a language-model head and a value head on one trunk.
 
-The family of Gemma and Llama: RMSNorm, rotary positions, grouped-query attention, gated MLP, tied
-embedding. Attention has one form for every use: Q new tokens a row attend to C tokens of the *past*
-(cached keys and values) and to each other, each as a mask says.
+The family of Gemma, Llama, Mistral and Qwen: RMSNorm, rotary positions, grouped-query attention,
+gated MLP; with its defaults it is Gemma 1. Attention has one form for every use: Q new tokens a row
+attend to C tokens of the *past* (cached keys and values) and to each other, each as a mask says.
 
 | use | Q | past | new tokens see |
 |---|---|---|---|
@@ -27,8 +27,21 @@ from expert_iter.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """Shape of the network. `sliding_window` tokens (0: none) hold in all but every
-    `global_every`-th layer.
+    """Shape of the network.
+
+    sliding_window: how many tokens a layer sees (0: all), except the global ones, which are every
+    global_every-th (0: none) and those numbered, from 0, in global_layers. query_scale: scores are
+    divided by its root (0: by that of head_dim). rope_scaling: 'none', 'linear' (angles divided by
+    rope_factor) or 'llama3' (so are those that turn fewer than rope_low_frequency times in
+    rope_original_length tokens; not those that turn more than rope_high_frequency times; in between
+    it passes from one to the other). local_rope_base: of layers that slide, never scaled (0: as the
+    global ones). qkv_bias: added to queries, keys and values. qk_norm: norms of each head's query
+    and key. post_norms: norms of what attention and MLP add. norm_plus_one: norms multiply by
+    1 + scale, else by scale. scale_embedding: by the root of width. tie_embedding: the embedding is
+    the output head, too. dtype: of the computation; param_dtype: of the parameters, except norms,
+    adapters and value head, which are float32 always. lora_rank: of an adapter beside each matrix
+    of the layers, which is trained in its place (0: none); what it adds is multiplied by
+    lora_alpha / lora_rank.
     """
 
     num_layers: int = 3
@@ -44,18 +57,38 @@ class TransformerConfig:
     logit_softcap: float = 0.0
     sliding_window: int = 0
     global_every: int = 0
+    global_layers: tuple = ()
+    query_scale: float = 0.0
+    rope_scaling: str = "none"
+    rope_factor: float = 1.0
+    rope_low_frequency: float = 1.0
+    rope_high_frequency: float = 4.0
+    rope_original_length: int = 8192
+    local_rope_base: float = 0.0
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    post_norms: bool = False
+    norm_plus_one: bool = True
+    scale_embedding: bool = True
+    tie_embedding: bool = True
     dtype: str = "float32"
+    param_dtype: str = "float32"
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
 
     def __post_init__(self):
-        for key in ("num_layers", "width", "num_heads", "num_kv_heads", "head_dim", "mlp_width"):
+        sizes = ("num_layers", "width", "num_heads", "num_kv_heads", "head_dim", "mlp_width")
+        for key in (*sizes, "rope_original_length"):
             if getattr(self, key) < 1:
                 raise UserError(f"model.{key} must be at least 1, got {getattr(self, key)}")
-        for key in ("attention_softcap", "logit_softcap", "sliding_window", "global_every"):
+        caps = ("attention_softcap", "logit_softcap")
+        off = *caps, "sliding_window", "global_every", "query_scale", "local_rope_base", "lora_rank"
+        for key in off:
             if getattr(self, key) < 0:
                 raise UserError(
                     f"model.{key} must not be negative (0 turns it off), got {getattr(self, key)}"
                 )
-        for key in ("rope_base", "norm_epsilon"):
+        for key in ("rope_base", "norm_epsilon", "rope_factor", "rope_low_frequency", "lora_alpha"):
             if getattr(self, key) <= 0:
                 raise UserError(f"model.{key} must be positive, got {getattr(self, key)}")
         if self.num_heads % self.num_kv_heads:
@@ -67,10 +100,38 @@ class TransformerConfig:
             raise UserError(
                 f"model.head_dim must be even for rotary positions, got {self.head_dim}"
             )
-        if self.activation not in ("gelu", "silu"):
-            raise UserError(f"model.activation must be 'gelu' or 'silu', got {self.activation!r}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise UserError(f"model.dtype must be 'float32' or 'bfloat16', got {self.dtype!r}")
+        if self.local_rope_base and not self.sliding_window:
+            raise UserError("model.local_rope_base is for sliding layers: set model.sliding_window")
+        if self.rope_high_frequency <= self.rope_low_frequency:
+            raise UserError(
+                f"model.rope_high_frequency ({self.rope_high_frequency}) must be above "
+                f"model.rope_low_frequency ({self.rope_low_frequency})"
+            )
+        for layer in self.global_layers:
+            if type(layer) is not int or not 0 <= layer < self.num_layers:
+                raise UserError(
+                    f"model.global_layers must be whole numbers from 0 to {self.num_layers - 1}, "
+                    f"got {layer!r}"
+                )
+        floats = ("float32", "bfloat16")
+        for key, known in (
+            ("activation", ("gelu", "silu")),
+            ("rope_scaling", ("none", "linear", "llama3")),
+            ("dtype", floats),
+            ("param_dtype", floats),
+        ):
+            if getattr(self, key) not in known:
+                names = ", ".join(map(repr, known))
+                raise UserError(f"model.{key} must be one of {names}, got {getattr(self, key)!r}")
+
+    @property
+    def is_global(self) -> tuple[bool, ...]:
+        """Whether each layer is exempt from the sliding window."""
+        every = self.global_every
+        return tuple(
+            i in self.global_layers or (every > 0 and (i + 1) % every == 0)
+            for i in range(self.num_layers)
+        )
 
 
 class KV(NamedTuple):
@@ -94,23 +155,40 @@ class Past(NamedTuple):
 
 class RMSNorm(nnx.Module):
     """x / rms(x) · (1 + scale), computed in float32 (Zhang and Sennrich 2019; Gemma's
-    parametrisation).
+    parametrisation); without plus_one x / rms(x) · scale (Llama's).
     """
 
-    def __init__(self, width: int, epsilon: float):
-        self.scale = nnx.Param(jnp.zeros(width))
-        self.epsilon = epsilon
+    def __init__(self, width: int, epsilon: float, plus_one: bool):
+        self.scale = nnx.Param(jnp.zeros(width) if plus_one else jnp.ones(width))
+        self.epsilon, self.plus_one = epsilon, plus_one
 
     def __call__(self, x):
         x32 = x.astype(jnp.float32)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.epsilon)
-        return (x32 * (1.0 + self.scale[...])).astype(x.dtype)
+        scale = 1.0 + self.scale[...] if self.plus_one else self.scale[...]
+        return (x32 * scale).astype(x.dtype)
 
 
-def rotate(x_BxQxNxE, position_BxQ, base: float):
+def rope_frequencies(config: TransformerConfig):
+    """Angle per position `[layers, E / 2]` of each pair of a head's dimensions."""
+    c, half = config, config.head_dim // 2
+    plain = lambda base: base ** (-jnp.arange(half, dtype=jnp.float32) / half)  # noqa: E731
+    frequency = plain(c.rope_base)
+    if c.rope_scaling == "linear":
+        frequency = frequency / c.rope_factor
+    elif c.rope_scaling == "llama3":
+        turns = c.rope_original_length * frequency / (2 * jnp.pi)
+        keep = (turns - c.rope_low_frequency) / (c.rope_high_frequency - c.rope_low_frequency)
+        keep = jnp.clip(keep, 0.0, 1.0)
+        frequency = (1 - keep) * frequency / c.rope_factor + keep * frequency
+    if c.local_rope_base:
+        is_global = jnp.array(c.is_global)[:, None]
+        return jnp.where(is_global, frequency, plain(c.local_rope_base))
+    return jnp.broadcast_to(frequency, (c.num_layers, half))
+
+
+def rotate(x_BxQxNxE, position_BxQ, frequency):
     """Rotary position embedding (Su 2021), halves convention of Llama and Gemma."""
-    half = x_BxQxNxE.shape[-1] // 2
-    frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angle = position_BxQ[..., None, None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     a, b = jnp.split(x_BxQxNxE.astype(jnp.float32), 2, axis=-1)
@@ -122,31 +200,67 @@ def softcap(x, cap: float):
     return cap * jnp.tanh(x / cap) if cap else x
 
 
+class Adapter(nnx.Module):
+    """x A B · alpha / rank (LoRA, Hu et al. 2021); B starts at zero, so that it adds nothing."""
+
+    def __init__(self, inputs: int, outputs: int, config: TransformerConfig, rngs: nnx.Rngs):
+        rank = config.lora_rank
+        self.a = nnx.Param(nnx.initializers.normal(inputs**-0.5)(rngs.params(), (inputs, rank)))
+        self.b = nnx.Param(jnp.zeros((rank, outputs)))
+        self.scale = config.lora_alpha / rank
+
+    def __call__(self, x):
+        return self.scale * (x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype)
+
+
+def add_adapters(module: nnx.Module, names: tuple[str, ...], config, rngs: nnx.Rngs) -> None:
+    """Puts an adapter `q_lora` beside each matrix `q` of these names, if there are to be any."""
+    for name in names if config.lora_rank else ():
+        setattr(module, f"{name}_lora", Adapter(*getattr(module, name).shape, config, rngs))
+
+
+def product(x, module: nnx.Module, name: str):
+    """x times a matrix of the module, and what its adapter adds."""
+    y = x @ getattr(module, name)[...].astype(x.dtype)
+    adapter = getattr(module, f"{name}_lora", None)
+    return y if adapter is None else y + adapter(x)
+
+
 class Attention(nnx.Module):
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         c = self.config = config
+        query, kv, dtype = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim, c.param_dtype
         init = nnx.initializers.normal(c.width**-0.5)
-        self.q = nnx.Param(init(rngs.params(), (c.width, c.num_heads * c.head_dim)))
-        self.k = nnx.Param(init(rngs.params(), (c.width, c.num_kv_heads * c.head_dim)))
-        self.v = nnx.Param(init(rngs.params(), (c.width, c.num_kv_heads * c.head_dim)))
-        out_scale = (
-            c.num_heads * c.head_dim * 2 * c.num_layers
-        ) ** -0.5  # GPT-2: residual branches start small
-        self.out = nnx.Param(
-            nnx.initializers.normal(out_scale)(rngs.params(), (c.num_heads * c.head_dim, c.width))
-        )
+        self.q = nnx.Param(init(rngs.params(), (c.width, query), dtype))
+        self.k = nnx.Param(init(rngs.params(), (c.width, kv), dtype))
+        self.v = nnx.Param(init(rngs.params(), (c.width, kv), dtype))
+        out_init = nnx.initializers.normal((query * 2 * c.num_layers) ** -0.5)
+        # GPT-2: residual branches start small.
+        self.out = nnx.Param(out_init(rngs.params(), (query, c.width), dtype))
+        if c.qkv_bias:
+            self.q_bias = nnx.Param(jnp.zeros(query, dtype))
+            self.k_bias = nnx.Param(jnp.zeros(kv, dtype))
+            self.v_bias = nnx.Param(jnp.zeros(kv, dtype))
+        if c.qk_norm:
+            self.q_norm = RMSNorm(c.head_dim, c.norm_epsilon, c.norm_plus_one)
+            self.k_norm = RMSNorm(c.head_dim, c.norm_epsilon, c.norm_plus_one)
+        add_adapters(self, ("q", "k", "v", "out"), c, rngs)
 
-    def __call__(self, x_BxQxD, position_BxQ, past: tuple | None, mask_BxQxA):
+    def __call__(self, x_BxQxD, position_BxQ, frequency, past: tuple | None, mask_BxQxA):
         """Attends to A = C + Q tokens, the past first. `past`: this layer's keys and values `[B, C,
-        H, E]`.
+        H, E]`; `frequency`: its rotary angles per position.
         """
         c, (B, Q, _) = self.config, x_BxQxD.shape
         H, E = c.num_kv_heads, c.head_dim
-        q = (x_BxQxD @ self.q[...].astype(x_BxQxD.dtype)).reshape(B, Q, c.num_heads, E)
-        k = (x_BxQxD @ self.k[...].astype(x_BxQxD.dtype)).reshape(B, Q, H, E)
-        v = (x_BxQxD @ self.v[...].astype(x_BxQxD.dtype)).reshape(B, Q, H, E)
-        q = rotate(q, position_BxQ, c.rope_base) * E**-0.5
-        k = rotate(k, position_BxQ, c.rope_base)
+        q, k, v = (product(x_BxQxD, self, name) for name in ("q", "k", "v"))
+        if c.qkv_bias:
+            biases = self.q_bias, self.k_bias, self.v_bias
+            q, k, v = (x + b[...].astype(x.dtype) for x, b in zip((q, k, v), biases, strict=True))
+        q, k, v = (x.reshape(B, Q, -1, E) for x in (q, k, v))
+        if c.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rotate(q, position_BxQ, frequency) * (c.query_scale or E) ** -0.5
+        k = rotate(k, position_BxQ, frequency)
         # All query heads of a KV head and all new tokens in one dimension (R = Q·G): one matrix
         # product a KV head.
         G = c.num_heads // H
@@ -168,7 +282,7 @@ class Attention(nnx.Module):
             for part, (_, values) in zip(parts, sources, strict=True)
         )
         out = out.reshape(B, H, Q, G * E).swapaxes(1, 2).reshape(B, Q, H * G * E)
-        return out @ self.out[...].astype(x_BxQxD.dtype), (k, v)
+        return product(out, self, "out"), (k, v)
 
 
 class Block(nnx.Module):
@@ -176,42 +290,52 @@ class Block(nnx.Module):
 
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         c = self.config = config
+        norm = lambda: RMSNorm(c.width, c.norm_epsilon, c.norm_plus_one)  # noqa: E731
         init = nnx.initializers.normal(c.width**-0.5)
-        self.attention_norm = RMSNorm(c.width, c.norm_epsilon)
+        self.attention_norm = norm()
         self.attention = Attention(c, rngs)
-        self.mlp_norm = RMSNorm(c.width, c.norm_epsilon)
-        self.gate = nnx.Param(init(rngs.params(), (c.width, c.mlp_width)))
-        self.up = nnx.Param(init(rngs.params(), (c.width, c.mlp_width)))
+        self.mlp_norm = norm()
+        if c.post_norms:
+            self.post_attention_norm, self.post_mlp_norm = norm(), norm()
+        self.gate = nnx.Param(init(rngs.params(), (c.width, c.mlp_width), c.param_dtype))
+        self.up = nnx.Param(init(rngs.params(), (c.width, c.mlp_width), c.param_dtype))
         down_init = nnx.initializers.normal((c.mlp_width * 2 * c.num_layers) ** -0.5)
-        self.down = nnx.Param(down_init(rngs.params(), (c.mlp_width, c.width)))
+        self.down = nnx.Param(down_init(rngs.params(), (c.mlp_width, c.width), c.param_dtype))
+        add_adapters(self, ("gate", "up", "down"), c, rngs)
 
-    def __call__(self, x, position_BxQ, past, mask_BxQxA):
-        attended, kv = self.attention(self.attention_norm(x), position_BxQ, past, mask_BxQxA)
-        x = x + attended
+    def __call__(self, x, position_BxQ, frequency, past, mask_BxQxA):
+        y = self.attention_norm(x)
+        y, kv = self.attention(y, position_BxQ, frequency, past, mask_BxQxA)
+        x = x + (self.post_attention_norm(y) if self.config.post_norms else y)
         y = self.mlp_norm(x)
         activation = {"gelu": nnx.gelu, "silu": nnx.silu}[self.config.activation]
-        gated = activation(y @ self.gate[...].astype(y.dtype)) * (y @ self.up[...].astype(y.dtype))
-        return x + gated @ self.down[...].astype(y.dtype), kv
+        y = product(activation(product(y, self, "gate")) * product(y, self, "up"), self, "down")
+        return x + (self.post_mlp_norm(y) if self.config.post_norms else y), kv
 
 
 class Transformer(nnx.Module):
     """The network's parameters and its forward pass; use it through `Network`."""
 
     def __init__(self, config: TransformerConfig, vocab_size: int, rngs: nnx.Rngs):
-        self.config = config
-        init = nnx.initializers.normal(config.width**-0.5)
-        self.embedding = nnx.Param(0.2 * init(rngs.params(), (vocab_size, config.width)))
+        c = self.config = config
+        init = nnx.initializers.normal(c.width**-0.5)
+        size = vocab_size, c.width
+        self.embedding = nnx.Param(0.2 * init(rngs.params(), size, c.param_dtype))
         # All layers' parameters are stacked on a leading axis and run by a scan: compile time is
         # flat in depth.
         stack = nnx.vmap(lambda key: Block(config, nnx.Rngs(params=key)))
-        self.blocks = stack(jax.random.split(rngs.params(), config.num_layers))
-        self.final_norm = RMSNorm(config.width, config.norm_epsilon)
-        self.value_weight = nnx.Param(jnp.zeros(config.width))
+        self.blocks = stack(jax.random.split(rngs.params(), c.num_layers))
+        self.final_norm = RMSNorm(c.width, c.norm_epsilon, c.norm_plus_one)
+        if not c.tie_embedding:
+            self.head = nnx.Param(0.2 * init(rngs.params(), size, c.param_dtype))
+        self.value_weight = nnx.Param(jnp.zeros(c.width))
         self.value_bias = nnx.Param(jnp.zeros(()))
 
     def hidden(self, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None):
         c = self.config
-        x = self.embedding[...].astype(c.dtype)[token_BxQ] * jnp.asarray(c.width**0.5, c.dtype)
+        x = self.embedding[...].astype(c.dtype)[token_BxQ]
+        if c.scale_embedding:
+            x = x * jnp.asarray(c.width**0.5, c.dtype)
         mask = (
             mask_BxQxQ if past is None else jnp.concatenate([past.mask_BxQxC, mask_BxQxQ], axis=-1)
         )
@@ -233,22 +357,20 @@ class Transformer(nnx.Module):
             policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
         )
         def layer(x, inputs):
-            params, past_kv, is_global = inputs
+            params, past_kv, is_global, frequency = inputs
             visible = (
                 mask if distance is None else mask & (is_global | (distance < c.sliding_window))
             )
-            return nnx.merge(graph, params)(x, position_BxQ, past_kv, visible)
+            return nnx.merge(graph, params)(x, position_BxQ, frequency, past_kv, visible)
 
-        index = jnp.arange(1, c.num_layers + 1)
-        is_global = (
-            (index % c.global_every == 0) if c.global_every else jnp.zeros(c.num_layers, bool)
-        )
         past_kv = None if past is None else tuple(past.kv)
-        x, kv = jax.lax.scan(layer, x, (params, past_kv, is_global))
+        by_layer = jnp.array(c.is_global), rope_frequencies(c)
+        x, kv = jax.lax.scan(layer, x, (params, past_kv, *by_layer))
         return self.final_norm(x), KV(*kv)
 
     def logits(self, hidden):
-        weights = self.embedding[...].astype(hidden.dtype)
+        head = self.embedding if self.config.tie_embedding else self.head
+        weights = head[...].astype(hidden.dtype)
         return softcap(
             jnp.einsum("...d,vd->...v", hidden, weights, preferred_element_type=jnp.float32),
             self.config.logit_softcap,
@@ -267,9 +389,7 @@ class Network:
         self._graph, self._abstract = nnx.split(abstract)
 
     def init(self, key) -> dict:
-        """Fresh float32 parameters; the value head starts at zero, that is at a probability of one
-        half.
-        """
+        """Fresh parameters; the value head starts at zero, that is at a probability of one half."""
         model = Transformer(self.config, self.vocab_size, nnx.Rngs(params=key))
         return nnx.to_pure_dict(nnx.state(model))
 

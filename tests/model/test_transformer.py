@@ -27,6 +27,34 @@ CONFIGS = {
     "window and global layers": dataclasses.replace(
         PLAIN, num_layers=5, sliding_window=2, global_every=2
     ),
+    "named global layers": dataclasses.replace(
+        PLAIN, num_layers=3, sliding_window=2, global_layers=(0, 2), local_rope_base=50.0
+    ),
+    "biases, norms without the one, a head": dataclasses.replace(
+        PLAIN, qkv_bias=True, norm_plus_one=False, scale_embedding=False, tie_embedding=False
+    ),
+    "norms of heads and branches": dataclasses.replace(
+        PLAIN, qk_norm=True, post_norms=True, query_scale=20.0
+    ),
+    "linear scaling": dataclasses.replace(
+        PLAIN,
+        rope_scaling="linear",
+        rope_factor=4.0,
+        sliding_window=3,
+        global_every=2,
+        local_rope_base=30.0,
+    ),
+    # Of the three angles one is kept, one divided, one between.
+    "llama3 scaling": dataclasses.replace(
+        PLAIN,
+        head_dim=6,
+        rope_base=100.0,
+        rope_scaling="llama3",
+        rope_factor=8.0,
+        rope_original_length=12,
+        rope_low_frequency=0.1,
+        rope_high_frequency=1.0,
+    ),
 }
 
 
@@ -38,15 +66,34 @@ def forward(config, params, tokens, position=None):
 
     def norm(vector, scale):
         mean_square = sum(x * x for x in vector) / len(vector)
-        return vector / math.sqrt(mean_square + config.norm_epsilon) * (1 + scale)
+        scale = scale + config.norm_plus_one
+        return vector / math.sqrt(mean_square + config.norm_epsilon) * scale
 
     def cap(x, bound):
         return bound * math.tanh(x / bound) if bound else x
 
-    def rotated(vector, place):
+    def frequency(i, is_global):
+        """Radians a token of pair i, by the published formulas (Llama 3.1: by wavelength)."""
+        if config.local_rope_base and not is_global:
+            return config.local_rope_base ** (-2 * i / E)
+        plain = config.rope_base ** (-2 * i / E)
+        if config.rope_scaling == "linear":
+            return plain / config.rope_factor
+        if config.rope_scaling == "none":
+            return plain
+        wavelength, length = 2 * math.pi / plain, config.rope_original_length
+        low, high = config.rope_low_frequency, config.rope_high_frequency
+        if wavelength < length / high:
+            return plain
+        if wavelength > length / low:
+            return plain / config.rope_factor
+        smooth = (length / wavelength - low) / (high - low)
+        return (1 - smooth) * plain / config.rope_factor + smooth * plain
+
+    def rotated(vector, place, is_global):
         out, half = np.zeros(E), E // 2
         for i in range(half):
-            angle = place / config.rope_base ** (i / half)
+            angle = place * frequency(i, is_global)
             a, b = vector[i], vector[i + half]
             out[i] = a * math.cos(angle) - b * math.sin(angle)
             out[i + half] = a * math.sin(angle) + b * math.cos(angle)
@@ -57,10 +104,13 @@ def forward(config, params, tokens, position=None):
             return x / (1 + np.exp(-x))
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
-    x = [p["embedding"][t] * math.sqrt(config.width) for t in tokens]
+    x = [p["embedding"][t] for t in tokens]
+    if config.scale_embedding:
+        x = [v * math.sqrt(config.width) for v in x]
     for layer in range(config.num_layers):
         w = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["blocks"])
         is_global = config.global_every > 0 and (layer + 1) % config.global_every == 0
+        is_global = is_global or layer in config.global_layers
         window = math.inf if is_global or not config.sliding_window else config.sliding_window
         y = [norm(v, w["attention_norm"]["scale"]) for v in x]
         attended = [np.zeros(config.width) for _ in range(T)]
@@ -68,21 +118,35 @@ def forward(config, params, tokens, position=None):
             kv_head = head * config.num_kv_heads // config.num_heads
             columns, kv_columns = (slice(h * E, (h + 1) * E) for h in (head, kv_head))
             attention = w["attention"]
-            q = [rotated(v @ attention["q"][:, columns], position[t]) for t, v in enumerate(y)]
-            k = [rotated(v @ attention["k"][:, kv_columns], position[t]) for t, v in enumerate(y)]
+            q = [v @ attention["q"][:, columns] for v in y]
+            k = [v @ attention["k"][:, kv_columns] for v in y]
             value = [v @ attention["v"][:, kv_columns] for v in y]
+            if config.qkv_bias:
+                q = [v + attention["q_bias"][columns] for v in q]
+                k = [v + attention["k_bias"][kv_columns] for v in k]
+                value = [v + attention["v_bias"][kv_columns] for v in value]
+            if config.qk_norm:
+                q = [norm(v, attention["q_norm"]["scale"]) for v in q]
+                k = [norm(v, attention["k_norm"]["scale"]) for v in k]
+            q = [rotated(v, position[t], is_global) for t, v in enumerate(q)]
+            k = [rotated(v, position[t], is_global) for t, v in enumerate(k)]
+            divisor = math.sqrt(config.query_scale or E)
             for t in range(T):
                 seen = [s for s in range(t + 1) if position[t] - position[s] < window]
-                score = [cap(q[t] @ k[s] / math.sqrt(E), config.attention_softcap) for s in seen]
+                score = [cap(q[t] @ k[s] / divisor, config.attention_softcap) for s in seen]
                 weight = np.exp(score) / np.exp(score).sum()
                 mixed = sum(a * value[s] for a, s in zip(weight, seen, strict=True))
                 attended[t] = attended[t] + mixed @ attention["out"][columns]
+        if config.post_norms:
+            attended = [norm(v, w["post_attention_norm"]["scale"]) for v in attended]
         x = [a + b for a, b in zip(x, attended, strict=True)]
         for t in range(T):
             z = norm(x[t], w["mlp_norm"]["scale"])
-            x[t] = x[t] + (activation(z @ w["gate"]) * (z @ w["up"])) @ w["down"]
+            z = (activation(z @ w["gate"]) * (z @ w["up"])) @ w["down"]
+            x[t] = x[t] + (norm(z, w["post_mlp_norm"]["scale"]) if config.post_norms else z)
     hidden = [norm(v, p["final_norm"]["scale"]) for v in x]
-    logits = [[cap(h @ e, config.logit_softcap) for e in p["embedding"]] for h in hidden]
+    head = p["embedding" if config.tie_embedding else "head"]
+    logits = [[cap(h @ e, config.logit_softcap) for e in head] for h in hidden]
     return np.array(logits), np.array([h @ p["value_weight"] + p["value_bias"] for h in hidden])
 
 
@@ -136,6 +200,12 @@ def test_each_option_changes_the_result(plain):
         {"sliding_window": 3},
         {"activation": "silu"},
         {"rope_base": 100.0},
+        {"query_scale": 20.0},
+        {"norm_plus_one": False},
+        {"scale_embedding": False},
+        {"rope_scaling": "linear", "rope_factor": 4.0},
+        {"rope_scaling": "llama3", "rope_factor": 8.0, "rope_original_length": 12},
+        {"local_rope_base": 50.0, "sliding_window": 8},
     ):
         logits, _ = forward(dataclasses.replace(PLAIN, **change), params, text)
         assert np.abs(logits - plain_logits).max() > 1e-2, change
@@ -214,6 +284,57 @@ def test_bfloat16_is_close_to_float32(plain):
     assert np.abs(value - half_value).max() < 0.1
 
 
+def test_defaults_have_the_parameters_they_always_had(plain):
+    """Checkpoints of earlier runs hold just these; each option adds its own."""
+    config, (_, params) = PLAIN, plain
+    L, D, M, V = 2, 16, 24, VOCAB
+    shapes = jax.tree.map(lambda x: x.shape, params)
+    attention = {"q": (L, D, 24), "k": (L, D, 12), "v": (L, D, 12), "out": (L, 24, D)}
+    assert shapes == {
+        "embedding": (V, D),
+        "blocks": {
+            "attention_norm": {"scale": (L, D)},
+            "attention": attention,
+            "mlp_norm": {"scale": (L, D)},
+            "gate": (L, D, M),
+            "up": (L, D, M),
+            "down": (L, M, D),
+        },
+        "final_norm": {"scale": (D,)},
+        "value_weight": (D,),
+        "value_bias": (),
+    }
+    names = lambda tree: {path for path, _ in jax.tree_util.tree_leaves_with_path(tree)}  # noqa: E731
+    for option, added in (
+        ({"qkv_bias": True}, 3),
+        ({"qk_norm": True}, 2),
+        ({"post_norms": True}, 2),
+        ({"tie_embedding": False}, 1),
+        ({"global_layers": (1,), "sliding_window": 3, "local_rope_base": 9.0}, 0),
+    ):
+        network = Network(dataclasses.replace(config, **option), VOCAB)
+        more = names(network.abstract_params())
+        assert names(params) <= more and len(more - names(params)) == added
+
+
+def test_parameters_are_kept_in_bfloat16_where_asked(plain):
+    """All but norms and value head; the result is that of the same numbers in float32."""
+    network = Network(dataclasses.replace(PLAIN, param_dtype="bfloat16"), VOCAB)
+    params = network.init(jax.random.key(0))
+    kept = {
+        jax.tree_util.keystr(path, simple=True, separator="."): str(leaf.dtype)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+    for name, dtype in kept.items():
+        is_small = name.endswith("scale") or name.startswith("value")
+        assert dtype == ("float32" if is_small else "bfloat16"), name
+    token = np.random.default_rng(5).integers(0, VOCAB, (2, 6))
+    logits, _, kv = run(network, params, token)
+    full = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+    assert kv.k.dtype == jnp.float32
+    np.testing.assert_allclose(logits, run(plain[0], full, token)[0], atol=1e-5)
+
+
 def test_a_fresh_network_gives_every_text_an_even_chance():
     network = Network(PLAIN, VOCAB)
     params = network.init(jax.random.key(0))
@@ -233,6 +354,13 @@ def test_a_fresh_network_gives_every_text_an_even_chance():
         {"activation": "relu"},
         {"dtype": "float16"},
         {"sliding_window": -1},
+        {"param_dtype": "int8"},
+        {"rope_scaling": "yarn"},
+        {"rope_factor": 0.0},
+        {"local_rope_base": 9.0},
+        {"rope_high_frequency": 0.5},
+        {"global_layers": (2,)},
+        {"global_layers": ("1",)},
     ],
 )
 def test_impossible_shapes_are_refused_by_name(bad):

@@ -1,0 +1,63 @@
+"""Where a step ends, told by tokens: also where a newline shares a token with other characters."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from expert_iter.model.tokenizer import TextTokenizer
+
+# What a step ends with: a newline, or an empty line (two newlines with nothing between them).
+MARKS = {"line": "\n", "paragraph": "\n\n"}
+NO_TOKEN = -1  # "the token before" the first token of a step
+
+
+class StepEnds:
+    """A step ends at the first token with which its text holds the mark of `mode`.
+
+    The token may go on after the mark (`"\\n\\nSo"`): a step is whole tokens. A step may hold
+    nothing but the mark, or blanks.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, mode: str, vocab_size: int = 0):
+        """mode: one of `MARKS`; vocab_size: of the network, where it is padded to more tokens than
+        the tokenizer has (they end nothing).
+        """
+        if mode not in MARKS:
+            raise ValueError(f"a step ends at one of {', '.join(MARKS)}, not at {mode!r}")
+        size = tokenizer.vocab_size
+        texts = [tokenizer.token_text(i) for i in range(size)] + [""] * (vocab_size - size)
+        self.mode, self.ids = mode, tokenizer.ids
+        # Tokens that are never written, those that only pad the network's vocabulary among them.
+        self.never = (*tokenizer.ids.never, *range(size, vocab_size))
+        self._holds = np.array([MARKS[mode] in text for text in texts])
+        # Whether the mark's first, second half ends, begins the token.
+        self._ends = np.array([text.endswith("\n") for text in texts])
+        self._begins = np.array([text.startswith("\n") for text in texts])
+
+    def ended(self, before, token):
+        """Whether a step ends with `token` (integers of any shape), elementwise.
+
+        before: the token before it in the same step, or NO_TOKEN if it is the step's first. Give
+        numpy arrays for a numpy array, jax arrays (traced ones too) for a jax array.
+        """
+        xp = jnp if isinstance(before, jax.Array) or isinstance(token, jax.Array) else np
+        holds = xp.asarray(self._holds)[token]
+        if self.mode == "line":
+            return holds
+        joined = xp.asarray(self._ends)[before] & xp.asarray(self._begins)[token]
+        return holds | (joined & (before != NO_TOKEN))
+
+    def split(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
+        """The steps of a text: together they are `tokens`. What comes after the last mark, the
+        text's end among it, is the last step.
+        """
+        steps, step = [], []
+        for token in map(int, tokens):
+            before = step[-1] if step else NO_TOKEN
+            step.append(token)
+            if self.ended(before, token):
+                steps.append(tuple(step))
+                step = []
+        return [*steps, tuple(step)] if step else steps

@@ -1,0 +1,100 @@
+"""The tensor files of a checkpoint directory: `model.safetensors`, or several files that
+`model.safetensors.index.json` lists. Opening reads names, shapes and types; tensors are read in
+blocks.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+
+from expert_iter.errors import UserError
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+BLOCK_BYTES = 8 * 2**20
+
+# A Gemma 3 for text and images keeps the language model under one of these names.
+_PREFIXES = {
+    "language_model.model.": "model.",
+    "model.language_model.": "model.",
+    "language_model.lm_head.": "lm_head.",
+}
+_NOT_TEXT = (
+    "vision_tower.",
+    "multi_modal_projector.",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+)
+
+
+class Stored(NamedTuple):
+    """A tensor in a file; nothing of it is read yet."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def read(self, *index: slice) -> np.ndarray:
+        # Opened for each block: a file's pages would stay in memory as long as it is mapped.
+        with safetensors.safe_open(self.file, "np") as tensors:
+            return tensors.get_slice(self.name)[index]
+
+
+def row_blocks(tensor: Stored, end: int, begin: int = 0) -> Iterator[slice]:
+    """Ranges of rows of at most BLOCK_BYTES each (one row at least)."""
+    row_bytes = 4 * max(1, int(np.prod(tensor.shape[1:])))
+    step = max(1, BLOCK_BYTES // row_bytes)
+    for first in range(begin, end, step):
+        yield slice(first, min(first + step, end))
+
+
+def language_tensors(directory: Path) -> dict[str, Stored]:
+    """Every tensor of the language model, by the name it has in a model of text alone."""
+    files = [directory / WEIGHTS]
+    if not files[0].exists():
+        if not (directory / INDEX).exists():
+            raise UserError(f"{directory} holds neither {WEIGHTS} nor {INDEX}")
+        where = read_json(directory / INDEX).get("weight_map")
+        if not isinstance(where, dict) or not all(isinstance(f, str) for f in where.values()):
+            raise UserError(f"{directory / INDEX} must say in weight_map where each tensor is")
+        files = [directory / name for name in sorted(set(where.values()))]
+    stored = {}
+    for tensor in (tensor for file in files for tensor in headers(file).values()):
+        name = tensor.name
+        for prefix, plain in _PREFIXES.items():
+            if name.startswith(prefix):
+                name = plain + name.removeprefix(prefix)
+        # Files made by old releases of transformers hold the rotary frequencies.
+        if not name.startswith(_NOT_TEXT) and not name.endswith("rotary_emb.inv_freq"):
+            stored[name] = tensor
+    return stored
+
+
+def headers(file: Path) -> dict[str, Stored]:
+    try:
+        with safetensors.safe_open(file, "np") as tensors:
+            parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            return {
+                name: Stored(file, name, tuple(part.get_shape()), part.get_dtype())
+                for name, part in parts.items()
+            }
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+
+
+def read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object")
+    return content
