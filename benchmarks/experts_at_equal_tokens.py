@@ -22,9 +22,9 @@ from expert_iter import cli, loop
 from expert_iter.assembly import assemble
 from expert_iter.config import settings
 from expert_iter.measure.bootstrap import interval
-from expert_iter.measure.evaluation import judge
+from expert_iter.measure.evaluation import judged
 from expert_iter.pod import metrics
-from expert_iter.run import Run, load_params
+from expert_iter.run import Run, load_params, trained_params
 
 ARMS = {
     f"{name}, {'independent' if replacement else 'without replacement'}": {
@@ -59,11 +59,15 @@ def read(config, workdir: Path) -> list[dict]:
     parts = assemble(settings(config), workdir)
     problems = parts.task.problems("test")[: config.evaluation.problems]
     questions = [problem.question for problem in problems]
-    contest, params = parts.contest(), load_params(workdir)
+    contest, params = parts.contest(), load_params(workdir, parts)
     return [
-        judge(parts.task.verdict, problems, entry)
+        row
         for expert in ("greedy", "samples", "mcts")
-        for entry in contest.answer(params, questions, expert, contest.budgets(expert))
+        for row in judged(
+            parts.verdicts,
+            problems,
+            contest.answer(params, questions, expert, contest.budgets(expert)),
+        )
     ]
 
 
@@ -103,7 +107,7 @@ def main() -> None:
                 print(f"seed {seed}: {arm}", flush=True)
                 unread = {"evaluation.samples": (), "evaluation.simulations": ()}
                 config.update_from_flattened_dict(unread)
-                train(config, workdir, load_params(warm))
+                train(config, workdir, trained_params(warm))
                 results = read(base, workdir)
                 lines = metrics.read(workdir)
                 tokens = sum(line.get("search/tokens", 0) for line in lines)

@@ -1,9 +1,11 @@
 """Puts a run's parts together from its settings, the same way for every command."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from expert_iter.config import Settings
@@ -13,7 +15,9 @@ from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.targets import step_trees
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.measure.evaluation import Contest
-from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.model import adapters, pretrained
+from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizer import TextTokenizer, Tokenizer, load_tokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod import workdir as workdir_lib
 from expert_iter.search import experts
@@ -24,6 +28,7 @@ from expert_iter.search.player import Player
 from expert_iter.search.self_play import SelfPlay
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem, Task, load_task
+from expert_iter.tasks.pool import InProcess, VerdictPool, Verdicts
 
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
 
@@ -34,8 +39,38 @@ class Parts:
 
     settings: Settings
     task: Task
-    tokenizer: Tokenizer
+    tokenizer: TextTokenizer
     network: Network
+
+    @functools.cached_property
+    def steps(self) -> StepEnds:
+        """Where steps end in this tokenizer's tokens."""
+        return StepEnds(self.tokenizer, self.settings.search.step, self.network.vocab_size)
+
+    @functools.cached_property
+    def verdicts(self) -> Verdicts:
+        """Who judges finished solutions: other processes, unless the task is harmless."""
+        s = self.settings
+        if self.task.in_process:
+            return InProcess(self.task)
+        return VerdictPool(s.task_name, dataclasses.asdict(s.task), s.verifier)
+
+    def initial_params(self) -> dict:
+        """What the network starts from: published weights, or the seed's random ones."""
+        directory, key = self.settings.pretrained.directory, jax.random.key(self.settings.run.seed)
+        if not directory:
+            return jax.jit(self.network.init)(key)
+        plain = dataclasses.replace(self.network.config, lora_rank=0)
+        weights = pretrained.load_params(directory, Network(plain, self.network.vocab_size))
+        if self.network.config.lora_rank:
+            weights = adapters.join(adapters.fresh(self.network, key), weights)
+        return weights
+
+    def frozen_params(self) -> dict:
+        """Those that training leaves alone; none unless adapters are trained in their place."""
+        if not self.settings.model.lora_rank:
+            return {}
+        return adapters.split(self.initial_params(), self.settings.model)[1]
 
     def learner(self) -> Learner:
         s = self.settings
@@ -44,9 +79,8 @@ class Parts:
 
     def expert(self) -> SelfPlay:
         """The expert of self-play, with the verifier's verdicts at its leaves."""
-        s, judge = self.settings, HostJudge(self.task, self.tokenizer)
-        ids = self.tokenizer.ids
-        expert = experts.build(s.run.expert, self.network, self._experts(), ids, judge)
+        s, judge = self.settings, HostJudge(self.verdicts, self.tokenizer)
+        expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, judge)
         player = Player(expert, self.tokenizer, s.run.batch_size)
         budget = s.guess.num_samples if isinstance(expert, Guess) else s.search.num_simulations
         return SelfPlay(player, judge, budget)
@@ -58,7 +92,7 @@ class Parts:
         s, tokenizer = self.settings, self.tokenizer
         prompts = [tokenizer.encode_prompt(problem.prompt) for problem in problems]
         siblings = s.loss.policy == "set"
-        lessons = step_trees(trees, prompts, tokenizer.ids.newline, s.targets, rng, siblings)
+        lessons = step_trees(trees, prompts, self.steps, s.targets, rng, siblings)
         row = s.learner.row_tokens, s.learner.row_steps
         return [part for lesson in lessons for part in split(lesson, *row) if part.teaches]
 
@@ -67,14 +101,15 @@ class Parts:
         answers.
         """
         evaluation = self.settings.evaluation
-        return Contest(self.network, self.tokenizer, evaluation, self._experts(), self.task.answer)
+        who = self.network, self.tokenizer, self.steps
+        return Contest(*who, evaluation, self._experts(), self.task.answer)
 
     def _experts(self) -> ExpertSettings:
         s = self.settings
         return ExpertSettings(s.search, s.sampler, s.guess)
 
     def plays(self, problems: Sequence[Problem]) -> WarmStart:
-        return WarmStart(self.task, self.tokenizer, problems, self.settings.warm_start)
+        return WarmStart(self.task, self.tokenizer, self.steps, problems, self.settings.warm_start)
 
 
 def assemble(settings: Settings, workdir: str | Path) -> Parts:
@@ -82,13 +117,19 @@ def assemble(settings: Settings, workdir: str | Path) -> Parts:
     there.
     """
     task = load_task(settings.task_name, dataclasses.asdict(settings.task))
-    path = Path(workdir, workdir_lib.TOKENIZER)
-    if path.exists():
-        tokenizer = Tokenizer.load(path)
-    elif settings.tokenizer.model_file:
-        tokenizer = Tokenizer.load(settings.tokenizer.model_file)
-        tokenizer.save(path)
-    else:
-        texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
-        tokenizer = Tokenizer.train(texts, task.symbols(), settings.tokenizer, path)
-    return Parts(settings, task, tokenizer, Network(settings.model, tokenizer.vocab_size))
+    tokenizer = _tokenizer(settings, task, Path(workdir))
+    vocab_size = settings.pretrained.vocab_size or tokenizer.vocab_size
+    return Parts(settings, task, tokenizer, Network(settings.model, vocab_size))
+
+
+def _tokenizer(settings: Settings, task: Task, workdir: Path) -> TextTokenizer:
+    for name in workdir_lib.TOKENIZERS:
+        if (workdir / name).exists():
+            return load_tokenizer(workdir / name)
+    if given := settings.tokenizer.model_file or settings.pretrained.directory:
+        tokenizer = load_tokenizer(given)
+        tokenizer.save(workdir / tokenizer.file_name)
+        return tokenizer
+    texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
+    path = workdir / Tokenizer.file_name
+    return Tokenizer.train(texts, task.symbols(), settings.tokenizer, path)

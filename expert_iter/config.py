@@ -9,6 +9,7 @@ whatever is wrong with a key or a value is said in one line.
 import dataclasses
 import difflib
 import math
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,6 +23,8 @@ from expert_iter.learn.replay import ReplayConfig
 from expert_iter.learn.targets import TargetConfig
 from expert_iter.learn.warm_start import WarmStartConfig
 from expert_iter.measure.evaluation import EvaluationConfig
+from expert_iter.model import pretrained
+from expert_iter.model.pretrained import PretrainedConfig
 from expert_iter.model.tokenizer import TokenizerConfig
 from expert_iter.model.transformer import TransformerConfig
 from expert_iter.search.candidates import SamplerConfig
@@ -29,6 +32,7 @@ from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks import task_settings
+from expert_iter.tasks.pool import VerifierConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +61,9 @@ class RunConfig:
 
 SECTIONS = {
     "run": RunConfig,
+    "verifier": VerifierConfig,
     "tokenizer": TokenizerConfig,
+    "pretrained": PretrainedConfig,
     "model": TransformerConfig,
     "search": SearchConfig,
     "sampler": SamplerConfig,
@@ -79,7 +85,9 @@ class Settings:
     task_name: str
     task: Any
     run: RunConfig
+    verifier: VerifierConfig
     tokenizer: TokenizerConfig
+    pretrained: PretrainedConfig
     model: TransformerConfig
     search: SearchConfig
     sampler: SamplerConfig
@@ -114,6 +122,19 @@ def completed(config: ConfigDict | dict) -> dict:
         if section in defaults and isinstance(given, dict)
     }
     return defaults | config | filled
+
+
+def fill_from_weights(config: ConfigDict) -> None:
+    """Sets the shape of the network to that of the published weights that a run starts from."""
+    directory, model = config.pretrained.directory, config.model
+    if not directory:
+        return
+    directory = Path(directory).expanduser().absolute()
+    shape = pretrained.transformer_config(directory, model.dtype, model.param_dtype)
+    own = ("lora_rank", "lora_alpha")
+    model.update({k: v for k, v in dataclasses.asdict(shape).items() if k not in own})
+    config.pretrained.directory = str(directory)
+    config.pretrained.vocab_size = pretrained.vocab_size(directory)
 
 
 def settings(config: ConfigDict | dict) -> Settings:

@@ -35,7 +35,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.errors import UserError
     from expert_iter.run import load_params
 
-    params, parts = load_params(workdir), assemble(checked, workdir)
+    parts = assemble(checked, workdir)
+    params = load_params(workdir, parts)
     path = flags.FLAGS.problems
     skip, methods = flags.FLAGS.skip, _methods()
     last = None if path else skip + checked.evaluation.problems
@@ -51,7 +52,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> None:
     """Each method at the budgets of the config."""
     from expert_iter.measure import tables
-    from expert_iter.measure.evaluation import judge
+    from expert_iter.measure.evaluation import judged
     from expert_iter.pod.progress import progress
     from expert_iter.pod.workdir import write_atomic
 
@@ -59,8 +60,9 @@ def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> No
     contest, rows = parts.contest(), []
     with progress(len(methods), f"evaluating {len(problems)} problems", unit="method") as bar:
         for method in methods:
-            for entry in contest.answer(params, questions, method, contest.budgets(method)):
-                rows.append({"when": "now", **judge(parts.task.verdict, problems, entry)})
+            entries = contest.answer(params, questions, method, contest.budgets(method))
+            for row in judged(parts.verdicts, problems, entries):
+                rows.append({"when": "now", **row})
             bar.update(1)
     write_atomic(
         workdir / "evaluation.json",

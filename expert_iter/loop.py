@@ -9,7 +9,7 @@ evaluate       every method on test problems, each with its bill
 Each `run.phase` yields the units of work that are still to be done: a run can be killed anywhere.
 """
 
-from expert_iter.measure.evaluation import judge, legal_share
+from expert_iter.measure.evaluation import judged, legal_share
 from expert_iter.measure.search_figures import search_means, search_sums
 from expert_iter.run import Run
 
@@ -64,11 +64,11 @@ def check(run: Run, contest, round: int) -> None:
     entrants = ("greedy", 1), ("mcts", config.round_simulations)
     for unit in run.phase("check", len(entrants), "method", round):
         method, budget = entrants[unit]
-        for entry in contest.answer(run.params, questions, method, [budget]):
-            row = judge(task.verdict, problems, entry)
-            run.results.append({"when": "round", "round": round, **row})
-            accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, entry)
-            run.note(**{f"{method}_accuracy": accuracy, f"{method}_legal": legal})
+        [entry] = contest.answer(run.params, questions, method, [budget])
+        [row] = judged(run.parts.verdicts, problems, [entry])
+        run.results.append({"when": "round", "round": round, **row})
+        accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, entry)
+        run.note(**{f"{method}_accuracy": accuracy, f"{method}_legal": legal})
 
 
 def evaluate(run: Run, contest, when: str) -> None:
@@ -78,5 +78,6 @@ def evaluate(run: Run, contest, when: str) -> None:
     methods = "greedy", "samples", "mcts"
     for unit in run.phase(f"evaluation {when} training", len(methods), "method"):
         method = methods[unit]
-        for entry in contest.answer(run.params, questions, method, contest.budgets(method)):
-            run.results.append({"when": when, **judge(task.verdict, problems, entry)})
+        entries = contest.answer(run.params, questions, method, contest.budgets(method))
+        for row in judged(run.parts.verdicts, problems, entries):
+            run.results.append({"when": when, **row})

@@ -34,7 +34,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.pod.workdir import write_atomic
     from expert_iter.run import load_params
 
-    params, parts = load_params(workdir), assemble(checked, workdir)
+    parts = assemble(checked, workdir)
+    params = load_params(workdir, parts)
     path, out = flags.FLAGS.problems, Path(flags.FLAGS.out or workdir / "report.html")
     problems = (parts.task.read(path) if path else parts.task.problems("test"))[: flags.FLAGS.trees]
     if out.is_dir() or not out.parent.is_dir():

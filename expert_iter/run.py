@@ -19,6 +19,7 @@ from expert_iter.assembly import Parts
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import TrainState
 from expert_iter.learn.replay import Replay
+from expert_iter.model import adapters
 from expert_iter.pod import workdir as workdir_lib
 from expert_iter.pod.checkpoints import Checkpoints
 from expert_iter.pod.metrics import Metrics
@@ -38,18 +39,19 @@ class Run:
             self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
         )
         self.learner = parts.learner()
-        fresh = self.learner.init(jax.random.key(self.settings.run.seed))
         restored = self._checkpoints.restore()
         if restored is None:
-            self.train, self.replay = fresh, Replay(self.settings.replay)
-            if initial_params is not None:
-                self.train = fresh._replace(params=jax.device_put(initial_params))
+            params = parts.initial_params() if initial_params is None else initial_params
+            self.train = self.learner.init(jax.device_put(params))
+            self.replay = Replay(self.settings.replay)
             place = {"save": -1, "phase": 0, "unit": 0, "tally": {}, "results": []}
         else:
             saved, place = restored.arrays, restored.meta
-            leaves, shape = jax.tree.flatten(fresh)
+            like = jax.eval_shape(self.learner.init, parts.network.abstract_params())
+            leaves, shape = jax.tree.flatten(like._replace(frozen={}))
             saved_leaves = [saved["train"][f"{i:04d}"] for i in range(len(leaves))]
             self.train: TrainState = jax.tree.unflatten(shape, saved_leaves)
+            self.train = self.train._replace(frozen=parts.frozen_params())
             self.replay = Replay.from_arrays(self.settings.replay, saved["replay"])
         self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
         self._tally: dict[str, float] = place["tally"]
@@ -153,9 +155,10 @@ class Run:
 
     def _save(self) -> None:
         self._save_number += 1
-        leaves = jax.tree.leaves(self.train)
+        # What is frozen is not the run's own: it can be had again from where it came.
+        leaves = jax.tree.leaves(self.train._replace(frozen={}))
         arrays = {
-            "params": self.train.params,
+            "params": self.train.trained,
             "train": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)},
             "replay": self.replay.arrays(),
         }
@@ -169,8 +172,13 @@ class Run:
         self._metrics.close()
 
 
-def load_params(workdir: str | Path):
+def load_params(workdir: str | Path, parts: Parts) -> dict:
     """The newest good parameters of a run. Raises UserError where there are none."""
+    return adapters.join(trained_params(workdir), parts.frozen_params())
+
+
+def trained_params(workdir: str | Path) -> dict:
+    """Those of them that training changes: all, unless adapters are trained in their place."""
     restored = Checkpoints(Path(workdir, workdir_lib.CHECKPOINTS)).restore(only="params")
     if restored is None:
         raise UserError(

@@ -28,8 +28,8 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     from expert_iter.measure.tree_text import render_for
     from expert_iter.run import load_params
 
-    params = load_params(workdir)
     parts = assemble(checked, workdir)
+    params = load_params(workdir, parts)
     problem = parts.task.parse(problem_text)
     tree, answer = parts.contest().search_one(
         params, problem.question, flags.FLAGS.simulations, flags.FLAGS.expert
@@ -39,7 +39,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
         print("\nno finished solution was found; search longer with --simulations")
         return
     text = parts.tokenizer.decode(answer.tokens)
-    right = parts.task.verdict(problem, text)
+    [right] = parts.verdicts.judge([problem], [text])
     print(
         f"\n{text}\n\nThe verifier says: {'right' if right else 'wrong'} "
         "(the search did not ask it)."

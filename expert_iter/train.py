@@ -17,9 +17,11 @@ from expert_iter import cli
 def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.config import (  # after the flags: a mistyped one need not wait for JAX
         completed,
+        fill_from_weights,
         settings,
     )
 
+    fill_from_weights(config)
     checked = settings(config)
 
     from expert_iter import loop

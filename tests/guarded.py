@@ -6,8 +6,8 @@ from expert_iter.config import SECTIONS, Settings
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizer import TokenIds
 from expert_iter.model.transformer import TransformerConfig
-from expert_iter.search.expansion import SearchConfig
 from expert_iter.search.guess import GuessConfig
+from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks import Problem
 
 LETTERS = "abcd"
@@ -38,7 +38,10 @@ class Letters:
         return [1, *self.encode(text)]
 
     def decode(self, ids):
-        return "".join("\n" if i == 3 else LETTERS[i - 4] for i in map(int, ids) if i > 2)
+        return "".join(map(self.token_text, map(int, ids)))
+
+    def token_text(self, i):
+        return "" if i < 3 else "\n" if i == 3 else LETTERS[i - 4]
 
 
 class GuardedTask:
@@ -48,6 +51,7 @@ class GuardedTask:
     """
 
     name = "guarded"
+    in_process = True
 
     def __init__(self):
         self.closed, self.judged = False, []
@@ -69,7 +73,7 @@ class GuardedTask:
         self._guard()
         return True
 
-    def random_play(self, problem, rng):
+    def demonstration(self, problem, rng):
         self._guard()
         return "a"
 

@@ -238,6 +238,8 @@ IMPOSSIBLE = [
     ("learner.max_passes", 0.0),
     ("learner.rehearsal", 1.0),
     ("learner.rehearsal", -0.1),
+    ("verifier.workers", 0),
+    ("pretrained.vocab_size", -1),
     ("replay.min_trees", 0),
     ("replay.max_trees", 1),
     ("replay.growth", -0.1),

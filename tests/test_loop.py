@@ -8,7 +8,7 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.pod import metrics
-from expert_iter.run import Run, load_params
+from expert_iter.run import Run, trained_params
 from expert_iter.search.experts import EXPERTS
 
 CHANGES = {
@@ -86,7 +86,7 @@ def test_a_round_searches_each_of_its_problems_once(finished):
 
 def test_the_parameters_are_those_in_the_checkpoint(finished):
     workdir, run, _ = finished
-    saved = load_params(workdir)
+    saved = trained_params(workdir)
     assert (saved["embedding"] == run.params["embedding"]).all()
     assert int(run.train.updates) >= 3
 
@@ -124,4 +124,4 @@ def test_each_expert_can_drive_the_loop(expert, tmp_path):
 
 def test_a_run_without_a_checkpoint_has_no_parameters(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
-        load_params(tmp_path)
+        trained_params(tmp_path)

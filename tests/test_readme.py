@@ -12,6 +12,7 @@ from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
+from tests.steps import steps_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -35,7 +36,8 @@ def test_the_example_of_an_expert_is_one(network, params, monkeypatch):
     arguments = prompts, np.full(4, 4), np.arange(4), jax.random.split(jax.random.key(0), 4), 6
     mine, known = (
         jax.tree.map(
-            np.asarray, jax.jit(experts.build(name, network, s, ids).run)(params, *arguments)
+            np.asarray,
+            jax.jit(experts.build(name, network, s, steps_of(ids)).run)(params, *arguments),
         )
         for name, s in (("likeliest", settings), ("best_first", no_heuristic))
     )

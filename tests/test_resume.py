@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expert_iter.pod import metrics
-from expert_iter.run import load_params
+from expert_iter.run import trained_params
 from tests.tiny import FLAGS, finish, start
 
 # Phases by their number in the run, and the unit in them after which the process is killed.
@@ -66,8 +66,8 @@ def test_a_run_killed_in_every_phase_ends_as_if_it_never_was(uninterrupted, tmp_
     done = finish("train", *FLAGS, f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     for ours, theirs in zip(
-        jax.tree.leaves(load_params(tmp_path)),
-        jax.tree.leaves(load_params(uninterrupted)),
+        jax.tree.leaves(trained_params(tmp_path)),
+        jax.tree.leaves(trained_params(uninterrupted)),
         strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs)

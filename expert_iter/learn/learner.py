@@ -18,6 +18,7 @@ from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
+from expert_iter.model import adapters
 from expert_iter.model.transformer import Network
 
 # Share of a batch's tokens to fill: with more, the trees that find no room are no random choice.
@@ -46,11 +47,19 @@ class LearnerConfig:
 
 
 class TrainState(NamedTuple):
-    """params: the network's; optimizer: optax's state; updates: how many were made."""
+    """trained: the parameters that are, frozen: those that are not (see `model.adapters`);
+    optimizer: optax's state; updates: how many were made.
+    """
 
-    params: dict
+    trained: dict
+    frozen: dict
     optimizer: optax.OptState
     updates: jax.Array
+
+    @property
+    def params(self) -> dict:
+        """All of the network's."""
+        return adapters.join(self.trained, self.frozen)
 
 
 class Learner:
@@ -70,19 +79,22 @@ class Learner:
         self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates)
         self._loss = functools.partial(loss, network, config=loss_config)
 
-    def init(self, key) -> TrainState:
-        params = jax.jit(self.network.init)(key)
-        return TrainState(params, self.optimizer.init(params), np.int32(0))
+    def init(self, params: dict) -> TrainState:
+        trained, frozen = adapters.split(params, self.network.config)
+        return TrainState(trained, frozen, self.optimizer.init(trained), np.int32(0))
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
         """One update; returns the new state and the loss's parts with the gradient's norm."""
-        (_, parts), gradient = jax.value_and_grad(self._loss, has_aux=True)(state.params, batch)
-        changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+
+        def loss_of(trained):
+            return self._loss(adapters.join(trained, state.frozen), batch)
+
+        (_, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.trained)
+        changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.trained)
         parts["gradient_norm"] = optax.tree.norm(gradient)
-        return TrainState(
-            optax.apply_updates(state.params, changes), optimizer, state.updates + 1
-        ), parts
+        trained = optax.apply_updates(state.trained, changes)
+        return TrainState(trained, state.frozen, optimizer, state.updates + 1), parts
 
     def batch(
         self, trees: Sequence[StepTree], plays, rng: np.random.Generator

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from expert_iter.model.step_ends import StepEnds
+
 
 @dataclass(frozen=True)
 class StepTree:
@@ -61,14 +63,12 @@ class StepTreeBuilder:
             self._facts.append([0.0, 0.0, 0.0, 0.0, 0.0])
         return self._index[key]
 
-    def add_lines(self, parent: int, tokens: tuple[int, ...], newline: int) -> list[int]:
-        """Adds a text of several lines as one step a line; returns their numbers."""
-        path, begin = [], 0
-        for at, token in enumerate(tokens):
-            if token == newline or at == len(tokens) - 1:
-                parent = self.add(parent, tokens[begin : at + 1])
-                path.append(parent)
-                begin = at + 1
+    def add_text(self, parent: int, tokens: tuple[int, ...], steps: StepEnds) -> list[int]:
+        """Adds a text of several steps; returns their numbers."""
+        path = []
+        for step in steps.split(tokens):
+            parent = self.add(parent, step)
+            path.append(parent)
         return path
 
     def learn_policy(self, step: int, weight: float) -> None:

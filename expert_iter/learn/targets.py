@@ -13,6 +13,7 @@ import numpy as np
 
 from expert_iter.checks import Checks
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
+from expert_iter.model.step_ends import StepEnds
 from expert_iter.search.tree import SearchTree
 
 NEGLIGIBLE = (
@@ -84,7 +85,7 @@ def policy_targets(tree: SearchTree, won: np.ndarray, config: TargetConfig) -> n
 def step_trees(
     tree: SearchTree,
     prompts: list[list[int]],
-    newline: int,
+    steps: StepEnds,
     config: TargetConfig,
     rng: np.random.Generator,
     siblings: bool = False,
@@ -113,12 +114,12 @@ def step_trees(
     )
     teaches = policy > NEGLIGIBLE
     return [
-        _one(b, tree, prompt, newline, policy, value, labelled, teaches, won, siblings)
+        _one(b, tree, prompt, steps, policy, value, labelled, teaches, won, siblings)
         for b, prompt in enumerate(prompts)
     ]
 
 
-def _one(b, tree, prompt, newline, policy, value, labelled, teaches, won, siblings) -> StepTree:
+def _one(b, tree, prompt, steps, policy, value, labelled, teaches, won, siblings) -> StepTree:
     builder = StepTreeBuilder(prompt)
     builder.learn_value(0, float(won[b, 0].any()))
     step_of_node = {0: 0}
@@ -126,7 +127,7 @@ def _one(b, tree, prompt, newline, policy, value, labelled, teaches, won, siblin
     wanted = labelled[b] | teaches[b] | (tree.valid[b] & compared[:, None])
     for node, k in zip(*np.nonzero(wanted & tree.live[b][:, None]), strict=True):
         tokens = tuple(tree.token[b, node, k, : tree.length[b, node, k]].tolist())
-        path = builder.add_lines(step_of_node[node], tokens, newline)
+        path = builder.add_text(step_of_node[node], tokens, steps)
         step = path[-1]
         if teaches[b, node, k]:
             for line in path:

@@ -1,20 +1,22 @@
-"""The warm start: random legal play (rules and format only), or a file of demonstrations."""
+"""The warm start: the task's demonstrations (random legal play where it can), or a file of them."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
-from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmStartConfig:
-    """`updates` on random legal play, or on the JSON lines {"prompt", "solution"} of the file
-    `demonstrations`.
+    """`updates` on the task's own demonstrations (random legal play, or the solutions that came
+    with its problems), or on the JSON lines {"prompt", "solution"} of the file `demonstrations`.
     """
 
     updates: int = 300
@@ -25,16 +27,16 @@ class WarmStartConfig:
             raise UserError(f"warm_start.updates must not be negative, got {self.updates}")
 
 
-def path_tree(tokenizer: Tokenizer, prompt: str, solution: str) -> StepTree:
+def path_tree(tokenizer: TextTokenizer, steps: StepEnds, prompt: str, solution: str) -> StepTree:
     """A demonstration: a tree without branches, whose every step is to be learned."""
-    ids = tokenizer.ids
     builder = StepTreeBuilder(tokenizer.encode_prompt(prompt))
-    for step in builder.add_lines(0, (*tokenizer.encode(solution), ids.eos), ids.newline):
+    text = (*tokenizer.encode(solution), tokenizer.ids.eos)
+    for step in builder.add_text(0, text, steps):
         builder.learn_policy(step, 1.0)
     return builder.build()
 
 
-def read_demonstrations(path: str, tokenizer: Tokenizer) -> list[StepTree]:
+def read_demonstrations(path: str, tokenizer: TextTokenizer, steps: StepEnds) -> list[StepTree]:
     """From a file of JSON lines. Raises UserError, with the line's number, where it is missing or
     damaged.
     """
@@ -44,7 +46,7 @@ def read_demonstrations(path: str, tokenizer: Tokenizer) -> list[StepTree]:
         if not all(isinstance(text, str) for text in texts):
             raise ValueError('not a demonstration {"prompt": "…", "solution": "…"}')
         try:
-            return path_tree(tokenizer, *texts)
+            return path_tree(tokenizer, steps, *texts)
         except UserError as error:
             raise ValueError(error) from None
 
@@ -55,12 +57,17 @@ class WarmStart:
     """An endless supply of warm-start trees, for the warm start itself and for rehearsal later."""
 
     def __init__(
-        self, task: Task, tokenizer: Tokenizer, problems: list[Problem], config: WarmStartConfig
+        self,
+        task: Task,
+        tokenizer: TextTokenizer,
+        steps: StepEnds,
+        problems: Sequence[Problem],
+        config: WarmStartConfig,
     ):
-        self.task, self.tokenizer, self.problems = task, tokenizer, problems
-        self.demonstrations = (
-            read_demonstrations(config.demonstrations, tokenizer) if config.demonstrations else []
-        )
+        self.task, self.tokenizer, self.steps, self.problems = task, tokenizer, steps, problems
+        self.demonstrations = []
+        if config.demonstrations:
+            self.demonstrations = read_demonstrations(config.demonstrations, tokenizer, steps)
         sample = self.draw(64, np.random.default_rng(0))
         self.mean_size = float(np.mean([tree.size for tree in sample]))
 
@@ -72,7 +79,6 @@ class WarmStart:
         trees = []
         for i in rng.integers(len(self.problems), size=count):
             problem = self.problems[i]
-            trees.append(
-                path_tree(self.tokenizer, problem.prompt, self.task.random_play(problem, rng))
-            )
+            solution = self.task.demonstration(problem, rng)
+            trees.append(path_tree(self.tokenizer, self.steps, problem.prompt, solution))
         return trees

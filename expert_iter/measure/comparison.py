@@ -20,8 +20,8 @@ import jax
 import numpy as np
 
 from expert_iter.assembly import Parts
-from expert_iter.measure import comparison_plots, standings
-from expert_iter.measure.evaluation import ORACLE, Contest, judge
+from expert_iter.measure import comparison_plots, standings, standings_tables
+from expert_iter.measure.evaluation import ORACLE, Contest, judged
 from expert_iter.pod.progress import progress
 from expert_iter.pod.workdir import write_atomic
 from expert_iter.search.bill import Budget, price
@@ -118,7 +118,7 @@ class Comparison:
     def run(self) -> list[dict]:
         """All rows; those of an earlier run with the same network and problems are not made again.
 
-        A row is that of `evaluation.judge` with `expert`, `readout`, `unit` and `seed`.
+        A row is that of `evaluation.judged` with `expert`, `readout`, `unit` and `seed`.
         """
         rows = self._read()
         done = {_cell(row) for row in rows}
@@ -142,8 +142,8 @@ class Comparison:
 
     def write(self, rows: Sequence[dict]) -> str:
         """Tables and pictures into the folder; returns the Markdown."""
-        text = standings.to_markdown(rows, self.baseline())
-        write_atomic(self.folder / "comparison.csv", standings.to_csv(rows))
+        text = standings_tables.to_markdown(rows, self.baseline())
+        write_atomic(self.folder / "comparison.csv", standings_tables.to_csv(rows))
         write_atomic(self.folder / "comparison.md", text)
         write_atomic(self.folder / ROWS, json.dumps(rows) + "\n")
         for unit in self.units:
@@ -167,16 +167,17 @@ class Comparison:
         amount = 1 if expert == "greedy" else _budget(unit, budget)
         readouts = READOUTS.get(expert, ("best",))
         entries = contest.answer(self.params, self.questions, expert, [amount], readouts, seed)
+        rows = judged(self.parts.verdicts, self.problems, entries)
         return [
             {
                 "expert": expert,
-                "readout": entry.readout,
+                "readout": readout,
                 "unit": unit,
                 "seed": seed,
-                **judge(self.parts.task.verdict, self.problems, entry),
+                **row,
                 "budget": budget,
             }
-            for entry in entries
+            for readout, row in zip(readouts, rows, strict=True)
         ]
 
     def _cells(self) -> Iterator[tuple[str, str, float, int]]:
@@ -217,7 +218,7 @@ class Comparison:
             expert,
             self.parts.network,
             self.parts.contest().experts,
-            self.parts.tokenizer.ids,
+            self.parts.steps,
         )
         rollouts = getattr(made.config, "rollouts", 0)
         return self._contest(sizes(tokens, self.pilot, self._settings.search.max_steps, rollouts))
@@ -232,8 +233,8 @@ class Comparison:
             round_simulations=1,
             samples=(size.num_samples,),
         )
-        arguments = contest.network, contest.tokenizer, config, contest.experts, contest.propose
-        return Contest(*arguments)
+        who = contest.network, contest.tokenizer, contest.steps
+        return Contest(*who, config, contest.experts, contest.propose)
 
     def _read(self) -> list[dict]:
         if not self._rows_file.exists():

@@ -1,12 +1,13 @@
 """Evaluation on held-out problems: every method answers questions first, and is judged only after.
 
-`Contest.answer` sees `Question`s, which hold no answers, and has no verifier; `judge` compares what
-it returned with the problems. Nothing else connects the two.
+`Contest.answer` sees `Question`s, which hold no answers, and has no verifier; `judged` compares
+what it returned with the problems. Nothing else connects the two.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,8 @@ import numpy as np
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.measure.bootstrap import interval
-from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.search import experts as experts_lib
 from expert_iter.search import readout as readout_lib
@@ -23,6 +25,7 @@ from expert_iter.search.bill import Bill, Budget
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
+from expert_iter.tasks.pool import Verdicts
 from expert_iter.tasks.task import Problem, Question
 
 Propose = Callable[[str, str], str | None]  # (prompt, solution) -> what it proposes, for votes
@@ -101,17 +104,14 @@ class Contest:
     def __init__(
         self,
         network: Network,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
+        steps: StepEnds,
         config: EvaluationConfig,
         experts: ExpertSettings,
         propose: Propose,
     ):
-        self.config, self.network, self.tokenizer, self.propose = (
-            config,
-            network,
-            tokenizer,
-            propose,
-        )
+        self.config, self.network, self.tokenizer = config, network, tokenizer
+        self.steps, self.propose = steps, propose
         # The root's noise serves exploration in training; an answer should not hang on it.
         search = dataclasses.replace(
             experts.search,
@@ -167,7 +167,7 @@ class Contest:
         return {"greedy": (1,), "samples": self.config.samples}.get(expert, self.config.simulations)
 
     def solutions(self, tree: SearchTree, b: int) -> list[readout_lib.Solution]:
-        return readout_lib.solutions(tree, b, self.tokenizer.ids.newline)
+        return readout_lib.solutions(tree, b, self.steps)
 
     def search_one(
         self, params, question: Question, budget: int | Budget, expert: str = "mcts"
@@ -188,7 +188,7 @@ class Contest:
         if isinstance(budget, int) and budget > most:
             raise UserError(f"a budget of {budget} is beyond what {expert} was set up for, {most}")
         if expert not in self._players:
-            made = experts_lib.build(expert, self.network, self.experts, self.tokenizer.ids)
+            made = experts_lib.build(expert, self.network, self.experts, self.steps)
             self._players[expert] = Player(made, self.tokenizer, self.config.batch_size)
         player, size = self._players[expert], self.config.batch_size
         begin = time.monotonic()
@@ -228,21 +228,29 @@ def legal_share(
     return float(np.mean([text is not None and is_legal(p, text) for p, text in pairs]))
 
 
-def judge(
-    verdict: Callable[[Problem, str], bool], problems: Sequence[Problem], entry: Entry
-) -> dict:
-    """Scores an entry by the verifier: a row of the results table, with the verdict on each problem
-    as `correct`.
+def judged(
+    verdicts: Verdicts, problems: Sequence[Problem], entries: Iterable[Entry]
+) -> Iterator[dict]:
+    """Scores entries by the verifier, each while the next one is being searched: rows of the
+    results table, with the verdict on each problem as `correct`.
     """
-    if entry.candidates is not None:
-        correct = [
-            any(verdict(p, t) for t in texts)
-            for p, texts in zip(problems, entry.candidates, strict=True)
-        ]
-    else:
-        correct = [
-            t is not None and verdict(p, t) for p, t in zip(problems, entry.texts, strict=True)
-        ]
+    waiting = None
+    for entry in entries:
+        answers = entry.candidates or [[text] for text in entry.texts]
+        answers = [list(dict.fromkeys(texts)) for texts in answers]
+        counts = [len(texts) for texts in answers]
+        asked = [p for p, n in zip(problems, counts, strict=True) for _ in range(n)]
+        future = verdicts.submit(asked, [text for texts in answers for text in texts])
+        if waiting is not None:
+            yield _row(*waiting)
+        waiting = entry, counts, future
+    if waiting is not None:
+        yield _row(*waiting)
+
+
+def _row(entry: Entry, counts: Sequence[int], future: Future[list[bool]]) -> dict:
+    given = iter(future.result())
+    correct = [any([next(given) for _ in range(count)]) for count in counts]
     accuracy, low, high = interval(correct)
     return {
         "method": entry.method,
@@ -254,6 +262,6 @@ def judge(
         "prefill_tokens": float(np.mean(entry.bill.prefilled)),
         "flops": float(np.mean(entry.bill.flops)),
         "seconds": entry.seconds,
-        "problems": len(problems),
+        "problems": len(correct),
         "correct": "".join(map(str, np.array(correct, int))),
     }

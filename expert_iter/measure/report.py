@@ -99,17 +99,21 @@ def _samples(comparison: Comparison) -> list[dict]:
     key = jax.random.key(contest.config.seed)
     budget = token_budget(SOLUTIONS * comparison.pilot.solution_tokens)
     tree, _ = contest.play(comparison.params, comparison.questions, "samples", budget, key)
+    found = [
+        (problem, solution, contest.tokenizer.decode(solution.tokens))
+        for b, problem in enumerate(comparison.problems)
+        for solution in contest.solutions(tree, b)
+    ]
+    verdicts = comparison.parts.verdicts.judge([p for p, _, _ in found], [t for _, _, t in found])
     return [
         {
             "prompt": problem.prompt.strip(),
             "text": text,
-            "verdict": comparison.parts.task.verdict(problem, text),
+            "verdict": verdict,
             "value": solution.value,
             "log_pi": solution.log_pi,
         }
-        for b, problem in enumerate(comparison.problems)
-        for solution in contest.solutions(tree, b)
-        for text in [contest.tokenizer.decode(solution.tokens)]
+        for (problem, solution, text), verdict in zip(found, verdicts, strict=True)
     ]
 
 
@@ -126,7 +130,7 @@ def _tree(comparison: Comparison, contest, tree, b: int, expert: str, tokens: in
     problem: Problem = comparison.problems[b]
     answer = readout.best(contest.solutions(tree, b), contest.config.prior_weight)
     text = "" if answer is None else contest.tokenizer.decode(answer.tokens)
-    verdict = lambda text: comparison.parts.task.verdict(problem, text)  # noqa: E731
+    verdict = lambda text: comparison.parts.verdicts.judge([problem], [text])[0]  # noqa: E731
     root = tree_of(tree, answer, contest.tokenizer, problem.prompt, b, verdict)
     return {
         "prompt": problem.prompt.strip(),

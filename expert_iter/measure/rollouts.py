@@ -21,7 +21,7 @@ class Rollouts:
         guess = dataclasses.replace(settings.guess, num_samples=num_rollouts)
         experts = ExpertSettings(settings.search, settings.sampler, guess)
         self.parts, self.num_rollouts = parts, num_rollouts
-        expert = build("samples", parts.network, experts, parts.tokenizer.ids)
+        expert = build("samples", parts.network, experts, parts.steps)
         self._player = Player(expert, parts.tokenizer, batch_size)
 
     def success_rates(
@@ -41,12 +41,11 @@ class Rollouts:
         return np.array(rates)
 
     def _rate(self, tree, b: int, problem: Problem, prefix: str) -> float:
-        right = 0
-        for k in np.flatnonzero(tree.valid[b, 0] & tree.finished[b, 0]):
-            tokens = tree.token[b, 0, k, : tree.length[b, 0, k] - 1]
-            text = prefix + self.parts.tokenizer.decode(tokens.tolist())
-            right += int(tree.count[b, 0, k]) * self.parts.task.verdict(problem, text)
-        return right / self.num_rollouts
+        finished = np.flatnonzero(tree.valid[b, 0] & tree.finished[b, 0])
+        tokens = [tree.token[b, 0, k, : tree.length[b, 0, k] - 1].tolist() for k in finished]
+        texts = [prefix + self.parts.tokenizer.decode(written) for written in tokens]
+        right = self.parts.verdicts.judge([problem] * len(texts), texts)
+        return float(np.dot(tree.count[b, 0, finished], right)) / self.num_rollouts
 
 
 def against_values(position, value, rate) -> list[dict]:

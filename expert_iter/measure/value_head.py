@@ -42,13 +42,15 @@ def sampled_steps(comparison: Comparison) -> list[Step]:
     )
     found: dict[tuple, Step] = {}
     for b, problem in enumerate(comparison.problems):
-        for solution in contest.solutions(tree, b):
-            text = contest.tokenizer.decode(solution.tokens)
-            right = comparison.parts.task.verdict(problem, text)
-            lines, last = text.splitlines(keepends=True), len(solution.step_values)
+        solutions = contest.solutions(tree, b)
+        texts = [contest.tokenizer.decode(solution.tokens) for solution in solutions]
+        verdicts = comparison.parts.verdicts.judge([problem] * len(texts), texts)
+        for solution, text, right in zip(solutions, texts, verdicts, strict=True):
+            steps, last = contest.steps.split(solution.tokens), len(solution.step_values)
             for number, value in enumerate(solution.step_values, 1):
                 position = FINAL if number == last else f"step {number}"
-                prefix = text if number == last else "".join(lines[:number])
+                tokens = [token for step in steps[:number] for token in step]
+                prefix = text if number == last else contest.tokenizer.decode(tokens)
                 place = b, position, prefix
                 before = found.get(place, Step(b, prefix, position, value, 0, 0))
                 found[place] = before._replace(

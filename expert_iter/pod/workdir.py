@@ -1,7 +1,7 @@
 """A workdir: everything one run leaves behind, and all that `evaluate` and `solve` need.
 
 config.json       the settings the run was made with
-tokenizer.model   SentencePiece
+tokenizer.model   SentencePiece, or tokenizer.json: byte-level BPE
 checkpoints/      see pod/checkpoints.py
 metrics.jsonl     see pod/metrics.py
 tensorboard/      the same figures for TensorBoard
@@ -19,7 +19,7 @@ from typing import Any
 from expert_iter.errors import UserError
 
 CONFIG = "config.json"
-TOKENIZER = "tokenizer.model"
+TOKENIZERS = "tokenizer.model", "tokenizer.json"
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"

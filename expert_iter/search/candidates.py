@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from expert_iter.errors import UserError
 from expert_iter.model.state import State
+from expert_iter.model.step_ends import NO_TOKEN, StepEnds
 from expert_iter.model.transformer import KV, Network, Past
 
 DEAD = (
@@ -173,8 +174,8 @@ def sample_candidates(
     num_candidates: int,
     max_tokens: int,
     config: SamplerConfig,
-    step_end: int | None,
-    text_end: int,
+    step_ends: StepEnds | None,
+    text_ends: tuple[int, ...],
     pad: int,
     never: tuple[int, ...],
     live_B=None,
@@ -183,8 +184,9 @@ def sample_candidates(
 
     Args:
       keys_B: one random key a row, so that a row's draws do not depend on the rows beside it.
-      step_end: token that ends a step (None: only the end of the text ends a continuation).
-      text_end: token that ends the text. Continuations without an end mark are cut at `max_tokens`.
+      step_ends: where a step ends (None: only the end of the text ends a continuation).
+      text_ends: tokens that end the text. Continuations without an end mark are cut at
+        `max_tokens`.
       pad, never: the padding token, and tokens that are never written (it among them).
       live_B: rows that are wanted; the others do not keep the loop running, and what they hold is
       void.
@@ -281,9 +283,8 @@ def sample_candidates(
             beam = jax.tree.map(lambda x: x[rows, parent], beam)
         writing = ~beam["done"] & (perturbed > DEAD / 2)
         token = jnp.where(writing, token, pad).astype(jnp.int32)
-        is_end = (
-            token == text_end if step_end is None else (token == step_end) | (token == text_end)
-        )
+        written = jax.lax.dynamic_index_in_dim(beam["token"], jnp.maximum(t - 1, 0), 2, False)
+        is_end = _ends(jnp.where(t > 0, written, NO_TOKEN), token, step_ends, text_ends)
         slot = beam["slot"]
 
         seen = jax.nn.one_hot(slot, K, dtype=bool).reshape(B, K, L * K)
@@ -316,11 +317,17 @@ def sample_candidates(
 
     carry = jax.lax.while_loop(lambda c: (c["t"] < L) & ~jnp.all(c["beam"]["done"]), body, carry)
     beam = carry["beam"]
-    last = jnp.take_along_axis(
-        beam["token"], jnp.maximum(beam["length"] - 1, 0)[..., None], axis=2
-    )[..., 0]
-    finished = (last == text_end) & (beam["length"] > 0)
-    ended = finished if step_end is None else finished | ((last == step_end) & (beam["length"] > 0))
+    length = beam["length"]
+
+    def written(index):
+        at = jnp.maximum(index, 0)[..., None]
+        return jnp.where(
+            index < 0, NO_TOKEN, jnp.take_along_axis(beam["token"], at, axis=2)[..., 0]
+        )
+
+    before, last = written(length - 2), written(length - 1)
+    finished = _ends(before, last, None, text_ends) & (length > 0)
+    ended = _ends(before, last, step_ends, text_ends) & (length > 0)
 
     log_ratio = config.log_ratio(beam["log_pi"], beam["log_beta"])
     if config.replacement:
@@ -348,3 +355,9 @@ def sample_candidates(
         token_value_BxKxL=beam["token_value"],
         loop_steps=carry["t"],
     )
+
+
+def _ends(before, token, step_ends: StepEnds | None, text_ends: tuple[int, ...]):
+    """Whether a continuation ends with `token`, elementwise."""
+    ended = jnp.any(token[..., None] == jnp.array(text_ends), axis=-1)
+    return ended if step_ends is None else ended | step_ends.ended(before, token)

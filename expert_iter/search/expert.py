@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from expert_iter.model.state import State
-from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search.bill import Bill, price
 from expert_iter.search.candidates import Candidates, SamplerConfig, sample_candidates
@@ -18,6 +18,7 @@ class Expert:
     keys_B, budget) -> SearchTree`.
 
     Args:
+      steps: which tokens end a step, and all else that is to know about tokens.
       judge: gives verdicts on finished texts inside the search. Only self-play has one.
     """
 
@@ -26,11 +27,11 @@ class Expert:
         network: Network,
         config: Any,
         sampler: SamplerConfig,
-        ids: TokenIds,
+        steps: StepEnds,
         judge: Judge | None = None,
     ):
         self.network, self.config, self.sampler = network, config, sampler
-        self.ids, self.judge = ids, judge
+        self.steps, self.ids, self.judge = steps, steps.ids, judge
 
     def draw(
         self,
@@ -55,10 +56,10 @@ class Expert:
             num_candidates=count,
             max_tokens=max_tokens,
             config=dataclasses.replace(self.sampler, **sampler),
-            step_end=None if whole else self.ids.newline,
-            text_end=self.ids.eos,
+            step_ends=None if whole else self.steps,
+            text_ends=self.ids.ends,
             pad=self.ids.pad,
-            never=(self.ids.pad, self.ids.bos),
+            never=self.steps.never,
             live_B=live_B,
         )
 

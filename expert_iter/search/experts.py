@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from expert_iter.errors import UserError
-from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search import beam, best_first, depth_first
 from expert_iter.search.candidates import SamplerConfig
@@ -33,32 +33,32 @@ class ExpertSettings(NamedTuple):
 
 
 # Its result has `run(params, tokens, lengths, problem numbers, keys, budget) -> SearchTree`.
-Build = Callable[[Network, ExpertSettings, TokenIds, Judge | None], Any]
+Build = Callable[[Network, ExpertSettings, StepEnds, Judge | None], Any]
 
 
 def guesses(samples: int | None = None, **sampler) -> Build:
-    def build(network, settings, ids, judge=None):
+    def build(network, settings, steps, judge=None):
         guess = settings.guess
         if samples is not None:
             guess = dataclasses.replace(guess, num_samples=samples)
         changed = dataclasses.replace(settings.sampler, **sampler)
-        return Guess(network, guess, changed, ids, judge)
+        return Guess(network, guess, changed, steps, judge)
 
     return build
 
 
 def grown_by(rule: Rule, **search) -> Build:
-    def build(network, settings, ids, judge=None):
+    def build(network, settings, steps, judge=None):
         changed = dataclasses.replace(settings.search, **search)
-        return FrontierSearch(rule, network, changed, settings.sampler, ids, judge)
+        return FrontierSearch(rule, network, changed, settings.sampler, steps, judge)
 
     return build
 
 
 def mcts(**search) -> Build:
-    def build(network, settings, ids, judge=None):
+    def build(network, settings, steps, judge=None):
         changed = dataclasses.replace(settings.search, **search)
-        return TreeSearch(network, changed, settings.sampler, ids, judge)
+        return TreeSearch(network, changed, settings.sampler, steps, judge)
 
     return build
 
@@ -91,10 +91,10 @@ def build(
     name: str,
     network: Network,
     settings: ExpertSettings,
-    ids: TokenIds,
+    steps: StepEnds,
     judge: Judge | None = None,
 ):
     """The expert of this name. Raises UserError where there is none."""
     if name not in EXPERTS:
         raise UserError(f"there is no expert {name!r}; there are {', '.join(EXPERTS)}")
-    return EXPERTS[name](network, settings, ids, judge)
+    return EXPERTS[name](network, settings, steps, judge)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from expert_iter.model.tokenizer import Tokenizer
-from expert_iter.tasks.task import Problem, Task
+from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.tasks.pool import Verdicts
+from expert_iter.tasks.task import Problem
 
 
 class HostJudge:
@@ -20,8 +21,8 @@ class HostJudge:
     searches.
     """
 
-    def __init__(self, task: Task, tokenizer: Tokenizer):
-        self.task, self.tokenizer = task, tokenizer
+    def __init__(self, verdicts: Verdicts, tokenizer: TextTokenizer):
+        self.verdicts, self.tokenizer = verdicts, tokenizer
         self.problems: Sequence[Problem] = ()
 
     def __call__(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
@@ -38,13 +39,13 @@ class HostJudge:
             np.asarray(step_BxKxL),
         )
         verdict = np.zeros(finished_BxK.shape, bool)
-        pad, eos = self.tokenizer.ids.pad, self.tokenizer.ids.eos
-        before = {}
-        for b, k in zip(*np.nonzero(np.asarray(finished_BxK)), strict=True):
+        pad = self.tokenizer.ids.pad
+        before, asked, texts = {}, np.nonzero(np.asarray(finished_BxK)), []
+        for b, k in zip(*asked, strict=True):
             if b not in before:
                 before[b] = [t for t in prefix[b].ravel().tolist() if t != pad]
-            tokens = before[b] + [t for t in step[b, k].tolist() if t != pad and t != eos]
-            verdict[b, k] = self.task.verdict(
-                self.problems[problem_B[b]], self.tokenizer.decode(tokens)
-            )
+            tokens = before[b] + [t for t in step[b, k].tolist() if t != pad]
+            texts.append(self.tokenizer.decode(tokens))
+        problems = [self.problems[problem_B[b]] for b in asked[0]]
+        verdict[asked] = self.verdicts.judge(problems, texts)
         return verdict

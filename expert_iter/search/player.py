@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from expert_iter.model.tokenizer import Tokenizer
+from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
@@ -22,7 +22,7 @@ class Player:
     budget) -> SearchTree`.
     """
 
-    def __init__(self, expert, tokenizer: Tokenizer, batch_size: int):
+    def __init__(self, expert, tokenizer: TextTokenizer, batch_size: int):
         self.tokenizer, self.batch_size = tokenizer, batch_size
         self._run = jax.jit(expert.run)
 
@@ -40,7 +40,7 @@ class Player:
             self.tokenizer.pad_id,
             np.int32,
         )
-        tokens[:, 0] = self.tokenizer.bos_id
+        tokens[:, 0] = prompts[0][0]  # rows past the questions must read something
         lengths = np.ones(self.batch_size, np.int32)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expert_iter.model.step_ends import StepEnds
 from expert_iter.search.tree import SearchTree
 
 
@@ -46,17 +47,15 @@ def step_tokens(tree: SearchTree, b: int, node: int, k: int) -> list[int]:
     return tree.token[b, node, k, : tree.length[b, node, k]].tolist()
 
 
-def step_values(tree: SearchTree, b: int, node: int, k: int, newline: int) -> list[float]:
-    """The value head's estimates at the ends of the lines of a candidate (of all of it, where it is
+def step_values(tree: SearchTree, b: int, node: int, k: int, steps: StepEnds) -> list[float]:
+    """The value head's estimates at the ends of the steps of a candidate (of all of it, where it is
     one step).
     """
-    tokens = tree.token[b, node, k, : tree.length[b, node, k]]
-    at_end = tokens == newline
-    at_end[-1:] = True
-    return tree.token_value[b, node, k, : len(tokens)][at_end].tolist()
+    lengths = [len(step) for step in steps.split(step_tokens(tree, b, node, k))]
+    return tree.token_value[b, node, k, np.cumsum(lengths, dtype=int) - 1].tolist()
 
 
-def solutions(tree: SearchTree, b: int, newline: int) -> list[Solution]:
+def solutions(tree: SearchTree, b: int, steps: StepEnds) -> list[Solution]:
     """All distinct finished solutions of row b that may be its answer, in the order of nodes and
     candidates.
     """
@@ -64,8 +63,8 @@ def solutions(tree: SearchTree, b: int, newline: int) -> list[Solution]:
     may_answer = tree.finished[b] & tree.valid[b] & tree.answerable[b]
     for node, k in zip(*np.nonzero(may_answer), strict=True):
         node, k = int(node), int(k)
-        steps = [*path(tree, b, node), (node, k)]
-        tokens = [t for at in steps for t in step_tokens(tree, b, *at)][:-1]
+        way = [*path(tree, b, node), (node, k)]
+        tokens = [t for at in way for t in step_tokens(tree, b, *at)][:-1]
         if tuple(tokens) in seen:  # a rollout may write what another candidate or rollout did
             continue
         seen.add(tuple(tokens))
@@ -76,7 +75,7 @@ def solutions(tree: SearchTree, b: int, newline: int) -> list[Solution]:
                 tokens=tokens,
                 value=float(tree.model_value[b, node, k]),
                 step_values=tuple(
-                    value for at in steps for value in step_values(tree, b, *at, newline)
+                    value for at in way for value in step_values(tree, b, *at, steps)
                 ),
                 log_pi=float(tree.path_log_pi[b, node] + tree.log_pi[b, node, k]),
                 draws=int(tree.count[b, node, k]),

@@ -4,12 +4,15 @@ import dataclasses
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
+from expert_iter.model.step_ends import MARKS
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
     """Tree search.
 
+    step: what a step is, a 'line' or a 'paragraph' (up to an empty line), for all experts and for
+    learning.
     num_candidates steps are drawn at a state, of at most max_step_tokens; a solution has at most
     max_steps steps. At the root root_candidates are drawn instead (0: as many as elsewhere): wide
     first steps and narrow ones below. num_simulations: nodes after the root.
@@ -33,6 +36,7 @@ class SearchConfig:
     deterministic.
     """
 
+    step: str = "line"
     num_simulations: int = 16
     num_candidates: int = 8
     root_candidates: int = 0
@@ -62,6 +66,7 @@ class SearchConfig:
         check.not_negative("value_scale", "maxvisit_init", "gumbel_scale", "pb_c_init")
         check.positive("pb_c_base")
         check.share("lookahead", "rollout_weight", "value_threshold", "step_threshold")
+        check.one_of("step", *MARKS)
         check.one_of("prior", "corrected", "length_normalised")
         check.one_of("policy", "gumbel", "puct")
         check.one_of("backup", "mean", "max")

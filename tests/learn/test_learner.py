@@ -46,7 +46,8 @@ def forked():
 
 
 def test_one_batch_can_be_overfitted(network, learner, policy, forked):
-    state, (batch, _) = learner.init(jax.random.key(0)), learner.packer.pack([forked])
+    state = learner.init(network.init(jax.random.key(0)))
+    batch, _ = learner.packer.pack([forked])
     history = []
     for _ in range(80):
         state, parts = learner.update(state, batch)
@@ -70,7 +71,7 @@ def test_an_update_is_deterministic(learner, forked):
     batch, _ = learner.packer.pack([forked])
     ends = []
     for _ in range(2):
-        state = learner.init(jax.random.key(1))
+        state = learner.init(learner.network.init(jax.random.key(1)))
         for _ in range(3):
             state, _ = learner.update(state, batch)
         ends.append(jax.device_get(state))

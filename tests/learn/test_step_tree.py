@@ -1,6 +1,7 @@
 import numpy as np
 
 from expert_iter.learn.step_tree import StepTreeBuilder
+from tests.steps import steps_at
 
 NEWLINE = 3
 
@@ -31,8 +32,8 @@ def test_a_prefix_is_stored_once_and_a_step_under_another_parent_again():
 
 def test_lines_of_a_text_become_steps_and_what_two_texts_share_is_merged():
     builder = StepTreeBuilder([1])
-    first = builder.add_lines(0, (6, NEWLINE, 7, 7, NEWLINE, 8, 2), NEWLINE)
-    second = builder.add_lines(0, (6, NEWLINE, 9, NEWLINE), NEWLINE)
+    first = builder.add_text(0, (6, NEWLINE, 7, 7, NEWLINE, 8, 2), steps_at(NEWLINE))
+    second = builder.add_text(0, (6, NEWLINE, 9, NEWLINE), steps_at(NEWLINE))
     assert first == [1, 2, 3] and second == [1, 4]
     tree = builder.build()
     assert set(facts(tree)) == {

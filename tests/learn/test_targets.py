@@ -15,8 +15,10 @@ import pytest
 from expert_iter.learn.targets import TargetConfig, policy_targets, step_trees, won_below
 from expert_iter.search.bill import Bill
 from expert_iter.search.tree import SearchTree
+from tests.steps import steps_at
 
 PAD, BOS, EOS, NEWLINE = range(4)
+STEPS = steps_at(NEWLINE)
 A, B, C, D, E, F, G, H = range(4, 12)
 PROMPT = [BOS, 20, NEWLINE]
 LN2 = float(np.log(2))
@@ -175,7 +177,7 @@ def facts(step_tree):
 
 def targets(tree, seed=0, siblings=False, **config):
     (found,) = step_trees(
-        tree, [PROMPT], NEWLINE, TargetConfig(**config), np.random.default_rng(seed), siblings
+        tree, [PROMPT], STEPS, TargetConfig(**config), np.random.default_rng(seed), siblings
     )
     return facts(found)
 
@@ -344,7 +346,7 @@ def test_a_batch_has_one_step_tree_for_each_problem(tree):
         )
     )
     prompts = [PROMPT, [BOS, 21]]
-    first, second = step_trees(two, prompts, NEWLINE, TargetConfig(), np.random.default_rng(0))
+    first, second = step_trees(two, prompts, STEPS, TargetConfig(), np.random.default_rng(0))
     assert first.token[:3].tolist() == PROMPT and second.token[:2].tolist() == [BOS, 21]
     assert first.value_target[0] == 1 and second.value_target[0] == 0
     assert first.policy_weight.sum() > 0 and second.policy_weight.sum() == 0

@@ -10,6 +10,7 @@ from expert_iter.learn.warm_start import (
     path_tree,
     read_demonstrations,
 )
+from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizer import Tokenizer, TokenizerConfig
 from expert_iter.tasks import load_task
 
@@ -39,6 +40,10 @@ def demonstrations(tmp_path):
     return write
 
 
+def by_line(tokenizer):
+    return StepEnds(tokenizer, "line")
+
+
 def steps(tokenizer, tree):
     """The texts of a tree's steps, the prompt first."""
     ends = np.cumsum(tree.length)
@@ -46,7 +51,7 @@ def steps(tokenizer, tree):
 
 
 def test_a_demonstration_is_a_path_of_lines_that_are_all_learned(tokenizer):
-    tree = path_tree(tokenizer, PROMPT, SOLUTION)
+    tree = path_tree(tokenizer, by_line(tokenizer), PROMPT, SOLUTION)
     assert steps(tokenizer, tree) == [PROMPT, "3 + 5 = 8 : 7 8\n", "7 + 8 = 15 : 15"]
     assert tree.token[0] == tokenizer.bos_id and tree.token[-1] == tokenizer.eos_id
     assert (tree.token == tokenizer.eos_id).sum() == (tree.token == tokenizer.bos_id).sum() == 1
@@ -59,7 +64,7 @@ def test_a_demonstration_is_a_path_of_lines_that_are_all_learned(tokenizer):
 def test_random_plays_are_legal_and_mostly_no_solutions(task, tokenizer):
     problems = task.problems("train")
     by_prompt = {problem.prompt: problem for problem in problems}
-    plays = WarmStart(task, tokenizer, problems, WarmStartConfig())
+    plays = WarmStart(task, tokenizer, by_line(tokenizer), problems, WarmStartConfig())
     trees = plays.draw(200, np.random.default_rng(0))
     assert len(trees) == 200
     right = 0
@@ -74,7 +79,8 @@ def test_random_plays_are_legal_and_mostly_no_solutions(task, tokenizer):
 
 
 def test_plays_are_a_function_of_the_random_generator(task, tokenizer):
-    plays = WarmStart(task, tokenizer, task.problems("train"), WarmStartConfig())
+    steps, problems = by_line(tokenizer), task.problems("train")
+    plays = WarmStart(task, tokenizer, steps, problems, WarmStartConfig())
     a, b, c = (plays.draw(5, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert [x.token.tolist() for x in a] == [x.token.tolist() for x in b]
     assert [x.token.tolist() for x in a] != [x.token.tolist() for x in c]
@@ -83,7 +89,13 @@ def test_plays_are_a_function_of_the_random_generator(task, tokenizer):
 def test_demonstrations_take_the_place_of_plays(task, tokenizer, demonstrations):
     other = {"prompt": "1 2 3 -> 6\n", "solution": "1 + 2 = 3 : 3 3\n3 + 3 = 6 : 6", "note": "ok"}
     path = demonstrations(GOOD, json.dumps(other))
-    plays = WarmStart(task, tokenizer, task.problems("train"), WarmStartConfig(demonstrations=path))
+    plays = WarmStart(
+        task,
+        tokenizer,
+        by_line(tokenizer),
+        task.problems("train"),
+        WarmStartConfig(demonstrations=path),
+    )
     found = {"".join(steps(tokenizer, tree)) for tree in plays.draw(30, np.random.default_rng(0))}
     assert found == {PROMPT + SOLUTION, other["prompt"] + other["solution"]}
 
@@ -104,22 +116,23 @@ def test_demonstrations_take_the_place_of_plays(task, tokenizer, demonstrations)
 def test_a_damaged_line_is_named_by_its_number(tokenizer, demonstrations, damaged):
     path = demonstrations(GOOD, GOOD, damaged, GOOD)
     with pytest.raises(UserError) as error:
-        read_demonstrations(path, tokenizer)
+        read_demonstrations(path, tokenizer, by_line(tokenizer))
     message = str(error.value)
     assert path in message and "line 3" in message and "\n" not in message
 
 
 def test_blank_lines_are_no_demonstrations(tokenizer, demonstrations):
-    assert len(read_demonstrations(demonstrations(GOOD, "", GOOD, "", ""), tokenizer)) == 2
+    path = demonstrations(GOOD, "", GOOD, "", "")
+    assert len(read_demonstrations(path, tokenizer, by_line(tokenizer))) == 2
 
 
 def test_a_missing_or_empty_file_is_said(tokenizer, demonstrations, tmp_path):
     with pytest.raises(UserError, match=r"none\.jsonl"):
-        read_demonstrations(str(tmp_path / "none.jsonl"), tokenizer)
+        read_demonstrations(str(tmp_path / "none.jsonl"), tokenizer, by_line(tokenizer))
     with pytest.raises(UserError, match=r"demonstrations\.jsonl"):
-        read_demonstrations(demonstrations(""), tokenizer)
+        read_demonstrations(demonstrations(""), tokenizer, by_line(tokenizer))
     with pytest.raises(UserError):
-        read_demonstrations(str(tmp_path), tokenizer)
+        read_demonstrations(str(tmp_path), tokenizer, by_line(tokenizer))
 
 
 def test_updates_must_not_be_negative():

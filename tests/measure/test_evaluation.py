@@ -12,13 +12,20 @@ import pytest
 from expert_iter import loop
 from expert_iter.assembly import Parts
 from expert_iter.errors import UserError
-from expert_iter.measure.evaluation import Contest, Entry, judge
+from expert_iter.measure.evaluation import Contest, Entry, judged
+from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search.bill import Bill, flops_per_token
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.judge import HostJudge
 from expert_iter.tasks import Question
+from expert_iter.tasks.pool import InProcess
 from tests.guarded import EVALUATION, MAX_TOKENS, GuardedTask, Letters, fresh_params, settings
+
+
+def scored(verdict, problems, entry):
+    [row] = judged(InProcess(SimpleNamespace(verdict=verdict)), problems, [entry])
+    return row
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +124,7 @@ def test_answers_do_not_depend_on_the_problems_answers(contest, params, problems
     for key, entry in entries.items():
         assert again[key].texts == entry.texts and again[key].candidates == entry.candidates
         jax.tree.map(np.testing.assert_array_equal, again[key].bill, entry.bill)
-        rows = [judge(verdict, asked, entry) for asked in (problems, other)]
+        rows = [scored(verdict, asked, entry) for asked in (problems, other)]
         moved += rows[0]["correct"] != rows[1]["correct"]
     assert moved, "the test wants answers that matter to the verdicts"
 
@@ -145,7 +152,7 @@ def test_the_loop_asks_the_verifier_only_about_what_was_answered(contest, params
                 assert set(task.judged) <= set(texts)
 
     run = SimpleNamespace(
-        parts=SimpleNamespace(task=task),
+        parts=SimpleNamespace(task=task, verdicts=InProcess(task)),
         settings=settings(),
         params=params,
         results=[],
@@ -276,9 +283,9 @@ def test_greedy_takes_the_likeliest_token_at_each_place(entries, network, params
 
 def test_the_oracle_is_never_worse_than_a_pick_from_the_same_samples(entries, problems, task):
     for n in EVALUATION.samples:
-        oracle = judge(task.verdict, problems, entries["pass_at_n", n])["correct"]
+        oracle = scored(task.verdict, problems, entries["pass_at_n", n])["correct"]
         for method in ("majority", "value_vote", "best_of_n"):
-            picked = judge(task.verdict, problems, entries[method, n])["correct"]
+            picked = scored(task.verdict, problems, entries[method, n])["correct"]
             assert all(a >= b for a, b in zip(oracle, picked, strict=True))
 
 
@@ -320,7 +327,7 @@ def test_judge_counts_by_hand(problems, task):
     texts = ["a", None, "b", "d", "aa", "bbb", ""]  # the secrets are a b c d a b c
     bill = Bill(*(np.arange(7.0) * scale for scale in (1, 10, 100, 1000)))
     task.judged.clear()
-    row = judge(task.verdict, problems, Entry("samples", "majority", 4, texts, bill, seconds=2.5))
+    row = scored(task.verdict, problems, Entry("samples", "majority", 4, texts, bill, seconds=2.5))
     assert row.pop("low") < 3 / 7 < row.pop("high")
     assert row == {
         "method": "majority",
@@ -340,7 +347,7 @@ def test_judge_of_the_oracle_takes_any_right_candidate(problems, task):
     candidates = [["b", "a"], [], ["b"], ["d", "d"], ["aa"], ["c", "c", "b"], ["c"]]
     bill = Bill(*np.ones((4, 7)))
     entry = Entry("samples", "oracle", 3, [None] * 7, bill, 1.0, candidates)
-    assert judge(task.verdict, problems, entry)["correct"] == "1001011"
+    assert scored(task.verdict, problems, entry)["correct"] == "1001011"
 
 
 def test_a_budget_beyond_the_compiled_programs_is_said(contest, params, problems):
@@ -359,7 +366,9 @@ def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, em
     config = dataclasses.replace(EVALUATION, **{empty: ()})
     s = settings()
     experts = ExpertSettings(s.search, s.sampler, s.guess)
-    contest = Contest(network, Letters(), config, experts, propose=task.answer)
+    contest = Contest(
+        network, Letters(), StepEnds(Letters(), "line"), config, experts, propose=task.answer
+    )
     method = {"samples": "samples", "simulations": "mcts"}[empty]
     questions = [problems[0].question]
     assert list(contest.answer(params, questions, method, contest.budgets(method))) == []

@@ -5,6 +5,7 @@ import pytest
 
 from expert_iter.measure.show import tree_of
 from expert_iter.search.readout import solutions
+from tests.steps import steps_at
 
 TOKENIZER = SimpleNamespace(decode=lambda tokens: " ".join(map(str, tokens)) + "\n")
 
@@ -16,7 +17,7 @@ def test_every_candidate_is_shown_once_under_its_node(written_tree):
     tree.q[1, 0] = 0.25, 0.5, 0.125
     tree.prior_logit[1, 0] = np.log([1, 2, 5]) - 40
     tree.prior_logit[1, 1] = 0, -1e9, np.log(3)
-    answer = solutions(tree, 1, 3)[2]
+    answer = solutions(tree, 1, steps_at(3))[2]
     root = tree_of(tree, answer, TOKENIZER, "a prompt\n", 1)
     assert (root.text, root.visits, root.chosen) == ("a prompt", 2, True)
     texts = lambda node: [child.text for child in node.children]  # noqa: E731

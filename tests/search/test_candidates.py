@@ -25,6 +25,7 @@ from expert_iter.search.candidates import (
     merge_duplicates,
     sample_candidates,
 )
+from tests.steps import steps_of
 
 VOCAB, LENGTH, ROWS = 6, 3, 20_000
 PROMPT = [1, 4, 5]
@@ -60,8 +61,8 @@ def draw(network, params, ids):
                 num_candidates=K,
                 max_tokens=LENGTH,
                 config=sampler,
-                step_end=step_end,
-                text_end=ids.eos,
+                step_ends=None if step_end is None else steps_of(ids),
+                text_ends=ids.ends,
                 pad=ids.pad,
                 never=(ids.pad, ids.bos),
                 live_B=live,

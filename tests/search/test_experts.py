@@ -18,6 +18,7 @@ from expert_iter.search.guess import GuessConfig
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.search_config import SearchConfig
 from tests.search.worlds import any_of, compiled
+from tests.steps import steps_of
 
 ROWS, SIMULATIONS, SAMPLES = 6, 6, 8
 SEARCH = SearchConfig(
@@ -62,7 +63,7 @@ def program(network, ids):
     list)`. Compilation is what the time here goes into: experts that differ from each other in
     their rule alone, or in the weight of rollouts, share one program.
     """
-    build = lambda name: experts.build(name, network, SETTINGS, ids)  # noqa: E731
+    build = lambda name: experts.build(name, network, SETTINGS, steps_of(ids))  # noqa: E731
     built = {name: build(name) for name in EXPERTS}
     ruled = [
         name
@@ -72,7 +73,7 @@ def program(network, ids):
 
     def run_any(which, *inputs):
         rule = any_of([built[name].rule for name in ruled], which)
-        return FrontierSearch(rule, network, SEARCH, SETTINGS.sampler, ids).run(*inputs)
+        return FrontierSearch(rule, network, SEARCH, SETTINGS.sampler, steps_of(ids)).run(*inputs)
 
     def run_weighted(name, weight, *inputs):
         expert = build(name)
@@ -211,7 +212,7 @@ def test_only_a_judge_calls_the_host(name, program, params, questions, network, 
     search, first = program(name)
     without = search.trace(*first, params, *questions, amounts(ALL)).jaxpr
     assert "callback" not in str(without)
-    judged = experts.build(name, network, SETTINGS, ids, HostJudge(None, None))
+    judged = experts.build(name, network, SETTINGS, steps_of(ids), HostJudge(None, None))
     assert "callback" in str(jax.make_jaxpr(judged.run)(params, *questions, amounts(ALL)))
 
 
@@ -230,7 +231,7 @@ def assert_judged(tree):
 
 
 def test_samples_are_judged(network, params, questions, ids):
-    expert = experts.build("samples", network, SETTINGS, ids, judge)
+    expert = experts.build("samples", network, SETTINGS, steps_of(ids), judge)
     assert_judged(jax.tree.map(np.asarray, compiled(expert.run)(params, *questions, ALL)))
 
 
@@ -253,7 +254,7 @@ def test_samples_are_judged(network, params, questions, ids):
     }.items(),
 )
 def test_a_name_changes_what_it_says_and_nothing_else(name, changes, network, ids):
-    expert = experts.build(name, network, SETTINGS, ids)
+    expert = experts.build(name, network, SETTINGS, steps_of(ids))
     changed = expert.sampler if name in GUESSES else expert.config
     usual = SETTINGS.sampler if name in GUESSES else SEARCH
     if name == "greedy":
@@ -268,7 +269,7 @@ def test_a_name_changes_what_it_says_and_nothing_else(name, changes, network, id
 
 def test_an_unknown_name_is_answered_with_those_there_are(network, ids):
     with pytest.raises(UserError, match="no expert 'bream'") as error:
-        experts.build("bream", network, SETTINGS, ids)
+        experts.build("bream", network, SETTINGS, steps_of(ids))
     assert all(name in str(error.value) for name in EXPERTS)
 
 
@@ -278,7 +279,7 @@ def test_an_expert_is_added_by_its_rule(monkeypatch, network, params, questions,
         lambda tree, config: tree.value_NxK - tree.depth_N[:, None], num_simulations=5
     )
     monkeypatch.setitem(EXPERTS, "shallow", build)
-    expert = experts.build("shallow", network, SETTINGS, ids, judge)
+    expert = experts.build("shallow", network, SETTINGS, steps_of(ids), judge)
     tree = jax.tree.map(np.asarray, compiled(expert.run)(params, *questions, ALL))
     assert_judged(tree)
     for b in range(ROWS):

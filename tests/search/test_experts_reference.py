@@ -25,6 +25,7 @@ from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import best, solutions
 from expert_iter.search.search_config import SearchConfig
 from tests.search.worlds import PROMPT, ROWS, OnTable, World, any_of, compiled, table_judge
+from tests.steps import steps_of
 
 SHAPE = TransformerConfig(
     num_layers=1, width=8, num_heads=1, num_kv_heads=1, head_dim=4, mlp_width=8
@@ -463,7 +464,7 @@ def assert_same_answer(tree, b, search, ids):
             if c.finished and search.may_answer(prefix, c.path[-1]):
                 score = math.log(max(c.model_value, 1e-9)) + PRIOR_WEIGHT * game.log_pi(c.path)
                 expected.append((c.path, score))
-    found = solutions(tree, b, ids.newline)
+    found = solutions(tree, b, steps_of(ids))
     name = lambda s: (*game.opened[s.node], s.candidate)  # noqa: E731
     assert [name(s) for s in found] == [path for path, _ in expected]
     answer = best(found, PRIOR_WEIGHT)
@@ -574,13 +575,13 @@ def play(table_network, random_params, ids):
 
     def program_of(world, config, judged, is_mcts):
         judge = table_judge(world) if judged else None
-        arguments = table_network, config, SamplerConfig(), ids, judge
+        arguments = table_network, config, SamplerConfig(), steps_of(ids), judge
         if is_mcts:
             return compiled(lambda _, *rest: TableMcts(world, *arguments).run(*rest))
         settings = ExpertSettings(config, SamplerConfig(), GuessConfig())
         rules = []
         for reference in RULES:
-            expert = experts.build(reference.__name__, table_network, settings, ids)
+            expert = experts.build(reference.__name__, table_network, settings, steps_of(ids))
             assert expert.config == config
             rules.append(expert.rule)
 
@@ -759,7 +760,7 @@ def rolled(request, table_network, random_params, ids):
     settings = ExpertSettings(config, SamplerConfig(temperature=1.3), GuessConfig())
     judge = sum_judge if judged else None
     build = experts.mcts() if "mcts" in request.param else experts.grown_by(experts.beam.beam)
-    search = build(table_network, settings, ids, judge)
+    search = build(table_network, settings, steps_of(ids), judge)
     keys = jax.random.split(jax.random.key(5), PROBLEMS)
     arguments = random_params(table_network), token, length, np.arange(PROBLEMS), keys
     tree = jax.tree.map(np.asarray, compiled(search.run)(*arguments, 6))

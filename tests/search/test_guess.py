@@ -9,6 +9,7 @@ from expert_iter.errors import UserError
 from expert_iter.search.bill import Budget, flops_per_token
 from expert_iter.search.candidates import DEAD, SamplerConfig
 from expert_iter.search.guess import GROUP, Guess, GuessConfig
+from tests.steps import steps_of
 
 ROWS, SAMPLES, TOKENS = 5, 2 * GROUP, 4
 CONFIG = GuessConfig(num_samples=SAMPLES, max_tokens=TOKENS)
@@ -42,7 +43,7 @@ def drawn(request, network, params, ids, questions):
         config = dataclasses.replace(CONFIG, num_samples=GROUP + 1)
     if request.param == "without replacement":
         sampler = WITHOUT
-    guess = Guess(network, config, sampler, ids, judge if judged else None)
+    guess = Guess(network, config, sampler, steps_of(ids), judge if judged else None)
     tree = jax.jit(guess.run)(params, *questions)
     return jax.tree.map(np.asarray, tree), sampler, judged
 
@@ -116,7 +117,7 @@ def test_the_bill_counts_every_draw(drawn, questions, network):
 @pytest.mark.parametrize("sampler", [INDEPENDENT, WITHOUT], ids=["independent", "without"])
 def test_a_budget_pays_for_the_first_draws(network, params, ids, questions, sampler):
     """As many as come nearest to it, were the next like those before; whatever it is counted in."""
-    run = jax.jit(Guess(network, CONFIG, sampler, ids).run)
+    run = jax.jit(Guess(network, CONFIG, sampler, steps_of(ids)).run)
     every = jax.tree.map(np.asarray, run(params, *questions))
     price = lambda context: np.array(flops_per_token(network.config, 12, context))  # noqa: E731
     stopped = set()
@@ -145,7 +146,7 @@ def test_a_budget_pays_for_the_first_draws(network, params, ids, questions, samp
 def test_draws_that_do_not_exist_cost_nothing(network, params, ids, questions):
     """Two tokens at each place, and three places: there are no 16 without replacement."""
     few = dataclasses.replace(WITHOUT, top_k=2)
-    guess = Guess(network, dataclasses.replace(CONFIG, max_tokens=3), few, ids)
+    guess = Guess(network, dataclasses.replace(CONFIG, max_tokens=3), few, steps_of(ids))
     tree = jax.tree.map(np.asarray, jax.jit(guess.run)(params, *questions))
     for b in range(ROWS):
         exist = tree.valid[b, 0]
@@ -157,7 +158,7 @@ def test_draws_that_do_not_exist_cost_nothing(network, params, ids, questions):
 
 
 def test_a_row_depends_on_nothing_beside_it(network, params, ids, questions):
-    guess = jax.jit(Guess(network, CONFIG, INDEPENDENT, ids).run)
+    guess = jax.jit(Guess(network, CONFIG, INDEPENDENT, steps_of(ids)).run)
     straight = jax.tree.map(np.asarray, guess(params, *questions))
     order = np.array([3, 0, 4, 1, 2])
     other = guess(params, *(x[order] for x in questions))

@@ -14,6 +14,7 @@ from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
+from tests.steps import steps_of
 
 ROWS = 8
 CONFIG = SearchConfig(num_simulations=10, num_candidates=3, max_steps=3, max_step_tokens=4)
@@ -32,7 +33,7 @@ def questions():
 
 @pytest.fixture(scope="module")
 def search(network, ids):
-    return TreeSearch(network, CONFIG, SAMPLER, ids)
+    return TreeSearch(network, CONFIG, SAMPLER, steps_of(ids))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def any_tree(request, network, params, ids, questions, tree):
     if request.param == "without replacement":
         return tree
     sampler = dataclasses.replace(SAMPLER, replacement=True)
-    run = jax.jit(TreeSearch(network, CONFIG, sampler, ids).run)
+    run = jax.jit(TreeSearch(network, CONFIG, sampler, steps_of(ids)).run)
     tree = jax.tree.map(np.asarray, run(params, *questions, CONFIG.num_simulations))
     assert (tree.count[tree.live].max(-1) > 1).any(), "no duplicates, nothing to see"
     return tree
@@ -175,7 +176,7 @@ def test_values_do_not_drift_in_bfloat16(network, params, ids):
     config = SearchConfig(
         num_simulations=300, num_candidates=4, max_steps=40, max_step_tokens=2, value_scale=0.01
     )
-    search = TreeSearch(half, config, SamplerConfig(temperature=2.0), ids)
+    search = TreeSearch(half, config, SamplerConfig(temperature=2.0), steps_of(ids))
     tree = jax.jit(search.run)(
         params,
         np.ones((1, 1), int),

@@ -18,6 +18,7 @@ from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.search_config import SearchConfig
 from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_judge
+from tests.steps import steps_of
 
 
 class TableSearch(OnTable, TreeSearch):
@@ -198,7 +199,7 @@ def search(network, params, ids):
         setting = id(world), config, judged
         if setting not in programs:
             judge = table_judge(world) if judged else None
-            search = TableSearch(world, network, config, SamplerConfig(), ids, judge)
+            search = TableSearch(world, network, config, SamplerConfig(), steps_of(ids), judge)
             programs[setting] = compiled(search.run)
         problem = np.arange(rows) if problem is None else problem
         keys = jax.random.split(jax.random.key(0), rows)

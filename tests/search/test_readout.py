@@ -7,8 +7,10 @@ import pytest
 
 from expert_iter.search import readout
 from expert_iter.search.readout import Solution
+from tests.steps import steps_at
 
 NEWLINE = 3
+STEPS = steps_at(NEWLINE)
 
 
 def test_paths_lead_from_the_root(written_tree):
@@ -17,24 +19,29 @@ def test_paths_lead_from_the_root(written_tree):
 
 
 def test_solutions_are_the_finished_texts_without_their_end(written_tree):
-    found = readout.solutions(written_tree, 1, NEWLINE)
+    found = readout.solutions(written_tree, 1, STEPS)
     assert found == [
         Solution(0, 1, [5], 0.5, (0.5,), -1.0, 1),
         Solution(1, 0, [4, 3, 5], pytest.approx(0.9), (0.3, 0.9), -5.0, 2),
         Solution(2, 2, [4, 3, 6, 3, 8, 9], pytest.approx(0.8), (0.3, 0.6, 0.8), -3.75, 1),
     ]
-    assert readout.solutions(written_tree, 0, NEWLINE) == []
+    assert readout.solutions(written_tree, 0, STEPS) == []
 
 
 def test_the_lines_of_a_candidate_are_its_steps(written_tree):
     """As in guess-and-check, and in rollouts."""
     written_tree.token[1, 2, 2] = [8, NEWLINE, 2]
-    assert readout.solutions(written_tree, 1, NEWLINE)[2].step_values == (0.3, 0.6, 0.1, 0.8)
+    assert readout.solutions(written_tree, 1, STEPS)[2].step_values == (
+        0.3,
+        0.6,
+        0.1,
+        0.8,
+    )
 
 
 def test_what_a_search_left_behind_is_no_answer(written_tree):
     written_tree.answerable[1, 1] = False
-    found = readout.solutions(written_tree, 1, NEWLINE)
+    found = readout.solutions(written_tree, 1, STEPS)
     assert [(s.node, s.candidate) for s in found] == [(0, 1), (2, 2)]
 
 
@@ -47,13 +54,13 @@ def test_a_text_found_twice_is_one_solution(written_tree):
         token_value=np.pad(written_tree.token_value, ((0, 0),) * 3 + ((0, 1),)),
     )
     tree.token[1, 0, 1, 3], tree.length[1, 0, 1] = 2, 4
-    found = readout.solutions(tree, 1, NEWLINE)
+    found = readout.solutions(tree, 1, STEPS)
     assert [(s.node, s.candidate) for s in found] == [(0, 1), (2, 2)]
 
 
 @pytest.mark.parametrize(("prior_weight", "expected"), [(0.0, 1), (0.1, 2), (1.0, 0)])
 def test_the_best_weighs_value_against_likelihood(written_tree, prior_weight, expected):
-    found = readout.solutions(written_tree, 1, NEWLINE)
+    found = readout.solutions(written_tree, 1, STEPS)
     scores = [math.log(s.value) + prior_weight * s.log_pi for s in found]
     assert np.argmax(scores) == expected
     assert readout.best(found, prior_weight) == found[expected]

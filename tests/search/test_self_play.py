@@ -35,7 +35,7 @@ def played(request, tmp_path_factory):
     parts = assemble(settings(config), tmp_path_factory.mktemp("play"))
     problems = parts.task.problems("train")
     learner, plays = parts.learner(), parts.plays(problems)
-    state = learner.init(jax.random.key(0))
+    state = learner.init(learner.network.init(jax.random.key(0)))
     for update in range(40):
         state, _ = learner.update(state, learner.batch([], plays, np.random.default_rng(update))[0])
     batch = problems[:16]
