@@ -27,8 +27,7 @@ from expert_iter.search.judge import HostJudge
 from expert_iter.search.player import Player
 from expert_iter.search.self_play import SelfPlay
 from expert_iter.search.tree import SearchTree
-from expert_iter.tasks import Problem, Task, load_task
-from expert_iter.tasks.pool import InProcess, VerdictPool, Verdicts
+from expert_iter.tasks import Problem, Task, load_task, pool
 
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
 
@@ -48,12 +47,9 @@ class Parts:
         return StepEnds(self.tokenizer, self.settings.search.step, self.network.vocab_size)
 
     @functools.cached_property
-    def verdicts(self) -> Verdicts:
+    def verdicts(self) -> pool.Verdicts:
         """Who judges finished solutions: other processes, unless the task is harmless."""
-        s = self.settings
-        if self.task.in_process:
-            return InProcess(self.task)
-        return VerdictPool(s.task_name, dataclasses.asdict(s.task), s.verifier)
+        return pool.verdicts(self.task, self.settings.verifier)
 
     def initial_params(self) -> dict:
         """What the network starts from: published weights, or the seed's random ones."""

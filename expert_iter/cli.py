@@ -2,6 +2,7 @@
 
 A command is `run(main, config=...)`. Its exit code is 0, 2 after a mistake that the user can mend,
 130 after Ctrl-C. EXPERT_ITER_TRACEBACK=1 in the environment adds the traceback to that line.
+--allow-unsandboxed-code lets model-written programs run where they cannot be contained.
 """
 
 import errno
@@ -21,7 +22,9 @@ from ml_collections import ConfigDict
 from expert_iter import overrides
 from expert_iter.errors import UserError
 from expert_iter.pod import workdir as workdir_lib
+from expert_iter.tasks.sandbox.program import ALLOW_UNSANDBOXED
 
+UNSANDBOXED = "--allow-unsandboxed-code"  # for tasks whose solutions are programs
 FROM_FILE = "file"
 FROM_WORKDIR = "workdir"
 
@@ -106,6 +109,9 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> None
 
 
 def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
+    if UNSANDBOXED in argv:
+        argv = [argument for argument in argv if argument != UNSANDBOXED]
+        os.environ[ALLOW_UNSANDBOXED] = "1"
     # Run as `python -m`, absl files a module's flags under the program's name.
     module = argv[0] if main.__module__ == "__main__" else main.__module__
     if {"--help", "-help", "-h", "--helpfull"} & set(argv):

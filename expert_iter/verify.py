@@ -25,10 +25,12 @@ def main() -> None:
         raise UserError("--labelled is missing: name a file of solutions with is_correct")
 
     from expert_iter.measure.error_budget import error_budget, read_labelled, terminal
-    from expert_iter.tasks import load_task
+    from expert_iter.tasks import load_task, pool
 
     task = load_task(name, {})
-    print(terminal(error_budget(task, read_labelled(path, task)), task))
+    rows = read_labelled(path, task)
+    with pool.verdicts(task, pool.VerifierConfig()) as verdicts:
+        print(terminal(error_budget(verdicts, rows), task))
 
 
 def run() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from expert_iter.tasks import Problem, Task
 from expert_iter.tasks.answers.place import last_line
 from expert_iter.tasks.files import read_records
+from expert_iter.tasks.pool import Verdicts
 
 _SHOWN = 72  # characters of a solution's last line, and of an answer
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}  # as CSV holds them
@@ -63,12 +64,12 @@ def read_labelled(path: str | os.PathLike, task: Task) -> list[Labelled]:
     return [row for rows in read_records(path, convert) for row in rows]
 
 
-def error_budget(task: Task, rows: Sequence[Labelled]) -> ErrorBudget:
-    """Asks the task's verifier about every row, in this process; there must be a row."""
+def error_budget(verdicts: Verdicts, rows: Sequence[Labelled]) -> ErrorBudget:
+    """Asks the task's verifier about every row; there must be a row."""
     start = time.perf_counter()
-    verdicts = [task.verdict(row.problem, row.solution) for row in rows]
+    given = verdicts.judge([row.problem for row in rows], [row.solution for row in rows])
     seconds = time.perf_counter() - start
-    judged = list(zip(rows, verdicts, strict=True))
+    judged = list(zip(rows, given, strict=True))
     return ErrorBudget(
         len(rows),
         [row for row, verdict in judged if verdict and not row.is_correct],

@@ -27,7 +27,7 @@ _OPERATIONS = {
 
 class Guest(Wire):
     def __init__(self, read: int, write: int, names: dict):
-        super().__init__(read, write, vars(builtins))
+        super().__init__(read, write, {**vars(builtins), "NoneType": type(None)})
         self._globals = names
         self._objects = []  # those that the judge knows by number
         self._numbers = {}

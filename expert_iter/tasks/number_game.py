@@ -117,6 +117,9 @@ class NumberGame:
                 f"{text.strip()[:60]!r} is not a problem: {error}; write it like '3 5 7 -> 15'"
             ) from None
 
+    def prepare(self) -> None:
+        """Its verdicts wait for nothing."""
+
     def verdict(self, problem: Problem, solution: str) -> bool:
         numbers, target = problem.answer
         return arithmetic.final_value(numbers, solution) == target

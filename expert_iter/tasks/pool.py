@@ -4,10 +4,10 @@ A verdict that hangs, crashes or takes too much memory is counted wrong and logg
 problem's id and why. It delays no other one by more than its own time limit.
 """
 
+import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from expert_iter.errors import UserError
@@ -16,18 +16,18 @@ from expert_iter.tasks.pool_dispatch import Batch, Dispatcher, Item
 from expert_iter.tasks.task import Problem, Task
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class VerifierConfig:
     """The processes that give verdicts.
 
     Attributes:
       workers: how many there are.
-      seconds: that one verdict may take, by the clock.
+      seconds: that one verdict may take, by the clock; code has a limit of 5 of its own, below it.
       megabytes: address space of one, in MiB of 2**20 bytes, the interpreter included.
     """
 
     workers: int = 2
-    seconds: float = 5.0
+    seconds: float = 10.0
     megabytes: int = 2048
 
     def __post_init__(self):
@@ -72,6 +72,12 @@ class InProcess:
         self.close()
 
 
+def _load(name: str, settings: Mapping[str, Any]) -> Task:
+    task = load_task(name, settings)
+    task.prepare()
+    return task
+
+
 class VerdictPool:
     """Worker processes that give verdicts on a task; they start when first asked, and stay.
 
@@ -79,7 +85,7 @@ class VerdictPool:
     so with this process, however that ends.
     """
 
-    _load = staticmethod(load_task)  # makes the task in a worker, from its name and settings
+    _load = staticmethod(_load)  # makes the task in a worker, from its name and settings
 
     def __init__(self, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig):
         self._config = config
@@ -135,11 +141,8 @@ class VerdictPool:
 Verdicts = InProcess | VerdictPool
 
 
-def verdicts(
-    task: Task, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig
-) -> Verdicts:
-    """Who gives the verdicts on a task: `task` itself if it says so, else worker processes.
-
-    `task_name` and `task_settings` are what `load_task` made it from.
-    """
-    return InProcess(task) if task.in_process else VerdictPool(task_name, task_settings, config)
+def verdicts(task: Task, config: VerifierConfig) -> Verdicts:
+    """Who gives the verdicts on a task: the task itself if it says so, else worker processes."""
+    if task.in_process:
+        return InProcess(task)
+    return VerdictPool(task.name, dataclasses.asdict(task.config), config)

@@ -56,6 +56,9 @@ class Task(Protocol):
         Its `answer` is None where the text tells none; its verdict must then not be asked for.
         """
 
+    def prepare(self) -> None:
+        """Does now what the first verdict would otherwise wait for, such as an import."""
+
     def verdict(self, problem: Problem, solution: str) -> bool:
         """Whether the solution is right, by its text alone; a malformed one is wrong, no error."""
 

@@ -102,6 +102,10 @@ class TextTask:
 
     # What is written about them.
 
+    def prepare(self) -> None:
+        if self.kind == "math":
+            import math_verify  # noqa: F401  (takes a second, which is no verdict's)
+
     def verdict(self, problem: Problem, solution: str) -> bool:
         """False for a problem whose answer is not known."""
         if problem.answer is None:

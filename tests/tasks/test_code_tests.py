@@ -1,6 +1,7 @@
 """Verdicts on code: right code passes whatever its tests look like, and no forgery does."""
 
 import concurrent.futures
+import dataclasses
 import os
 import textwrap
 import time
@@ -294,13 +295,13 @@ FORGERIES = {
             found = re.search(r"f\\(%r\\) == (\\d+)" % x, " ".join(texts))
             return int(found[1]) if found else 0
     """,
-    "a judge's function": "def f(x): return f",
+    "itself": "def f(x): return f",
     "deep data": "def f(x):\n    y = 7\n    for _ in range(10**5): y = [y]\n    return y",
     "endless data": "def f(x):\n    y = []\n    y.append(y)\n    return y",
     "fork": "import os\nos.fork()\ndef f(x): return 0",
     "memory": "def f(x):\n    y = []\n    while True: y.append(bytearray(1 << 20))",
     "big result": "def f(x): return 'y' * (1 << 28)",
-    "disc": "def f(x):\n    with open('/tmp/a', 'wb') as a:\n        while True: a.write(b'y' * 4096)",
+    "disc": "def f(x):\n    a = open('/tmp/a', 'wb')\n    while True: a.write(b'y' * 4096)",
     "recursion": "import sys\nsys.setrecursionlimit(1 << 30)\ndef f(x): return f(x)",
     "crash": "import ctypes\ndef f(x): return ctypes.string_at(0)",
     "socket": "import socket\ndef f(x): socket.create_connection(('127.0.0.1', 80), 1)",
@@ -315,7 +316,8 @@ def test_no_forgery_passes(within, name):
     """They end by themselves: none needs the time limit to be counted wrong."""
     start = time.monotonic()
     tests = CodeTests("", ("assert f(3) == 7", "assert f(4) == 9"))
-    assert not passes(textwrap.dedent(FORGERIES[name]), tests, LONG, within=within)
+    limits = dataclasses.replace(LONG, memory_mb=160)
+    assert not passes(textwrap.dedent(FORGERIES[name]), tests, limits, within=within)
     assert time.monotonic() - start < LONG.seconds
 
 

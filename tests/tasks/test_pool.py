@@ -340,8 +340,8 @@ def test_settings_out_of_range(changes):
 
 def test_who_gives_verdicts():
     task = load_task("countdown")
-    with verdicts(task, "countdown", {}, VerifierConfig()) as who:
+    with verdicts(task, VerifierConfig()) as who:
         assert isinstance(who, InProcess)
     task.in_process = False
-    with verdicts(task, "countdown", {}, VerifierConfig()) as who:
+    with verdicts(task, VerifierConfig()) as who:
         assert isinstance(who, VerdictPool)
