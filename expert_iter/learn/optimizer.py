@@ -12,7 +12,8 @@ from optax import contrib
 from expert_iter.checks import Checks
 
 MATRICES = frozenset({"q", "k", "v", "out", "gate", "up", "down"})
-PLAIN = frozenset({"scale", "value_weight", "value_bias"})  # neither decayed nor orthogonalised
+# Neither decayed nor orthogonalised.
+PLAIN = frozenset({"scale", "q_bias", "k_bias", "v_bias", "value_weight", "value_bias"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Remote:
         return self._judge.ask("call", self, positional, named)
 
     def __eq__(self, other):
-        return self._judge.ask("eq", self, [other])
+        return isinstance(other, Remote) and self._judge.ask("eq", self, [other]) is True
 
     def __hash__(self):
         return hash(tuple(self._at))

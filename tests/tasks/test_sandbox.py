@@ -46,6 +46,7 @@ def test_a_program_runs_to_its_end(within):
 
 def test_it_starts_without_environment_descriptors_and_rights(within, tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "s3cret")
+    name = os.uname().nodename
     with open(tmp_path / "open", "w") as file:
         os.set_inheritable(file.fileno(), True)
         lines = said(
@@ -64,6 +65,7 @@ def test_it_starts_without_environment_descriptors_and_rights(within, tmp_path, 
         )
     assert lines[:2] == ["False False True", "sandbox /tmp [] ['program']"]
     assert lines[2:] == ["0", "1", "2"]
+    assert os.uname().nodename == name
 
 
 def test_it_reads_neither_home_nor_project_nor_the_hosts_files(within):
@@ -108,6 +110,9 @@ def test_it_writes_to_its_scratch_directory_alone(within):
             print("opened the library to write")
         except OSError:
             pass
+        for path in {["/", *program.python_mounts().read_only]}:
+            if not os.statvfs(path).f_flag & os.ST_RDONLY:
+                print("not read-only", path)
         open("/tmp/{name}", "w").close()
         print(os.listdir("/tmp"))
         """
