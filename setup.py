@@ -49,6 +49,7 @@ setup(
         "console_scripts": [
             "expert-iter-train = expert_iter.train:run",
             "expert-iter-evaluate = expert_iter.evaluate:run",
+            "expert-iter-export = expert_iter.export:run",
             "expert-iter-report = expert_iter.report:run",
             "expert-iter-solve = expert_iter.solve:run",
             "expert-iter-verify = expert_iter.verify:run",

@@ -22,7 +22,6 @@ from ml_collections import ConfigDict
 from expert_iter import overrides
 from expert_iter.errors import UserError
 from expert_iter.pod import workdir as workdir_lib
-from expert_iter.tasks.sandbox.program import ALLOW_UNSANDBOXED
 
 UNSANDBOXED = "--allow-unsandboxed-code"  # for tasks whose solutions are programs
 FROM_FILE = "file"
@@ -111,7 +110,7 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> None
 def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
     if UNSANDBOXED in argv:
         argv = [argument for argument in argv if argument != UNSANDBOXED]
-        os.environ[ALLOW_UNSANDBOXED] = "1"
+        os.environ["EXPERT_ITER_ALLOW_UNSANDBOXED_CODE"] = "1"
     # Run as `python -m`, absl files a module's flags under the program's name.
     module = argv[0] if main.__module__ == "__main__" else main.__module__
     if {"--help", "-help", "-h", "--helpfull"} & set(argv):

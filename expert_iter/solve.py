@@ -39,11 +39,13 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
         print("\nno finished solution was found; search longer with --simulations")
         return
     text = parts.tokenizer.decode(answer.tokens)
+    print(f"\n{text}")
+    if problem.answer is None:
+        print("\nNo answer is known: nobody judged this one.")
+        return
     [right] = parts.verdicts.judge([problem], [text])
-    print(
-        f"\n{text}\n\nThe verifier says: {'right' if right else 'wrong'} "
-        "(the search did not ask it)."
-    )
+    says = "right" if right else "wrong"
+    print(f"\nThe verifier says: {says} (the search did not ask it).")
 
 
 def run() -> None:

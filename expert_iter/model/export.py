@@ -51,8 +51,7 @@ def export(
       UserError: the directory holds something, or the line names an option that the family has not.
     """
     directory = Path(directory).absolute()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(f"{directory} exists already: name another directory to export to")
+    require_free(directory)
     chosen = _family(family, config)
     their = family_configs.to_theirs(chosen, config, vocab_size, extra or {})
     partial = directory.with_name(f"{directory.name}.partial")
@@ -73,6 +72,12 @@ def export(
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"{directory} cannot be written: {error}") from error
     return chosen.name
+
+
+def require_free(directory: Path) -> None:
+    """Raises UserError unless the directory is new, or empty."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"{directory} exists already: name another directory to export to")
 
 
 def _family(name: str, config: TransformerConfig) -> Family:

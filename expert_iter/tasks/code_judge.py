@@ -18,11 +18,12 @@ _PLAIN_TYPES = (
     *(bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict),
     *(object, type(None)),
 )
-_FORWARDED = (
+_UNARY = ("iter", "next", "len", "bool", "str", "repr", "neg", "pos", "abs")
+_BINARY = (
     *("lt", "le", "gt", "ge", "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
-    *("and", "or", "xor", "neg", "pos", "abs", "getitem", "setitem", "delitem", "contains"),
-    *("call", "iter", "next", "len", "bool", "str", "repr"),
+    *("and_", "or_", "xor"),
 )
+_ITEMS = ("getitem", "setitem", "delitem")
 
 
 class Judge(Wire):
@@ -78,7 +79,12 @@ class Judge(Wire):
 
 
 class Remote:
-    """An object of the guest's. It equals nothing but what the guest has too."""
+    """An object of the guest's, which can say about itself whatever it likes.
+
+    Nothing of the judge's is compared or reckoned with there: an object equals none of the judge's
+    values, and has no sum or order with them. Otherwise one whose differences are all 0 would be
+    close to everything.
+    """
 
     __slots__ = ("_judge", "_at")
 
@@ -108,13 +114,23 @@ class Remote:
         return hash(tuple(self._at))
 
 
-def _forward(operation):
-    return lambda self, *others: self._judge.ask(operation, self, others)
+def _forwarded(operation):
+    return lambda self, *values: self._judge.ask(operation, self, values)
 
 
-for _name in _FORWARDED:
-    if _name != "call":
-        setattr(Remote, f"__{_name}__", _forward(f"{_name}_" if _name in ("and", "or") else _name))
+def _binary(operation):
+    def ask(self, other):
+        if isinstance(other, Remote):
+            return self._judge.ask(operation, self, [other])
+        return NotImplemented
+
+    return ask
+
+
+for _name in _UNARY + _ITEMS:
+    setattr(Remote, f"__{_name}__", _forwarded(_name))
+for _name in _BINARY:
+    setattr(Remote, f"__{_name.strip('_')}__", _binary(_name))
 
 
 class Names(dict):

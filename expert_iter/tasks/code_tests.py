@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expert_iter.tasks.sandbox import Limits
+from expert_iter.tasks.sandbox.containment import pick_containment
 from expert_iter.tasks.sandbox.output import collect
-from expert_iter.tasks.sandbox.program import Program, containment, in_memory
+from expert_iter.tasks.sandbox.program import Program, in_memory
 
 _PASS = b"pass"
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
@@ -52,7 +53,7 @@ def passes(
     containment, by default the best that works here. Raises UserError if there is none, and
     OSError only where the machine itself can start no process.
     """
-    within = within or containment()
+    within = within or pick_containment()
     deadline = time.monotonic() + limits.seconds
     if not tests.tests and not tests.checker:
         return False

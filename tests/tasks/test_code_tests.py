@@ -13,7 +13,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.tasks import code_tests
 from expert_iter.tasks.code_tests import CodeTests, code_of, passes
-from expert_iter.tasks.sandbox import Limits, program
+from expert_iter.tasks.sandbox import Limits, containment
 from tests.tasks.sandboxes import WORKING, left_of, own_memory
 
 contained = pytest.mark.skipif(not WORKING, reason="no containment works on this machine")
@@ -127,15 +127,16 @@ def test_functions_as_arguments_and_results():
 
 @contained
 def test_a_function_of_the_judges_gets_no_builtin_that_could_act_there():
-    forge = "__import__('os').write({0}, b'pass') and __import__('os')._exit(0)"
-    code = f"""
-        def apply(f, x):
-            for number in range(1, 20):
-                try:
-                    f(eval, {forge!r}.format(number))
-                except RuntimeError:
-                    pass
+    forge = """
+        import os
+        for number in range(20):
+            try:
+                os.write(number, b'pass')
+            except OSError:
+                pass
+        os._exit(0)
     """
+    code = f"def apply(f, x): f(exec, {textwrap.dedent(forge)!r})"
     test = "assert apply(lambda g, y: g(y), 1) == 7"
     assert right("def apply(f, x): return f(int, '7')", test)
     assert not right(code, test)
@@ -247,6 +248,14 @@ FORGERIES = {
             def __bool__(self): return True
         def f(x): return All()
     """,
+    "differs from nothing": """
+        class Close:
+            def __sub__(self, other): return 0
+            __rsub__ = __sub__
+            def __le__(self, other): return True
+            __ge__ = __contains__ = __and__ = __le__
+        def f(x): return Close()
+    """,
     "an integer that equals everything": """
         class All(int):
             def __eq__(self, other): return True
@@ -354,6 +363,15 @@ def test_code_that_hangs_is_wrong_in_its_time(within, name):
 
 
 @contained
+@pytest.mark.parametrize(
+    "test", ["abs(f(3) - 7) < 1e-6", "abs(7 - f(3)) < 1e-6", "f(3) <= 7", "7 >= f(3)", "7 in f(3)"]
+)
+def test_no_forgery_is_close_to_everything(test):
+    assert right("def f(x): return 7 if x else [7]", "assert " + test.replace("in f(3)", "in f(0)"))
+    assert not right(FORGERIES["differs from nothing"], f"assert {test}")
+
+
+@contained
 def test_output_without_end_is_wrong():
     flood = "import os\nfor _ in range(1 << 14): os.write(1, bytes(1 << 16))\ndef f(x): return 7"
     start = time.monotonic()
@@ -404,11 +422,11 @@ def test_many_at_once_keep_apart():
 
 
 def test_without_containment_there_is_no_verdict(monkeypatch):
-    monkeypatch.setattr(program, "available", lambda: None)
-    monkeypatch.delenv(program.ALLOW_UNSANDBOXED, raising=False)
+    monkeypatch.setattr(containment, "available", lambda: None)
+    monkeypatch.delenv(containment.ALLOW_UNSANDBOXED, raising=False)
     with pytest.raises(UserError, match="bubblewrap"):
         passes("", CodeTests("", ("assert True",)))
-    monkeypatch.setenv(program.ALLOW_UNSANDBOXED, "1")
+    monkeypatch.setenv(containment.ALLOW_UNSANDBOXED, "1")
     assert right("def f(x): return 7", "assert f(3) == 7")
     assert not right("def f(x): return 7", "assert f(3) == 8")
 

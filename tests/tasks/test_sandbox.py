@@ -16,7 +16,8 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import sandbox
-from expert_iter.tasks.sandbox import Limits, program, run
+from expert_iter.tasks.sandbox import Limits, containment, run
+from expert_iter.tasks.sandbox.mounts import python_mounts
 from tests.tasks.sandboxes import WORKING, left_of, own_memory
 
 pytestmark = pytest.mark.skipif(not WORKING, reason="no containment works on this machine")
@@ -110,7 +111,7 @@ def test_it_writes_to_its_scratch_directory_alone(within):
             print("opened the library to write")
         except OSError:
             pass
-        for path in {["/", *program.python_mounts().read_only]}:
+        for path in {["/", *python_mounts().read_only]}:
             if not os.statvfs(path).f_flag & os.ST_RDONLY:
                 print("not read-only", path)
         open("/tmp/{name}", "w").close()
@@ -350,9 +351,9 @@ def test_no_descriptor_is_left_open(within):
 
 @pytest.fixture
 def without_containment(monkeypatch):
-    monkeypatch.setattr(program, "available", lambda: None)
+    monkeypatch.setattr(containment, "available", lambda: None)
     monkeypatch.delenv("EXPERT_ITER_ALLOW_UNSANDBOXED_CODE", raising=False)
-    program._warn.cache_clear()
+    containment._warn.cache_clear()
 
 
 def test_without_containment_nothing_runs(without_containment, tmp_path):
@@ -373,4 +374,4 @@ def test_a_containment_that_does_not_work_is_not_available(monkeypatch, tmp_path
     (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not program.works.__wrapped__("bubblewrap")
+    assert not containment.works.__wrapped__("bubblewrap")

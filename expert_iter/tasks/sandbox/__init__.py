@@ -5,8 +5,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+from expert_iter.tasks.sandbox.containment import available, pick_containment
 from expert_iter.tasks.sandbox.output import collect
-from expert_iter.tasks.sandbox.program import Limits, Program, available, containment
+from expert_iter.tasks.sandbox.program import Limits, Program
 
 __all__ = ["Limits", "Result", "available", "run"]
 
@@ -32,7 +33,7 @@ def run(source: str, limits: Limits = _LIMITS, *, within: str | None = None) -> 
     `within` names the containment: by default the best that works here. Raises UserError if there
     is none.
     """
-    within = within or containment()
+    within = within or pick_containment()
     deadline = time.monotonic() + limits.seconds
     said, theirs = os.pipe()
     try:

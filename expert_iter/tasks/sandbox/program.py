@@ -9,25 +9,19 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expert_iter.errors import UserError
 from expert_iter.tasks.sandbox.mounts import python_mounts
 from expert_iter.tasks.sandbox.system_calls import seccomp_filter
-
-CONTAINMENTS = ("bubblewrap", "namespaces")
-ALLOW_UNSANDBOXED = "EXPERT_ITER_ALLOW_UNSANDBOXED_CODE"
 
 _HERE = Path(__file__).parent
 _NOBODY = 65534
 _HIGH_USERS, _FEW_USERS = 1 << 30, 1 << 15  # user numbers that nobody is likely to have
 _OPEN_FILES = 64
-_START_SECONDS = 30.0  # for the trial of a containment, on a machine however busy
 _starts = itertools.count()
 
 
@@ -68,8 +62,9 @@ class Limits:
 class Program:
     """A running program. A context manager: at its end nothing of the program is left.
 
-    stdin, stdout and stderr are file descriptors or what subprocess takes; `descriptors` are kept
-    open under their numbers, and `arguments` are the program's sys.argv[1:].
+    `containment` is 'bubblewrap', 'namespaces' or 'none', which leaves the limits and the refused
+    system calls alone. stdin, stdout and stderr are file descriptors or what subprocess takes;
+    `descriptors` are kept open under their numbers, and `arguments` are the program's sys.argv[1:].
     """
 
     def __init__(
@@ -182,53 +177,6 @@ def in_memory(data: bytes) -> int:
         file.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-@functools.cache
-def available() -> str | None:
-    """The containment that works on this machine: 'bubblewrap', else 'namespaces', else None."""
-    return next((name for name in CONTAINMENTS if works(name)), None)
-
-
-@functools.cache
-def works(containment: str) -> bool:
-    """Whether a program can be run in it, and import from the standard library."""
-    if sys.platform != "linux" or (containment == "bubblewrap" and not shutil.which("bwrap")):
-        return False
-    try:
-        with Program("import json", Limits(), containment) as program:
-            return program.ends_by(time.monotonic() + _START_SECONDS) and program.exit_code == 0
-    except OSError:
-        return False
-
-
-def containment() -> str:
-    """The containment to use. Raises UserError if there is none and the user did not allow it.
-
-    'none', with one warning on stderr, if the user did.
-    """
-    found = available()
-    if found is not None:
-        return found
-    if sys.platform != "linux":
-        raise UserError("model-written code runs on Linux only: what contains it is Linux's own")
-    if os.environ.get(ALLOW_UNSANDBOXED) != "1":
-        raise UserError(
-            "model-written code cannot be contained on this machine: install bubblewrap "
-            "(apt-get install bubblewrap) or permit user namespaces (sysctl -w "
-            "user.max_user_namespaces=1000), or pass --allow-unsandboxed-code"
-        )
-    _warn()
-    return "none"
-
-
-@functools.cache
-def _warn() -> None:
-    print(
-        "warning: model-written code runs without a sandbox (--allow-unsandboxed-code): it can "
-        "read and write all that you can",
-        file=sys.stderr,
-    )
 
 
 @functools.cache
