@@ -32,8 +32,8 @@ def get_config(task="gsm8k"):
     config.guess.num_samples = 8
 
     config.warm_start.updates = 300
-    config.learner.rows = 8
-    config.learner.row_tokens = 512
+    config.learner.rows = 6
+    config.learner.row_tokens = 640  # the longest problem with its solution: 596
     config.learner.row_steps = 64
     config.learner.updates_per_round = 60
     config.learner.rehearsal = 0.5

@@ -154,9 +154,13 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path, list[str]
         raise UserError("--workdir is missing: say where the run is kept, as in --workdir=runs/1")
     workdir = Path(values.workdir).expanduser()
     if source == FROM_WORKDIR:
-        from expert_iter.config import completed  # here, for it imports JAX
+        from expert_iter.config import completed, default_config  # here, for it imports JAX
 
         config = ConfigDict(completed(workdir_lib.read_config(workdir)))
+        for argument in argv:  # another task has settings of its own
+            name = argument.removeprefix("--config.task.name=")
+            if name not in (argument, config.task.name):
+                config.task = default_config(name).task
     return config, workdir, overrides.override(config, argv)
 
 

@@ -1,10 +1,10 @@
-"""Writes a run's newest network as a directory in the Hugging Face layout, which transformers loads.
+"""Writes a run's newest network as a directory in the Hugging Face layout.
 
-    python -m expert_iter.export --workdir=runs/gsm8k_llama3 --out=exported
+    python -m expert_iter.export --workdir=runs/gsm8k_llama3_8b --out=exported
 
-Adapters are merged into the weights, which are written in model.param_dtype; the tokenizer's files
-and the value head, which transformers does not read, are put beside them. A later run can start
-from the directory: --config.pretrained.directory=exported.
+transformers loads it. Adapters are merged into the weights, which are written in model.param_dtype;
+beside them are the tokenizer's files, and the value head, which transformers does not read. A later
+run can start from the directory: --config.pretrained.directory=exported.
 """
 
 from pathlib import Path

