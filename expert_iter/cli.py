@@ -26,6 +26,7 @@ from expert_iter.pod import workdir as workdir_lib
 UNSANDBOXED = "--allow-unsandboxed-code"  # for tasks whose solutions are programs
 FROM_FILE = "file"
 FROM_WORKDIR = "workdir"
+_TASK = "--config.task.name="
 
 _HELP = {
     FROM_FILE: """
@@ -158,9 +159,8 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path, list[str]
 
         config = ConfigDict(completed(workdir_lib.read_config(workdir)))
         for argument in argv:  # another task has settings of its own
-            name = argument.removeprefix("--config.task.name=")
-            if name not in (argument, config.task.name):
-                config.task = default_config(name).task
+            if argument.startswith(_TASK) and argument != _TASK + config.task.name:
+                config.task = default_config(argument.removeprefix(_TASK)).task
     return config, workdir, overrides.override(config, argv)
 
 

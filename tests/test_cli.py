@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from expert_iter import cli, overrides
+from expert_iter.config import default_config
 from expert_iter.errors import UserError
 
 COMMAND = '''
@@ -117,6 +118,23 @@ def test_it_runs(command):
         },
         "run": {"rounds": 3, "name": "large", "fresh": False, "exclude": "file.csv"},
     }
+
+
+def test_another_task_has_settings_of_its_own(command, tmp_path):
+    (tmp_path / "old").mkdir()
+    kept = default_config("gsm8k")
+    kept.model.width = 96
+    (tmp_path / "old" / "config.json").write_text(kept.to_json())
+    options = "--workdir=old", "--config.task.data_dir=here", "--config.task.name=svamp"
+    code, out, err = command(*options, SOURCE="workdir")
+    assert (code, err) == (0, "")
+    config, _, _ = json.loads(out)
+    assert set(config["task"]) == set(default_config("svamp").task)
+    assert config["task"]["data_dir"] == "here" and config["model"]["width"] == 96
+    same = command("--workdir=old", "--config.task.name=gsm8k", SOURCE="workdir")
+    assert json.loads(same[1])[0]["task"] == kept.task.to_dict()
+    near = command("--workdir=old", "--config.task.name=svamps", SOURCE="workdir")
+    assert_one_line(near, "no task 'svamps'", "svamp")
 
 
 def test_settings_of_a_workdir(command, tmp_path):
