@@ -12,9 +12,7 @@ from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
-PROMPT_BUCKET = (
-    4  # prompts are padded to a multiple of this many tokens, so that few lengths are compiled
-)
+SHORT = 32  # tokens; prompts up to here are padded to a multiple of 4
 
 
 class Player:
@@ -36,7 +34,7 @@ class Player:
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))
         tokens = np.full(
-            (self.batch_size, -(-longest // PROMPT_BUCKET) * PROMPT_BUCKET),
+            (self.batch_size, padded_length(longest)),
             self.tokenizer.pad_id,
             np.int32,
         )
@@ -54,3 +52,16 @@ class Player:
         )
         tree = jax.device_get(self._run(params, tokens, lengths, numbers, keys, budget))
         return jax.tree.map(lambda x: x[: len(questions)], tree)
+
+
+def padded_length(length: int) -> int:
+    """What prompts are padded to, so that few lengths are compiled: multiples of 4, and above
+    `SHORT` 48, 64, 96, 128, 192 and so on.
+    """
+    if length <= SHORT:
+        return -(-length // 4) * 4
+    size = SHORT
+    while size < length:
+        power_of_two = size & (size - 1) == 0
+        size = size * 3 // 2 if power_of_two else size * 4 // 3
+    return size

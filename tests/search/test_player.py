@@ -91,3 +91,9 @@ def test_few_lengths_are_compiled(tokenizer):
             widths.add(player.play(0, [question], jax.random.key(0), budget).token.shape[1])
     assert all(width % PROMPT_BUCKET == 0 for width in widths)
     assert expert.compiled == len(widths) == 4  # 3, 5, … 15 tokens
+
+
+def test_few_lengths_are_compiled():
+    sizes = sorted({padded_length(n) for n in range(1, 1025)})
+    assert sizes == [4, 8, 12, 16, 20, 24, 28, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+    assert all(n <= padded_length(n) < max(n + 4, 1.5 * n) for n in range(1, 2000))
