@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from expert_iter.model.tokenizer import Tokenizer, TokenizerConfig
-from expert_iter.search.player import PROMPT_BUCKET, Player
+from expert_iter.search.player import Player, padded_length
 from expert_iter.tasks.task import Question
 
 BATCH = 4
@@ -89,11 +89,11 @@ def test_few_lengths_are_compiled(tokenizer):
         question = Question("q", " ".join("1" * n) + "\n")
         for budget in (1, 5):
             widths.add(player.play(0, [question], jax.random.key(0), budget).token.shape[1])
-    assert all(width % PROMPT_BUCKET == 0 for width in widths)
+    assert all(width % 4 == 0 for width in widths)
     assert expert.compiled == len(widths) == 4  # 3, 5, … 15 tokens
 
 
-def test_few_lengths_are_compiled():
+def test_long_prompts_have_few_lengths():
     sizes = sorted({padded_length(n) for n in range(1, 1025)})
     assert sizes == [4, 8, 12, 16, 20, 24, 28, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
     assert all(n <= padded_length(n) < max(n + 4, 1.5 * n) for n in range(1, 2000))
