@@ -1,8 +1,11 @@
 """From published weights to an export, by the commands that the README has, on tiny stand-ins."""
 
+import itertools
+import os
 import re
 import shlex
-from pathlib import Path
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -19,10 +22,11 @@ from tests.model import hf_models
 from tests.model.test_bpe import write_checkpoint
 from tests.model.test_export import logits
 from tests.tasks import made_up
-from tests.tiny import finish
+from tests.tiny import ROOT
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-QUESTION = "Ann has 3 boxes"
+README = (ROOT / "README.md").read_text()
+# They compile more than they compute.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 SHORT = [
     f"--config.{setting}"
     for setting in (
@@ -33,7 +37,7 @@ SHORT = [
         "learner.rows=2 learner.row_tokens=192 learner.row_steps=24 learner.updates_per_round=2 "
         "search.max_steps=2 search.max_step_tokens=6 search.num_simulations=2 "
         "search.num_candidates=2 guess.max_tokens=8 guess.num_samples=2 "
-        "run.rounds=1 run.problems_per_round=4 run.batch_size=2 "
+        "run.rounds=1 run.problems_per_round=4 run.batch_size=4 "
         "evaluation.problems=4 evaluation.batch_size=4 evaluation.samples=(2,) "
         "evaluation.simulations=(2,) evaluation.num_candidates=2 evaluation.round_problems=2 "
         "evaluation.round_simulations=2"
@@ -59,13 +63,38 @@ def commands(tmp_path):
         yield line[2].removeprefix("expert_iter."), line[3:]
 
 
+def write_gsm8k(folder):
+    """Prompts are of one length, so that each search is compiled once."""
+
+    def rows(name):
+        for i, j in itertools.product(range(1, 10), repeat=2):
+            question = f"{name} has {i} pens and buys {j}. How many is that?"
+            yield {"question": question, "answer": f"That is {i}+{j}={i + j}.\n#### {i + j}"}
+
+    made_up.lines(folder / "train.jsonl", rows("Bo"))
+    made_up.lines(folder / "test.jsonl", rows("Jo"))
+
+
+def call(name, *arguments):
+    """(exit code, stdout, stderr) of a command."""
+    ended = subprocess.run(
+        [sys.executable, "-m", f"expert_iter.{name}", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": QUICK, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
 @pytest.fixture(scope="module")
 def began(tmp_path_factory):
     """A directory with data and a Llama's checkpoint, and the model in it."""
     folder = tmp_path_factory.mktemp("began")
     weights, data = folder / "weights", folder / "data"
     weights.mkdir(), data.mkdir()
-    made_up.gsm8k(data)
+    write_gsm8k(data)
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=448,  # more than the tokenizer has, as in published ones
@@ -89,9 +118,9 @@ def test_the_path_of_the_readme(began):
     folder, before = began
     names = []
     for name, arguments in commands(folder):
-        ended = finish(name, *arguments, *(SHORT if name == "train" else []))
-        assert ended.returncode == 0, (name, ended.stdout[-2000:], ended.stderr[-3000:])
-        names.append((name, ended.stdout))
+        code, out, err = call(name, *arguments, *(SHORT if name == "train" else []))
+        assert code == 0, (name, out[-2000:], err[-3000:])
+        names.append((name, out))
     said = dict(names)
     assert [name for name, _ in names] == ["train", "evaluate", "solve", "export"]
     assert "gsm8k: " in said["train"] and "pass@2" in said["train"]
