@@ -258,4 +258,6 @@ def test_steps_outside_any_set_are_learned_as_such(params, trees, gradient_of):
     demonstrations = [dataclasses.replace(tree, in_set=tree.in_set & False) for tree in trees]
     batch, _ = PACKER.pack(demonstrations)
     by_set, by_steps = (gradient_of[policy](params, batch) for policy in ("set", "steps"))
-    jax.tree.map(np.testing.assert_array_equal, by_set, by_steps)
+    # Two programs, each rounding in its own way.
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, by_set, by_steps)
