@@ -25,7 +25,7 @@ from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import Guess
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.player import Player
-from expert_iter.search.self_play import SelfPlay
+from expert_iter.search.self_play import GuessAndCheck, SelfPlay
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem, Task, load_task, pool
 
@@ -73,13 +73,14 @@ class Parts:
         updates = s.warm_start.updates, s.run.rounds * s.learner.updates_per_round
         return Learner(self.network, s.learner, s.loss, s.optimizer, *updates)
 
-    def expert(self) -> SelfPlay:
-        """The expert of self-play, with the verifier's verdicts at its leaves."""
+    def expert(self) -> SelfPlay | GuessAndCheck:
+        """The expert of self-play, with the verifier's verdicts on what it finishes."""
         s, judge = self.settings, HostJudge(self.verdicts, self.tokenizer)
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, judge)
         player = Player(expert, self.tokenizer, s.run.batch_size)
-        budget = s.guess.num_samples if isinstance(expert, Guess) else s.search.num_simulations
-        return SelfPlay(player, judge, budget)
+        if isinstance(expert, Guess):
+            return GuessAndCheck(player, self.verdicts, s.guess.num_samples)
+        return SelfPlay(player, judge, s.search.num_simulations)
 
     def distil(
         self, trees: SearchTree, problems: Sequence[Problem], rng: np.random.Generator

@@ -40,10 +40,11 @@ def warm_start(run: Run, plays) -> None:
 
 def self_play(run: Run, expert, problems, round: int) -> None:
     batches = run.problem_batches(problems, round)
+    searches = [(batch, run.key("search", round, unit)) for unit, batch in enumerate(batches)]
     for unit in run.phase("search", len(batches), "batch", round):
         if run.tokens_are_spent():
             continue
-        trees = expert.search(run.params, batches[unit], run.key("search", round, unit))
+        trees = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
         lessons = run.parts.distil(trees, batches[unit], run.rng("targets", round, unit))
         run.replay.add(lessons)
         run.note(**search_means(trees))

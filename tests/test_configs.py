@@ -237,7 +237,7 @@ def test_the_published_structure_runs(name, tmp_path):
     assert losses[0]["gradient_norm"] > 0
     jax.tree.map(np.testing.assert_array_equal, frozen, state.frozen)
 
-    trees = expert.search(state.params, problems[:2], jax.random.key(0))
+    trees = expert.search(state.params, (problems[:2], jax.random.key(0)))
     assert trees.live.sum(axis=1).min() >= 2  # a root and at least one step below it
     assert (trees.length[trees.valid] > 0).all() and np.isfinite(trees.log_pi[trees.valid]).all()
     parts.distil(trees, problems[:2], np.random.default_rng(0))

@@ -42,7 +42,7 @@ def guesses(samples: int | None = None, **sampler) -> Build:
         if samples is not None:
             guess = dataclasses.replace(guess, num_samples=samples)
         changed = dataclasses.replace(settings.sampler, **sampler)
-        return Guess(network, guess, changed, steps, judge)
+        return Guess(network, guess, changed, steps)  # judged after: see self_play.GuessAndCheck
 
     return build
 

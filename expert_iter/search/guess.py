@@ -34,9 +34,7 @@ class GuessConfig:
 
 
 class Guess(Expert):
-    """Draws solutions; `run` is pure and meant to be jitted. With a judge, finished solutions get
-    their verdicts.
-    """
+    """Draws solutions; `run` is pure and meant to be jitted. It asks no judge."""
 
     config: GuessConfig
 
@@ -72,11 +70,7 @@ class Guess(Expert):
             valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
         )
         finished = drawn.ended_BxK & kept
-        asked, no_prefix = finished & drawn.valid_BxK, jnp.zeros((B, 0, 0), jnp.int32)
-        won = self.verdicts(problem_B, no_prefix, drawn.token_BxKxL, asked)
         value = jnp.where(finished, drawn.value_BxK, 0.0)
-        if self.judge is not None:
-            value = won.astype(value.dtype)
         node = lambda x: x[:, None]  # noqa: E731
         return SearchTree(
             live=jnp.ones((B, 1), bool),
@@ -94,7 +88,7 @@ class Guess(Expert):
             model_value=node(drawn.value_BxK),
             value=node(value),
             finished=node(finished),
-            won=node(won),
+            won=jnp.zeros((B, 1, M), bool),
             child=jnp.full((B, 1, M), -1),
             visits=jnp.zeros((B, 1, M), jnp.int32),
             q=node(value),

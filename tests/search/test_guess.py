@@ -22,11 +22,6 @@ def right(problem_B, step_BxKxL):
     return (jnp.sum(step_BxKxL, axis=-1) + problem_B[:, None]) % 2 == 0
 
 
-def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
-    assert prefix_BxDxL.shape == (ROWS, 0, 0)
-    return right(problem_B, step_BxKxL) | ~finished_BxK
-
-
 @pytest.fixture(scope="module")
 def questions():
     rng = np.random.default_rng(0)
@@ -35,17 +30,17 @@ def questions():
     return token, length, np.arange(ROWS), jax.random.split(jax.random.key(1), ROWS)
 
 
-@pytest.fixture(scope="module", params=["groups", "one group", "without replacement", "judged"])
+@pytest.fixture(scope="module", params=["groups", "one group", "without replacement"])
 def drawn(request, network, params, ids, questions):
-    """(the tree, its sampler, whether it was judged)"""
-    config, sampler, judged = CONFIG, INDEPENDENT, request.param == "judged"
+    """(the tree, its sampler)"""
+    config, sampler = CONFIG, INDEPENDENT
     if request.param == "one group":
         config = dataclasses.replace(CONFIG, num_samples=GROUP + 1)
     if request.param == "without replacement":
         sampler = WITHOUT
-    guess = Guess(network, config, sampler, steps_of(ids), judge if judged else None)
+    guess = Guess(network, config, sampler, steps_of(ids))
     tree = jax.jit(guess.run)(params, *questions)
-    return jax.tree.map(np.asarray, tree), sampler, judged
+    return jax.tree.map(np.asarray, tree), sampler
 
 
 def texts(tree, b):
@@ -53,7 +48,7 @@ def texts(tree, b):
 
 
 def test_a_tree_of_one_node_with_each_text_once(drawn):
-    tree, sampler, _ = drawn
+    tree, sampler = drawn
     assert tree.live.shape == (ROWS, 1) and tree.live.all()
     assert (tree.child == -1).all() and not tree.visits.any()
     repeated = 0
@@ -69,7 +64,7 @@ def test_a_tree_of_one_node_with_each_text_once(drawn):
 
 
 def test_what_is_said_of_a_solution_is_true(drawn, questions, network, params, ids, read_whole):
-    tree, sampler, judged = drawn
+    tree, sampler = drawn
     kinds = set()
     for b in range(ROWS):
         prompt = questions[0][b, : questions[1][b]].tolist()
@@ -85,9 +80,8 @@ def test_what_is_said_of_a_solution_is_true(drawn, questions, network, params, i
             assert tree.log_pi[b, 0, k] == pytest.approx(log_pi, abs=1e-4)
             value = read.value[k, end - 1]
             assert tree.model_value[b, 0, k] == pytest.approx(value, abs=1e-4)
-            won = judged and finished and bool(tree.valid[b, 0, k]) and (sum(text) + b) % 2 == 0
-            assert tree.won[b, 0, k] == won
-            worth = float(won if judged else value) if finished else 0.0
+            assert not tree.won[b, 0, k]
+            worth = float(value) if finished else 0.0
             assert tree.value[b, 0, k] == tree.q[b, 0, k] == pytest.approx(worth, abs=1e-4)
             kinds.add((finished, ids.newline in text))
     assert len(kinds) == 4, "the end of a line must not end a solution, the end of the text must"
@@ -96,12 +90,10 @@ def test_what_is_said_of_a_solution_is_true(drawn, questions, network, params, i
         prior = np.where(tree.valid, np.log(np.maximum(tree.count, 1)) + ratio, DEAD)
         np.testing.assert_allclose(tree.prior_logit, prior, atol=1e-5)
         assert (np.abs(tree.log_pi - tree.log_beta) > 1).any()
-    if judged:
-        assert tree.won.any() and (tree.finished & tree.valid & ~tree.won).any()
 
 
 def test_the_bill_counts_every_draw(drawn, questions, network):
-    tree, _, _ = drawn
+    tree, _ = drawn
     drawn_tokens = tree.length[:, 0].sum(1)
     np.testing.assert_array_equal(tree.bill.generated, drawn_tokens)
     np.testing.assert_array_equal(tree.bill.prefilled, questions[1])

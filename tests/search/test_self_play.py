@@ -1,5 +1,7 @@
 """Self-play: the trees carry verdicts on what finished, and those of the right problems."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.measure.search_figures import search_means, search_sums
 from expert_iter.measure.show import tree_of
+from expert_iter.search.self_play import GuessAndCheck
+from expert_iter.search.tree import SearchTree
+from expert_iter.tasks import Problem
 
 
 @pytest.fixture(scope="module", params=["mcts", "guess"])
@@ -39,7 +44,7 @@ def played(request, tmp_path_factory):
     for update in range(40):
         state, _ = learner.update(state, learner.batch([], plays, np.random.default_rng(update))[0])
     batch = problems[:16]
-    return parts, batch, parts.expert().search(state.params, batch, jax.random.key(1))
+    return parts, batch, parts.expert().search(state.params, (batch, jax.random.key(1)))
 
 
 def texts(parts, tree, b):
@@ -92,3 +97,53 @@ def test_the_drawn_tree_has_every_candidate_once(played):
 
     assert root.text == problems[0].prompt.strip()
     assert count(root) == int((tree.valid[0] & tree.live[0][:, None]).sum())
+
+
+class Log:
+    """A network's stand-in that writes numbers, and the verifier; both write down what they did."""
+
+    batch_size, ids = 2, None
+
+    def __init__(self):
+        self.events = []
+
+    tokenizer = SimpleNamespace(decode=lambda tokens: str(tokens))
+
+    def play(self, params, questions, key, budget):
+        self.events.append(f"draw {questions[0].id}")
+        shape = (len(questions), 1, 3)
+        token = np.broadcast_to(np.arange(3)[:, None], (*shape, 1))
+        fields = dict.fromkeys(SearchTree._fields)
+        ones = np.ones(shape, bool)
+        return SearchTree(**fields)._replace(
+            token=token, length=np.ones(shape, int), finished=ones, valid=ones, value=np.ones(shape)
+        )
+
+    def submit(self, problems, texts):
+        self.events.append(f"ask {problems[0].id}")
+        return SimpleNamespace(result=lambda: self.wait(problems, texts))
+
+    def wait(self, problems, texts):
+        self.events.append(f"wait {problems[0].id}")
+        return [text == problem.answer for problem, text in zip(problems, texts, strict=True)]
+
+
+def test_guesses_are_judged_while_the_next_are_drawn():
+    log = Log()
+    expert = GuessAndCheck(log, log, 3)
+    batches = [
+        ([Problem(f"{i}{b}", "", f"[{(i + b) % 3}]") for b in (0, 1)], key)
+        for i, key in enumerate(jax.random.split(jax.random.key(0), 4))
+    ]
+    trees = [expert.search(None, *batches[i : i + 2]) for i in range(3)]
+    assert log.events == [
+        *("draw 00", "ask 00", "draw 10", "ask 10", "wait 00"),
+        *("draw 20", "ask 20", "wait 10", "draw 30", "ask 30", "wait 20"),
+    ]
+    for i, tree in enumerate(trees):
+        for b in (0, 1):
+            assert tree.won[b, 0].tolist() == [k == (i + b) % 3 for k in range(3)]
+            assert tree.value[b, 0].tolist() == tree.q[b, 0].tolist() == tree.won[b, 0].tolist()
+    log.events.clear()
+    expert.search(None, batches[0])  # not what was drawn ahead
+    assert log.events == ["draw 00", "ask 00", "wait 00"]

@@ -8,7 +8,7 @@ from expert_iter.errors import UserError
 from expert_iter.tasks import judging, rows
 from expert_iter.tasks.code_tests import CodeTests
 from expert_iter.tasks.rows import CODE, number_text, with_answer_line
-from expert_iter.tasks.sandbox.program import containment
+from expert_iter.tasks.sandbox.containment import pick_containment
 
 TESTS = CodeTests("", ("assert f(2) == 3",))
 
@@ -16,7 +16,7 @@ TESTS = CodeTests("", ("assert f(2) == 3",))
 @pytest.fixture
 def sandbox():
     try:
-        containment()
+        pick_containment()
     except UserError as error:
         pytest.skip(str(error))
 
