@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expert_iter.model.step_ends import MARKS, NO_TOKEN, StepEnds
-from expert_iter.model.tokenizer import load_tokenizer
+from expert_iter.model.tokenizer import TokenIds, load_tokenizer
 from tests.model.test_bpe import write_checkpoint
 
 PIECES = ["", "a", "\n", ".\n", "\n\n", ".\n\nSo", " ", "\nb", "\n\n\n"]  # 0 is special
-BY_HAND = SimpleNamespace(vocab_size=len(PIECES), token_text=PIECES.__getitem__)
+IDS = TokenIds(pad=0, bos=None, eos=0, newline=2)
+BY_HAND = SimpleNamespace(vocab_size=len(PIECES), token_text=PIECES.__getitem__, ids=IDS)
 TEXT = st.text(st.sampled_from("\n\n\n\n ().:ab12é\r"), max_size=40)
 
 
@@ -111,6 +112,7 @@ def test_a_loop_on_the_device(tokenizer):
 def test_the_tokens_that_pad_a_networks_vocabulary_end_nothing():
     ends = StepEnds(BY_HAND, "line", vocab_size=len(PIECES) + 3)
     assert ends.split([1, len(PIECES) + 2, 2, 1]) == [(1, len(PIECES) + 2, 2), (1,)]
+    assert ends.never == (*range(len(PIECES), len(PIECES) + 3),), "nor are they ever written"
     with pytest.raises(IndexError):
         StepEnds(BY_HAND, "line").split([len(PIECES) + 2])
 
