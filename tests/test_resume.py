@@ -127,7 +127,7 @@ def test_a_damaged_problems_file_is_named_with_its_line(uninterrupted, tmp_path)
         ("--config.serach.num_simulations=3", "search"),
         ("--config.search.num_simulation=3", "num_simulations"),
         ("--config.search.num_simulations=0", "at least 1"),
-        ("--config.run.rounds=-1", "at least 0"),
+        ("--config.run.rounds=-1", "run.rounds must be 0 or more"),
         ("--config.search.num_simulations=many", "search.num_simulations"),
         ("--wrokdir=x", "workdir"),
     ],
