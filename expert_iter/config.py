@@ -27,6 +27,7 @@ from expert_iter.model import pretrained
 from expert_iter.model.pretrained import PretrainedConfig
 from expert_iter.model.tokenizer import TokenizerConfig
 from expert_iter.model.transformer import TransformerConfig
+from expert_iter.pod.mesh import MeshConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
@@ -61,6 +62,7 @@ class RunConfig:
 
 SECTIONS = {
     "run": RunConfig,
+    "mesh": MeshConfig,
     "verifier": VerifierConfig,
     "tokenizer": TokenizerConfig,
     "pretrained": PretrainedConfig,
@@ -85,6 +87,7 @@ class Settings:
     task_name: str
     task: Any
     run: RunConfig
+    mesh: MeshConfig
     verifier: VerifierConfig
     tokenizer: TokenizerConfig
     pretrained: PretrainedConfig

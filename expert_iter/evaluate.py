@@ -53,8 +53,8 @@ def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> No
     """Each method at the budgets of the config."""
     from expert_iter.measure import tables
     from expert_iter.measure.evaluation import judged
+    from expert_iter.pod.files import write_atomic
     from expert_iter.pod.progress import progress
-    from expert_iter.pod.workdir import write_atomic
 
     questions = [problem.question for problem in problems]
     contest, rows = parts.contest(), []

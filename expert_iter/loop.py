@@ -10,7 +10,8 @@ Each `run.phase` yields the units of work that are still to be done: a run can b
 """
 
 from expert_iter.measure.evaluation import judged, legal_share
-from expert_iter.measure.search_figures import search_means, search_sums
+from expert_iter.measure.search_figures import search_facts, search_means, search_sums
+from expert_iter.pod.processes import joined
 from expert_iter.run import Run
 
 
@@ -33,8 +34,9 @@ def train(run: Run) -> list[dict]:
 
 def warm_start(run: Run, plays) -> None:
     for update in run.phase("warm start", run.settings.warm_start.updates, "update"):
-        batch, _ = run.learner.batch([], plays, run.rng("warm start", update))
+        batch, _ = run.learner.batch(run.replay, plays, run.rng("warm start", update))
         run.train, losses = run.learner.update(run.train, batch)
+        run.check(losses, batch)
         run.note(policy_loss=losses["policy_loss"])
 
 
@@ -44,17 +46,19 @@ def self_play(run: Run, expert, problems, round: int) -> None:
     for unit in run.phase("search", len(batches), "batch", round):
         if run.tokens_are_spent():
             continue
-        trees = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
-        lessons = run.parts.distil(trees, batches[unit], run.rng("targets", round, unit))
-        run.replay.add(lessons)
-        run.note(**search_means(trees))
-        run.count(**search_sums(trees))
+        found = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
+        lots = [run.rng("targets", round, unit, row) for row in found.rows]
+        run.replay.add(run.parts.distil(found, lots))
+        facts = joined(search_facts(found.trees))
+        run.note(**search_means(facts))
+        run.count(**search_sums(facts))
 
 
 def learn(run: Run, plays, round: int) -> None:
     for update in run.phase("learn", run.updates_worth_making(), "update", round):
-        batch, _ = run.learner.batch(run.replay.trees, plays, run.rng("learn", round, update))
+        batch, _ = run.learner.batch(run.replay, plays, run.rng("learn", round, update))
         run.train, losses = run.learner.update(run.train, batch)
+        run.check(losses, batch)
         run.note(**losses)
 
 

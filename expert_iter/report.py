@@ -31,7 +31,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.measure.comparison import FOLDER, Comparison
     from expert_iter.measure.report import report_data
     from expert_iter.measure.report_page import page
-    from expert_iter.pod.workdir import write_atomic
+    from expert_iter.pod.files import write_atomic
     from expert_iter.run import load_params
 
     parts = assemble(checked, workdir)

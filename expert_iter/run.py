@@ -7,6 +7,7 @@ was in, all of those after. Whatever is random is derived from the seed and the 
 run goes on as if nothing had happened.
 """
 
+import io
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,51 +15,60 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 
 from expert_iter.assembly import Parts
-from expert_iter.errors import UserError
+from expert_iter.errors import Preempted, UserError
 from expert_iter.learn.learner import TrainState
+from expert_iter.learn.packing import Batch
 from expert_iter.learn.replay import Replay
 from expert_iter.model import adapters
+from expert_iter.pod import processes
 from expert_iter.pod import workdir as workdir_lib
 from expert_iter.pod.checkpoints import Checkpoints
+from expert_iter.pod.files import write_atomic
+from expert_iter.pod.mesh import own_part, put
 from expert_iter.pod.metrics import Metrics
+from expert_iter.pod.preemption import Preemption
 from expert_iter.pod.progress import progress
 from expert_iter.tasks.task import Problem
 
 
 class Run:
-    """Made by the process that trains; `evaluate` and `solve` only need `load_params`.
+    """Made by the process that trains, or by each of the processes that train together; `evaluate`
+    and `solve` only need `load_params`.
 
     initial_params: what a run that has no checkpoint yet starts from, instead of random parameters.
     """
 
     def __init__(self, parts: Parts, workdir: str | Path, initial_params: dict | None = None):
-        self.parts, self.settings, self.workdir = parts, parts.settings, Path(workdir)
+        self.parts, self.settings, self.workdir = parts, parts.settings, epath.Path(workdir)
         self._checkpoints = Checkpoints(
             self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
         )
         self.learner = parts.learner()
-        restored = self._checkpoints.restore()
+        like = self.learner.abstract_state()
+        restored = self._checkpoints.restore(like=_arrays(like))
         if restored is None:
             params = parts.initial_params() if initial_params is None else initial_params
-            self.train = self.learner.init(jax.device_put(params))
+            if initial_params is not None:
+                params = put(initial_params, parts.layout.learning(initial_params))
+            self.train = self.learner.init(params)
             self.replay = Replay(self.settings.replay)
             place = {"save": -1, "phase": 0, "unit": 0, "tally": {}, "results": []}
         else:
-            saved, place = restored.arrays, restored.meta
-            like = jax.eval_shape(self.learner.init, parts.network.abstract_params())
-            leaves, shape = jax.tree.flatten(like._replace(frozen={}))
-            saved_leaves = [saved["train"][f"{i:04d}"] for i in range(len(leaves))]
-            self.train: TrainState = jax.tree.unflatten(shape, saved_leaves)
-            self.train = self.train._replace(frozen=parts.frozen_params())
-            self.replay = Replay.from_arrays(self.settings.replay, saved["replay"])
+            place = restored.meta
+            self.train = _state(restored.arrays, like, parts.frozen_params())
+            self.replay = Replay.from_arrays(self.settings.replay, restored.shares)
         self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
         self._tally: dict[str, float] = place["tally"]
         self._latest: dict[str, float] = {}
         self.results: list[dict] = place["results"]
         self.resumed = restored is not None
-        self._metrics = Metrics(self.workdir, resume_at=self._phase)
+        self._metrics = None
+        if processes.is_primary():
+            self._metrics = Metrics(self.workdir, resume_at=self._phase)
+        self._preemption, self._units = Preemption(), 0
         self._next_phase, self._saved_at = 0, time.monotonic()
 
     def describe(self) -> str:
@@ -99,17 +109,17 @@ class Run:
             return
         self._latest = {}
         begin, before = time.monotonic(), self._tally.get("seconds", 0.0)
-        label = f"round {round}: {name}" if round else name
+        label = self._where = f"round {round}: {name}" if round else name
         with progress(total, label, done=self._unit, unit=unit) as bar:
             while self._unit < total:
                 yield self._unit
                 self._unit += 1
                 self._tally["seconds"] = before + time.monotonic() - begin
                 bar.update(1, **self._latest)
-                if time.monotonic() - self._saved_at > self.settings.run.save_seconds:
-                    self._save()
+                self._save_if_due()
         figures = {f"{name}/{figure}": value for figure, value in self._figures().items()}
-        self._metrics.write(number, {"round": round, **figures})
+        if self._metrics is not None:
+            self._metrics.write(number, {"round": round, **figures})
         self._phase, self._unit, self._tally = number + 1, 0, {}
         self._save()
 
@@ -146,40 +156,85 @@ class Run:
         """A round's updates, fewer where replay is so small that they would wear it out."""
         c = self.settings.learner
         batch = c.rows * c.row_tokens * (1 - c.rehearsal)
-        passes = sum(tree.size for tree in self.replay.trees) / batch
+        passes = self.replay.tokens.sum() / batch
         return min(c.updates_per_round, int(c.max_passes * passes))
 
     def _figures(self) -> dict[str, float]:
         mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
         return {name: mean(x) for name, x in self._tally.items()}
 
+    def check(self, losses: dict, batch: Batch) -> None:
+        """Raises UserError if a loss is not a finite number, and keeps the batch that made it."""
+        wrong = [name for name, value in losses.items() if not np.isfinite(value)]
+        if not wrong:
+            return
+        kept = self.workdir / f"not_finite.{processes.index()}.npz"
+        buffer = io.BytesIO()
+        arrays = {name: own_part(array) for name, array in batch._asdict().items()}
+        np.savez(buffer, **arrays)
+        write_atomic(kept, buffer.getvalue())
+        raise UserError(
+            f"{' and '.join(wrong)} is not a finite number in {self._where}, update {self._unit}; "
+            f"the batch is in {kept}. The last checkpoint is good: go on from "
+            "it with a lower optimizer.learning_rate, optimizer.round_learning_rate or "
+            "optimizer.clip_norm"
+        )
+
+    def _save_if_due(self) -> None:
+        """Saves where the last time is long ago, or the run is told to leave."""
+        self._units += 1
+        leaving = self._preemption.reached(self._units)
+        due = time.monotonic() - self._saved_at > self.settings.run.save_seconds
+        if leaving or processes.every(due)[0]:
+            self._save()
+        if leaving:
+            self.close()
+            raise Preempted
+
     def _save(self) -> None:
         self._save_number += 1
-        # What is frozen is not the run's own: it can be had again from where it came.
-        leaves = jax.tree.leaves(self.train._replace(frozen={}))
-        arrays = {
-            "params": self.train.trained,
-            "train": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)},
-            "replay": self.replay.arrays(),
-        }
         place = {"save": self._save_number, "phase": self._phase, "unit": self._unit}
-        self._checkpoints.save(
-            self._save_number, arrays, {**place, "tally": self._tally, "results": self.results}
+        self._checkpoints.start_saving(
+            self._save_number,
+            _arrays(self.train),
+            {**place, "tally": self._tally, "results": self.results},
+            share=self.replay.arrays(),
         )
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
-        self._metrics.close()
+        self._checkpoints.finish()
+        if self._metrics is not None:
+            self._metrics.close()
+
+
+def _arrays(state: TrainState) -> dict:
+    """What is saved of it. What is frozen is not the run's own: it can be had again from where it
+    came.
+    """
+    others = jax.tree.leaves(state._replace(trained={}, frozen={}))
+    return {
+        "params": state.trained,
+        "optimizer": {f"{i:04d}": leaf for i, leaf in enumerate(others)},
+    }
+
+
+def _state(arrays: dict, like: TrainState, frozen: dict) -> TrainState:
+    """The inverse of `_arrays`."""
+    leaves = [leaf for _, leaf in sorted(arrays["optimizer"].items())]
+    shape = jax.tree.structure(like._replace(trained={}, frozen={}))
+    return jax.tree.unflatten(shape, leaves)._replace(trained=arrays["params"], frozen=frozen)
 
 
 def load_params(workdir: str | Path, parts: Parts) -> dict:
     """The newest good parameters of a run. Raises UserError where there are none."""
-    return adapters.join(trained_params(workdir), parts.frozen_params())
+    params = adapters.join(trained_params(workdir), parts.frozen_params())
+    return put(params, parts.layout.searching(params))
 
 
 def trained_params(workdir: str | Path) -> dict:
     """Those of them that training changes: all, unless adapters are trained in their place."""
-    restored = Checkpoints(Path(workdir, workdir_lib.CHECKPOINTS)).restore(only="params")
+    restored = Checkpoints(epath.Path(workdir) / workdir_lib.CHECKPOINTS).restore(only="params")
     if restored is None:
         raise UserError(
             f"{workdir} holds no checkpoint yet; train first, or wait for the first save"

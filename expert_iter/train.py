@@ -3,18 +3,40 @@
     python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
 
 Prints its progress, and at the end a table of accuracies on held-out problems before and after. Run
-again on the same workdir it goes on where it stopped.
+again on the same workdir it goes on where it stopped. Told to leave (SIGTERM), it saves and ends
+with code 0.
 """
 
+import contextlib
 import time
 from pathlib import Path
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from expert_iter import cli
 
+flags.DEFINE_bool(
+    "distributed", False, "One of several processes: of a TPU pod, under Slurm or Open MPI."
+)
+
+# What a later process of the same run may have otherwise.
+MAY_DIFFER = (
+    "mesh",
+    "verifier",
+    "run.save_seconds",
+    "run.keep_checkpoints",
+    "optimizer.learning_rate",
+    "optimizer.round_learning_rate",
+    "optimizer.clip_norm",
+)
+
 
 def main(config: ConfigDict, workdir: Path) -> None:
+    from expert_iter.pod import processes
+
+    processes.start(flags.FLAGS.distributed)
+
     from expert_iter.config import (  # after the flags: a mistyped one need not wait for JAX
         completed,
         fill_from_weights,
@@ -26,33 +48,44 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     from expert_iter import loop
     from expert_iter.assembly import assemble
-    from expert_iter.measure import summary
-    from expert_iter.pod import metrics
     from expert_iter.pod import workdir as workdir_lib
     from expert_iter.pod.compile_time import CompileTime
     from expert_iter.run import Run
 
     begin, compiling = time.monotonic(), CompileTime()
-    workdir_lib.claim(
-        workdir,
-        config.to_dict(),
-        may_differ=("run.save_seconds", "run.keep_checkpoints"),
-        complete=completed,
-    )
-    with workdir_lib.lock(workdir):
-        run = Run(assemble(checked, workdir), workdir)
-        print(run.describe(), flush=True)
+
+    def claim():
+        workdir_lib.claim(workdir, config.to_dict(), may_differ=MAY_DIFFER, complete=completed)
+
+    processes.primary_first(claim)
+    with workdir_lib.lock(workdir) if processes.is_primary() else contextlib.nullcontext():
+        run = Run(processes.primary_first(lambda: assemble(checked, workdir)), workdir)
+        if processes.is_primary():
+            print(run.describe(), flush=True)
         results = loop.train(run)
         run.close()
-        phases = [line for line in metrics.read(workdir)]
-        costs = {
-            "seconds": sum(v for line in phases for k, v in line.items() if k.endswith("/seconds")),
-            "search_tokens": sum(line.get("search/tokens", 0) for line in phases),
-            "search_flops": sum(line.get("search/flops", 0) for line in phases),
-            "compile_seconds_of_last_process": compiling.seconds,
-            "wall_seconds_of_last_process": time.monotonic() - begin,
-        }
-        print("\n" + summary.summarise(workdir, results, costs))
+        if processes.is_primary():
+            now = {
+                "compile_seconds_of_last_process": compiling.seconds,
+                "wall_seconds_of_last_process": time.monotonic() - begin,
+            }
+            close(run, workdir, results, now)
+    processes.leave()
+
+
+def close(run, workdir: Path, results: list[dict], costs: dict) -> None:
+    """Leaves the summary, the pictures and the table."""
+    from expert_iter.measure import summary
+    from expert_iter.pod import metrics
+
+    phases = metrics.read(workdir)
+    costs = {
+        "seconds": sum(v for line in phases for k, v in line.items() if k.endswith("/seconds")),
+        "search_tokens": sum(line.get("search/tokens", 0) for line in phases),
+        "search_flops": sum(line.get("search/flops", 0) for line in phases),
+        **costs,
+    }
+    print("\n" + summary.summarise(workdir, results, costs))
     example = run.parts.task.problems("test")[0].prompt.strip()
     print(
         f"\n{workdir} holds the checkpoint, {summary.BY_ROUND}, {summary.BY_COMPUTE}, summary.json "

@@ -6,6 +6,7 @@ from expert_iter.config import SECTIONS, Settings
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizer import TokenIds
 from expert_iter.model.transformer import TransformerConfig
+from expert_iter.pod.mesh import MeshConfig
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks import Problem
@@ -85,6 +86,7 @@ class GuardedTask:
 def settings():
     shape = dict(num_layers=1, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=16)
     sections = {name: section() for name, section in SECTIONS.items()} | dict(
+        mesh=MeshConfig(data=1),
         model=TransformerConfig(**shape),
         search=SearchConfig(max_steps=2, max_step_tokens=3),
         guess=GuessConfig(max_tokens=MAX_TOKENS),

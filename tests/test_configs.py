@@ -15,6 +15,7 @@ import transformers
 
 from expert_iter.assembly import assemble
 from expert_iter.config import fill_from_weights, settings
+from expert_iter.learn.replay import Replay
 from expert_iter.model import pretrained
 from expert_iter.model.transformer import Network
 from expert_iter.overrides import load_config
@@ -217,7 +218,7 @@ def test_the_published_structure_runs(name, tmp_path):
 
     config = load_config(f"configs/{name}.py")
     config.pretrained.directory, config.task.data_dir = str(weights), str(data)
-    config.task.verify_files = False
+    config.task.verify_files, config.mesh.data = False, 1
     for section, changes in SHORT.items():
         config[section].update(changes)
     reference = copy.deepcopy(config)
@@ -227,20 +228,21 @@ def test_the_published_structure_runs(name, tmp_path):
     problems = parts.task.problems("train")[:40]
     state = learner.init(parts.initial_params())
     frozen = jax.tree.map(np.asarray, state.frozen)
-    plays = parts.plays(problems)
+    plays, nothing = parts.plays(problems), Replay(parts.settings.replay)
     losses = []
     for update in range(2):
-        batch, _ = learner.batch([], plays, np.random.default_rng(update))
+        batch, _ = learner.batch(nothing, plays, np.random.default_rng(update))
         state, figures = learner.update(state, batch)
         losses.append({key: float(x) for key, x in figures.items()})
     assert all(np.isfinite(list(figures.values())).all() for figures in losses)
     assert losses[0]["gradient_norm"] > 0
     jax.tree.map(np.testing.assert_array_equal, frozen, state.frozen)
 
-    trees = expert.search(state.params, (problems[:2], jax.random.key(0)))
+    searched = expert.search(state.params, (problems[:2], jax.random.key(0)))
+    trees = searched.trees
     assert trees.live.sum(axis=1).min() >= 2  # a root and at least one step below it
     assert (trees.length[trees.valid] > 0).all() and np.isfinite(trees.log_pi[trees.valid]).all()
-    parts.distil(trees, problems[:2], np.random.default_rng(0))
+    parts.distil(searched, np.random.default_rng(0).spawn(2))
 
     # The same in float32, where it can be compared.
     reference.model.update(dtype="float32", param_dtype="float32", lora_rank=0)

@@ -21,6 +21,7 @@ from tests.tiny import finish
 def run(tmp_path_factory):
     """A run with a checkpoint, made without training: its parameters and its parts."""
     config = default_config("countdown")
+    config.mesh.data = 1
     config.task.update(train_size=40, validation_size=4, test_size=4)
     config.model.update(num_layers=1, width=16, num_heads=2, head_dim=8, mlp_width=32)
     workdir = tmp_path_factory.mktemp("scratch") / "run"

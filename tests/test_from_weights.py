@@ -1,11 +1,8 @@
 """From published weights to an export, by the commands that the README has, on tiny stand-ins."""
 
 import itertools
-import os
 import re
 import shlex
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -22,11 +19,9 @@ from tests.model import hf_models
 from tests.model.test_bpe import write_checkpoint
 from tests.model.test_export import logits
 from tests.tasks import made_up
-from tests.tiny import ROOT
+from tests.tiny import ROOT, finish
 
 README = (ROOT / "README.md").read_text()
-# They compile more than they compute.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 SHORT = [
     f"--config.{setting}"
     for setting in (
@@ -75,19 +70,6 @@ def write_gsm8k(folder):
     made_up.lines(folder / "test.jsonl", rows("Jo"))
 
 
-def call(name, *arguments):
-    """(exit code, stdout, stderr) of a command."""
-    ended = subprocess.run(
-        [sys.executable, "-m", f"expert_iter.{name}", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": QUICK, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return ended.returncode, ended.stdout, ended.stderr
-
-
 @pytest.fixture(scope="module")
 def began(tmp_path_factory):
     """A directory with data and a Llama's checkpoint, and the model in it."""
@@ -118,9 +100,9 @@ def test_the_path_of_the_readme(began):
     folder, before = began
     names = []
     for name, arguments in commands(folder):
-        code, out, err = call(name, *arguments, *(SHORT if name == "train" else []))
-        assert code == 0, (name, out[-2000:], err[-3000:])
-        names.append((name, out))
+        ended = finish(name, *arguments, *(SHORT if name == "train" else []))
+        assert ended.returncode == 0, (name, ended.stdout[-2000:], ended.stderr[-3000:])
+        names.append((name, ended.stdout))
     said = dict(names)
     assert [name for name, _ in names] == ["train", "evaluate", "solve", "export"]
     assert "gsm8k: " in said["train"] and "pass@2" in said["train"]
@@ -129,7 +111,9 @@ def test_the_path_of_the_readme(began):
     assert "float32, adapters merged" in said["export"]
 
     out, workdir = folder / "exported", folder / "run"
-    parts = assemble(settings(completed(read_config(workdir))), workdir)
+    config = completed(read_config(workdir))
+    config["mesh"]["data"] = 1
+    parts = assemble(settings(config), workdir)
     params = load_params(workdir, parts)
     theirs = hf_models.load(out)
     text = np.array(parts.tokenizer.encode_prompt("Question: Bo has 3 pears.\nAnswer:\n3 + 4 = 7"))

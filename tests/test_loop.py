@@ -1,5 +1,8 @@
 """The loop against a run written out by hand: what happens, in which order, with which problems."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
@@ -9,9 +12,11 @@ from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.pod import metrics
 from expert_iter.run import Run, trained_params
-from expert_iter.search.experts import EXPERTS
+from expert_iter.search.experts import EXPERTS, ExpertSettings
+from tests.steps import steps_at
 
 CHANGES = {
+    "mesh.data": 1,
     "task.train_size": 64,
     "task.validation_size": 8,
     "task.test_size": 8,
@@ -92,33 +97,61 @@ def test_the_parameters_are_those_in_the_checkpoint(finished):
 
 
 def test_tokens_per_round_end_the_search_at_the_nearest_batch(tmp_path):
-    run = make_run(tmp_path / "run", **{"run.rounds": 1, "run.tokens_per_round": 300})
-    loop.train(run)
+    run = make_run(tmp_path / "run", **{"run.expert": "guess", "guess.num_samples": 2})
+    expert, problems, s = run.parts.expert(), run.parts.task.problems("train"), run.settings
+
+    def searched(tokens):
+        run.settings = dataclasses.replace(
+            s, run=dataclasses.replace(s.run, tokens_per_round=int(tokens))
+        )
+        loop.self_play(run, expert, problems, 1)
+        line = metrics.read(run.workdir)[-1]
+        return line["search/problems"], line["search/tokens"]
+
+    count, whole = searched(0)
+    assert count == 24  # three batches, of about as many tokens each: the network is a fresh one
+    assert [searched(share * whole)[0] for share in (0.1, 0.4, 0.6, 0.75)] == [8, 8, 16, 16]
     run.close()
-    (line,) = [line for line in metrics.read(tmp_path / "run") if "search/tokens" in line]
-    batch = line["search/tokens"] / (line["search/problems"] / 8)
-    assert abs(line["search/tokens"] - 300) <= batch / 2 or line["search/problems"] == 8
 
 
-@pytest.mark.parametrize("expert", sorted(set(EXPERTS) - {"greedy"}))
-def test_each_expert_can_drive_the_loop(expert, tmp_path):
-    """Two rounds: it searches with the verifier, and the network learns from what it leaves."""
-    changes = {
-        "run.expert": expert,
-        "run.problems_per_round": 16,
-        "guess.num_samples": 8,
-        "search.num_candidates": 3,
-        "evaluation.samples": (),
-        "evaluation.simulations": (),
-    }
-    run = make_run(tmp_path / "run", **changes)
-    before = np.array(run.params["embedding"])
-    loop.train(run)
+def kinds_of_experts():
+    """The first name of each kind of search: the others have another rule, policy or sampler, and
+    are compiled alike (tests/search/test_experts.py has them all).
+    """
+    made, kinds = settings(default_config("countdown")), {}
+    for name in sorted(set(EXPERTS) - {"greedy"}):
+        expert = EXPERTS[name](
+            None, ExpertSettings(made.search, made.sampler, made.guess), steps_at(3)
+        )
+        rollouts, commit = (getattr(expert.config, key, 0) for key in ("rollouts", "commit"))
+        kinds.setdefault((type(expert), rollouts > 0, commit), name)
+    return sorted(set(kinds.values()) - {made.run.expert})  # which drives the runs above
+
+
+@pytest.fixture(scope="module")
+def going(tmp_path_factory):
+    changes = {"run.problems_per_round": 8, "optimizer.warmup_updates": 0}
+    run = make_run(tmp_path_factory.mktemp("kinds") / "run", **changes)
+    yield run, run.parts.plays(run.parts.task.problems("train"))
     run.close()
-    rounds = [line for line in metrics.read(tmp_path / "run") if "search/tokens" in line]
-    assert [line["search/problems"] for line in rounds] == [16, 16]
-    assert all(line["search/tokens"] > 0 and line["search/flops"] > 0 for line in rounds)
-    assert len(run.replay.trees) > 0, "wrong solutions at least teach the value head"
+
+
+@pytest.mark.parametrize("expert", kinds_of_experts())
+def test_each_kind_of_expert_can_drive_the_loop(expert, going):
+    """A round: it searches with the verifier, and the network learns from what it leaves."""
+    run, plays = going
+    s = run.settings
+    guess = dataclasses.replace(s.guess, num_samples=8)
+    changed = dataclasses.replace(s, guess=guess, run=dataclasses.replace(s.run, expert=expert))
+    parts = dataclasses.replace(run.parts, settings=changed)
+    before, added = jax.device_get(run.params["embedding"]), run.replay.total
+    loop.self_play(run, parts.expert(), run.parts.task.problems("train"), 1)
+    loop.learn(run, plays, 1)
+    searched, learned = metrics.read(run.workdir)[-2:]
+    assert searched["search/problems"] == 8
+    assert searched["search/tokens"] > 0 and searched["search/flops"] > 0
+    assert run.replay.total > added, "wrong solutions at least teach the value head"
+    assert np.isfinite(learned["learn/policy_loss"])
     assert not (run.params["embedding"] == before).all()
 
 

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# As the tests' own (see conftest.py), but on one CPU device.
+XLA_FLAGS = " ".join(
+    flag for flag in os.environ["XLA_FLAGS"].split() if "host_platform_device_count" not in flag
+)
 FLAGS = [
     "--config=configs/countdown.py",
     *(
@@ -30,7 +34,7 @@ def start(command: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", f"expert_iter.{command}", *arguments],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,7 +5,6 @@ parameters.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,13 +12,17 @@ import numpy as np
 import optax
 
 from expert_iter.checks import Checks
+from expert_iter.errors import UserError
 from expert_iter.learn.losses import LossConfig, loss
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
+from expert_iter.learn.replay import Replay
 from expert_iter.learn.splitting import split
-from expert_iter.learn.step_tree import StepTree
+from expert_iter.learn.warm_start import WarmStart
 from expert_iter.model import adapters
 from expert_iter.model.transformer import Network
+from expert_iter.pod import processes
+from expert_iter.pod.mesh import Layout, held_rows, put
 
 # Share of a batch's tokens to fill: with more, the trees that find no room are no random choice.
 FILL = 0.92
@@ -63,7 +66,7 @@ class TrainState(NamedTuple):
 
 
 class Learner:
-    """Makes updates; all state is in `TrainState`."""
+    """Makes updates, on all devices of the layout; all state is in `TrainState`."""
 
     def __init__(
         self,
@@ -73,19 +76,44 @@ class Learner:
         optimizer_config: OptimizerConfig,
         warm_updates: int,
         round_updates: int,
+        layout: Layout,
     ):
-        self.network, self.config = network, config
+        if config.rows % layout.row_shards:
+            raise UserError(
+                f"learner.rows ({config.rows}) must be a multiple of the {layout.row_shards} parts "
+                "that mesh.data and mesh.fsdp cut a batch into"
+            )
+        self.network, self.config, self._layout = network, config, layout
         self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
         self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates)
         self._loss = functools.partial(loss, network, config=loss_config)
+        self._abstract = jax.eval_shape(self._init, network.abstract_params())
+        self._shardings = layout.learning(self._abstract)
+        self.update = jax.jit(
+            self._update,
+            donate_argnums=0,
+            out_shardings=(self._shardings, layout.everywhere),
+        )
 
     def init(self, params: dict) -> TrainState:
+        return jax.jit(self._init, out_shardings=self._shardings)(params)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes of the state, and where its parts lie."""
+        return jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            self._abstract,
+            self._shardings,
+        )
+
+    def _init(self, params: dict) -> TrainState:
         trained, frozen = adapters.split(params, self.network.config)
         return TrainState(trained, frozen, self.optimizer.init(trained), np.int32(0))
 
-    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
-        """One update; returns the new state and the loss's parts with the gradient's norm."""
+    def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
+        """`update`: one update; returns the new state and the loss's parts with the gradient's
+        norm. The old state's arrays are gone.
+        """
 
         def loss_of(trained):
             return self._loss(adapters.join(trained, state.frozen), batch)
@@ -97,28 +125,31 @@ class Learner:
         return TrainState(trained, state.frozen, optimizer, state.updates + 1), parts
 
     def batch(
-        self, trees: Sequence[StepTree], plays, rng: np.random.Generator
+        self, replay: Replay, plays: WarmStart, rng: np.random.Generator
     ) -> tuple[Batch, int]:
-        """Packs random trees, and random warm-start plays for the share of the batch's tokens that
-        is rehearsed (all of it where there are no trees). `plays` has `draw(count, rng)` and
-        `mean_size`.
+        """Packs random trees of the replay, and random warm-start plays for the share of the
+        batch's tokens that is rehearsed (all of it where there are no trees).
 
-        Returns the batch, and how many of `trees` are in it.
+        Returns the batch, and how many trees of the replay are in it. Every process brings the
+        trees that it has, and packs the rows of its own devices.
         """
         c = self.config
-        share = c.rehearsal if trees else 1.0
+        share = c.rehearsal if len(replay) else 1.0
         tokens = c.rows * c.row_tokens
-        drawn = plays.draw(math.ceil(FILL * share * tokens / plays.mean_size), rng) if share else []
+        order = rng.permutation(len(replay))
+        enough = np.cumsum(replay.tokens[order]) - replay.tokens[order]
+        chosen = order[enough < FILL * (1 - share) * tokens]
+        plays_wanted = math.ceil(FILL * share * tokens / plays.mean_size) if share else 0
+        drawn = plays.draw(plays_wanted, rng)
+        own = replay.own(chosen.tolist()) | {len(chosen) + i: play for i, play in drawn.items()}
+        trees = list(processes.merged(own).values())
         # Replay's trees fit a row; of plays that do not, the user must hear.
-        rehearsed = [part for play in drawn for part in split(play, c.row_tokens, c.row_steps)]
-        chosen, size = [], 0
-        for i in rng.permutation(len(trees)):
-            if size >= FILL * (1 - share) * tokens:
-                break
-            chosen.append(trees[i])
-            size += trees[i].size
-        mixed = chosen + rehearsed
+        rehearsed = [
+            part for play in trees[len(chosen) :] for part in split(play, c.row_tokens, c.row_steps)
+        ]
+        mixed = trees[: len(chosen)] + rehearsed
         # Large trees first: what is small finds room between them.
         order = sorted(range(len(mixed)), key=lambda i: -mixed[i].size)
-        batch, taken = self.packer.pack(mixed[i] for i in order)
-        return batch, sum(order[i] < len(chosen) for i in taken)
+        rows = set(held_rows(self._layout.rows, c.rows).tolist())
+        batch, taken = self.packer.pack((mixed[i] for i in order), held=rows)
+        return put(batch, self._layout.rows), sum(order[i] < len(chosen) for i in taken)

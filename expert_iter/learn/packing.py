@@ -4,7 +4,7 @@ only.
 Shape suffixes: R rows, T tokens a row, G steps a row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -73,9 +73,13 @@ class Packer:
     def __init__(self, rows: int, row_tokens: int, row_steps: int):
         self.rows, self.row_tokens, self.row_steps = rows, row_tokens, row_steps
 
-    def pack(self, trees: Iterable[StepTree]) -> tuple[Batch, list[int]]:
+    def pack(
+        self, trees: Iterable[StepTree], held: Container[int] | None = None
+    ) -> tuple[Batch, list[int]]:
         """Places each tree where it finds room, and skips it where it does not; returns the batch
         and who is in it.
+
+        held: the rows to fill; what goes to others is left out (None: all).
         """
         R, T, G = self.rows, self.row_tokens, self.row_steps
         batch = Batch(
@@ -97,14 +101,17 @@ class Packer:
         for number, tree in enumerate(trees):
             room = (used_tokens + tree.size <= T) & (used_steps + len(tree.length) <= G)
             if room.any():
-                self._place(batch, int(room.argmax()), used_tokens, used_steps, tree)
+                row = int(room.argmax())
+                if held is None or row in held:
+                    self._place(batch, row, used_tokens[row], used_steps[row], tree)
+                used_tokens[row] += tree.size
+                used_steps[row] += len(tree.length)
                 taken.append(number)
         return batch, taken
 
     @staticmethod
-    def _place(batch: Batch, row: int, used_tokens, used_steps, tree: StepTree) -> None:
+    def _place(batch: Batch, row: int, t: int, g: int, tree: StepTree) -> None:
         where = layout(tree)
-        t, g = used_tokens[row], used_steps[row]
         tokens, steps = slice(t, t + tree.size), slice(g, g + len(tree.length))
         batch.token_RxT[row, tokens] = tree.token
         batch.position_RxT[row, tokens] = where.position
@@ -115,5 +122,3 @@ class Packer:
         batch.parent_RxG[row, steps] = np.where(tree.parent >= 0, tree.parent + g, -1)
         for name in ("policy_weight", "value_target", "value_weight", "correction", "in_set"):
             getattr(batch, f"{name}_RxG")[row, steps] = getattr(tree, name)
-        used_tokens[row] += tree.size
-        used_steps[row] += len(tree.length)

@@ -6,6 +6,8 @@ first difference; a searched tree is itself. Each distinct prefix is stored, and
 once.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +44,33 @@ class StepTree:
     def teaches(self) -> bool:
         """Whether there is anything to be learned from it."""
         return bool(self.policy_weight.any() or self.value_weight.any())
+
+
+def flat(trees: Sequence[StepTree]) -> dict[str, np.ndarray]:
+    """Trees as a few arrays, to be stored or sent; `parted` is the inverse."""
+    fields = [field.name for field in dataclasses.fields(StepTree)]
+    return {
+        "tokens": np.array([tree.size for tree in trees], np.int32),
+        "steps": np.array([len(tree.length) for tree in trees], np.int32),
+        **{
+            name: np.concatenate([np.asarray(getattr(tree, name)) for tree in trees])
+            if trees
+            else np.zeros(0)
+            for name in fields
+        },
+    }
+
+
+def parted(arrays: dict[str, np.ndarray]) -> list[StepTree]:
+    """The trees that `flat` made arrays of."""
+    if not len(arrays["steps"]):
+        return []
+    at_token, at_step = np.cumsum(arrays["tokens"])[:-1], np.cumsum(arrays["steps"])[:-1]
+    parts = [
+        np.split(arrays[field.name], at_token if field.name == "token" else at_step)
+        for field in dataclasses.fields(StepTree)
+    ]
+    return [StepTree(*fields) for fields in zip(*parts, strict=True)]
 
 
 class StepTreeBuilder:

@@ -8,6 +8,7 @@ self-play's judge.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -87,14 +88,14 @@ def step_trees(
     prompts: list[list[int]],
     steps: StepEnds,
     config: TargetConfig,
-    rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
     siblings: bool = False,
 ) -> list[StepTree]:
     """Turns a batch of searched trees (host arrays) into what the learner keeps, one step tree a
     problem.
 
-    siblings: keep all candidates of a node that teaches the policy, as the set-normalised loss
-    needs.
+    rngs: one a problem. siblings: keep all candidates of a node that teaches the policy, as the
+    set-normalised loss needs.
     """
     won = won_below(tree)
     policy = policy_targets(tree, won, config)
@@ -106,7 +107,10 @@ def step_trees(
         value,
     )
     lost = tree.valid & tree.finished & ~tree.won
-    lottery = np.where(lost, rng.random(lost.shape), np.inf).reshape(len(lost), -1)
+    lots = np.zeros(lost.shape)
+    for own, rng in zip(lots, rngs, strict=True):
+        own[:] = rng.random(own.shape)
+    lottery = np.where(lost, lots, np.inf).reshape(len(lost), -1)
     drawn = np.zeros(lottery.shape, bool)
     np.put_along_axis(drawn, np.argsort(lottery, axis=-1)[:, : config.max_lost], True, axis=-1)
     labelled = (

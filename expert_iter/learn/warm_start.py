@@ -9,6 +9,7 @@ from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.pod import processes
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task
 
@@ -68,17 +69,17 @@ class WarmStart:
         self.demonstrations = []
         if config.demonstrations:
             self.demonstrations = read_demonstrations(config.demonstrations, tokenizer, steps)
-        sample = self.draw(64, np.random.default_rng(0))
+        sample = [self._one(child) for child in np.random.default_rng(0).spawn(64)]
         self.mean_size = float(np.mean([tree.size for tree in sample]))
 
-    def draw(self, count: int, rng: np.random.Generator) -> list[StepTree]:
+    def draw(self, count: int, rng: np.random.Generator) -> dict[int, StepTree]:
+        """This process's share of `count` plays, by their numbers."""
+        share = slice(processes.index(), None, processes.count())
+        return {i: self._one(child) for i, child in list(enumerate(rng.spawn(count)))[share]}
+
+    def _one(self, rng: np.random.Generator) -> StepTree:
         if self.demonstrations:
-            return [
-                self.demonstrations[i] for i in rng.integers(len(self.demonstrations), size=count)
-            ]
-        trees = []
-        for i in rng.integers(len(self.problems), size=count):
-            problem = self.problems[i]
-            solution = self.task.demonstration(problem, rng)
-            trees.append(path_tree(self.tokenizer, self.steps, problem.prompt, solution))
-        return trees
+            return self.demonstrations[rng.integers(len(self.demonstrations))]
+        problem = self.problems[rng.integers(len(self.problems))]
+        solution = self.task.demonstration(problem, rng)
+        return path_tree(self.tokenizer, self.steps, problem.prompt, solution)

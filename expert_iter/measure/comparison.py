@@ -22,8 +22,8 @@ import numpy as np
 from expert_iter.assembly import Parts
 from expert_iter.measure import comparison_plots, standings, standings_tables
 from expert_iter.measure.evaluation import ORACLE, Contest, judged
+from expert_iter.pod.files import write_atomic
 from expert_iter.pod.progress import progress
-from expert_iter.pod.workdir import write_atomic
 from expert_iter.search.bill import Budget, price
 from expert_iter.search.experts import EXPERTS, build
 from expert_iter.tasks.task import Problem
@@ -234,7 +234,7 @@ class Comparison:
             samples=(size.num_samples,),
         )
         who = contest.network, contest.tokenizer, contest.steps
-        return Contest(*who, config, contest.experts, contest.propose)
+        return Contest(*who, config, contest.experts, contest.propose, contest.layout)
 
     def _read(self) -> list[dict]:
         if not self._rows_file.exists():

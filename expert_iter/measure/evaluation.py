@@ -19,6 +19,8 @@ from expert_iter.measure.bootstrap import interval
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
+from expert_iter.pod import processes
+from expert_iter.pod.mesh import Layout
 from expert_iter.search import experts as experts_lib
 from expert_iter.search import readout as readout_lib
 from expert_iter.search.bill import Bill, Budget
@@ -109,8 +111,10 @@ class Contest:
         config: EvaluationConfig,
         experts: ExpertSettings,
         propose: Propose,
+        layout: Layout,
     ):
         self.config, self.network, self.tokenizer = config, network, tokenizer
+        self.layout = layout
         self.steps, self.propose = steps, propose
         # The root's noise serves exploration in training; an answer should not hang on it.
         search = dataclasses.replace(
@@ -189,7 +193,8 @@ class Contest:
             raise UserError(f"a budget of {budget} is beyond what {expert} was set up for, {most}")
         if expert not in self._players:
             made = experts_lib.build(expert, self.network, self.experts, self.steps)
-            self._players[expert] = Player(made, self.tokenizer, self.config.batch_size)
+            batch_size, layout = self.config.batch_size, self.layout
+            self._players[expert] = Player(made, self.tokenizer, batch_size, layout)
         player, size = self._players[expert], self.config.batch_size
         begin = time.monotonic()
         trees = [
@@ -232,7 +237,7 @@ def judged(
     verdicts: Verdicts, problems: Sequence[Problem], entries: Iterable[Entry]
 ) -> Iterator[dict]:
     """Scores entries by the verifier, each while the next one is being searched: rows of the
-    results table, with the verdict on each problem as `correct`.
+    results table, with the verdict on each problem as `correct`. Each process judges its share.
     """
     waiting = None
     for entry in entries:
@@ -240,7 +245,8 @@ def judged(
         answers = [list(dict.fromkeys(texts)) for texts in answers]
         counts = [len(texts) for texts in answers]
         asked = [p for p, n in zip(problems, counts, strict=True) for _ in range(n)]
-        future = verdicts.submit(asked, [text for texts in answers for text in texts])
+        texts = [text for texts in answers for text in texts]
+        future = verdicts.submit(processes.dealt(asked), processes.dealt(texts))
         if waiting is not None:
             yield _row(*waiting)
         waiting = entry, counts, future
@@ -249,7 +255,7 @@ def judged(
 
 
 def _row(entry: Entry, counts: Sequence[int], future: Future[list[bool]]) -> dict:
-    given = iter(future.result())
+    given = iter(processes.undealt(future.result()))
     correct = [any([next(given) for _ in range(count)]) for count in counts]
     accuracy, low, high = interval(correct)
     return {

@@ -22,7 +22,7 @@ class Rollouts:
         experts = ExpertSettings(settings.search, settings.sampler, guess)
         self.parts, self.num_rollouts = parts, num_rollouts
         expert = build("samples", parts.network, experts, parts.steps)
-        self._player = Player(expert, parts.tokenizer, batch_size)
+        self._player = Player(expert, parts.tokenizer, batch_size, parts.layout)
 
     def success_rates(
         self, params, problems: Sequence[Problem], prefixes: Sequence[str], key

@@ -1,31 +1,48 @@
 """What a batch of searched trees tells about the search and the network, in a few numbers."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from expert_iter.measure.calibration import auc
 from expert_iter.search.tree import SearchTree
 
 
-def search_means(tree: SearchTree) -> dict[str, float]:
-    """Shares and means over a batch (host arrays): problems solved, nodes a tree, how well the
-    value head tells right from wrong finished solutions (AUC), tokens wanted of those computed, and
-    candidates that were duplicates.
+def search_facts(trees: SearchTree) -> dict[str, np.ndarray]:
+    """What `search_means` and `search_sums` need to know of trees (host arrays): arrays that can be
+    put one after the other.
     """
-    judged = tree.finished & tree.valid
-    candidates = tree.live.sum() * tree.valid.shape[-1]
+    judged = trees.finished & trees.valid
     return {
-        "solved": tree.won.any(axis=(1, 2)).mean(),
-        "nodes": tree.live.sum(axis=1).mean(),
-        "value_auc": auc(tree.model_value[judged], tree.won[judged]),
-        "utilisation": tree.bill.generated.sum() / tree.bill.lockstep.sum(),
-        "duplicates": 1 - (tree.valid & tree.live[..., None]).sum() / candidates,
+        "solved": trees.won.any(axis=(1, 2)),
+        "nodes": trees.live.sum(axis=1),
+        "candidates": trees.live.sum(axis=1) * trees.valid.shape[-1],
+        "distinct": (trees.valid & trees.live[..., None]).sum(axis=(1, 2)),
+        "judged_value": trees.model_value[judged],
+        "judged_won": trees.won[judged],
+        **trees.bill._asdict(),
     }
 
 
-def search_sums(tree: SearchTree) -> dict[str, float]:
-    """What the batch cost."""
-    bill = tree.bill
+def search_means(facts: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Shares and means over a batch: problems solved, nodes a tree, how well the value head tells
+    right from wrong finished solutions (AUC), tokens wanted of those computed, and candidates that
+    were duplicates.
+    """
     return {
-        "problems": len(tree.live),
-        "tokens": bill.generated.sum(),
-        "prefilled": bill.prefilled.sum(),
-        "flops": bill.flops.sum(),
+        "solved": facts["solved"].mean(),
+        "nodes": facts["nodes"].mean(),
+        "value_auc": auc(facts["judged_value"], facts["judged_won"]),
+        "utilisation": facts["generated"].sum() / facts["lockstep"].sum(),
+        "duplicates": 1 - facts["distinct"].sum() / facts["candidates"].sum(),
+    }
+
+
+def search_sums(facts: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """What the batch cost."""
+    return {
+        "problems": len(facts["solved"]),
+        "tokens": facts["generated"].sum(),
+        "prefilled": facts["prefilled"].sum(),
+        "flops": facts["flops"].sum(),
     }

@@ -9,7 +9,7 @@ import numpy as np
 
 from expert_iter.measure import calibration, comparison_plots, rollouts
 from expert_iter.measure.comparison import Comparison, token_budget
-from expert_iter.pod.workdir import write_atomic
+from expert_iter.pod.files import write_atomic
 
 SAMPLES = 8  # of a problem
 ROLLOUTS = 16  # from a prefix

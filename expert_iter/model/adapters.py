@@ -4,6 +4,8 @@ A network with `model.lora_rank` has, beside each matrix `q` of its layers, an a
 adapters and the value head are trained; all else stays as it was.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -26,14 +28,18 @@ def join(trained: dict, frozen: dict) -> dict:
     return joined
 
 
-def fresh(network: Network, key) -> dict:
-    """New adapters alone, to be joined with the parameters of the network without them."""
+def fresh(network: Network, key, shardings: Callable | None = None) -> dict:
+    """New adapters alone, to be joined with the parameters of the network without them.
+
+    shardings: gives for a tree of abstract arrays where they go; None: to the first device.
+    """
 
     def init(key):
         trained, _ = split(network.init(key), network.config)
         return {name: x for name, x in trained.items() if not name.startswith(_VALUE_HEAD)}
 
-    return jax.jit(init)(key)
+    where = shardings(jax.eval_shape(init, key)) if shardings else None
+    return jax.jit(init, out_shardings=where)(key)
 
 
 def merge(params: dict, config: TransformerConfig) -> dict:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import sentencepiece as spm
+from etils import epath
 
 from expert_iter.errors import UserError
+from expert_iter.pod.files import write_atomic
 
 # SentencePiece's own mark for a blank. A text that holds this very character would come back with a
 # blank in its place, so such a text is refused.
@@ -267,15 +269,13 @@ class TextTokenizer(abc.ABC):
 
         Raises UserError if the file is missing, damaged, or lacks a needed piece.
         """
-        return cls(_read(path), f"tokenizer model {path}", Path(path).parent)
+        return cls(_read(path), f"tokenizer model {path}", epath.Path(path).parent)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one file, whole or not at all, from which `load` makes the same tokenizer."""
-        path = Path(path)
+        path = epath.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(self._file)
-        partial.replace(path)
+        write_atomic(path, self._file)
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt: first the begin of a text, if the model has a token for it.
@@ -486,7 +486,7 @@ def load_tokenizer(path: str | os.PathLike) -> TextTokenizer:
 
     Raises UserError if there is none, or it cannot be used.
     """
-    path = Path(path)
+    path = epath.Path(path)
     if path.is_dir():
         model, bpe = path / "tokenizer.model", path / "tokenizer.json"
         if not model.exists() and not bpe.exists():
@@ -502,7 +502,7 @@ def load_tokenizer(path: str | os.PathLike) -> TextTokenizer:
 
 def _read(path: str | os.PathLike) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return epath.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"tokenizer model {path} cannot be read: {error.strerror}") from None
 

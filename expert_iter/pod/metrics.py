@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from expert_iter.errors import UserError
 from expert_iter.pod import workdir as workdir_lib
+from expert_iter.pod.files import is_local, write_atomic
 
 
 class Metrics:
-    """Appends scalars to a workdir's `metrics.jsonl` and `tensorboard/`.
+    """Appends scalars to a workdir's `metrics.jsonl` and, on a local disk, `tensorboard/`. Only one
+    process of a run has them.
 
     Write a position's figures before its checkpoint: then every kept checkpoint has all the lines
     before it, and a resumed run leaves neither a gap nor a duplicate.
@@ -28,28 +32,30 @@ class Metrics:
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_at: int = 0):
-        self._path = Path(workdir, workdir_lib.METRICS)
+        self._path = epath.Path(workdir) / workdir_lib.METRICS
         self._tensorboard = Path(workdir, workdir_lib.TENSORBOARD)
         self._writer = None
-        os.makedirs(workdir, exist_ok=True)
-        self._earlier = [line for line in read(workdir) if line["position"] < resume_at]
-        text = "".join(json.dumps(line) + "\n" for line in self._earlier)
-        workdir_lib.write_atomic(self._path, text)
-        self._file = open(self._path, "a")
+        epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+        self._lines = [line for line in read(workdir) if line["position"] < resume_at]
+        self._write_all()
 
     def write(self, position: int, scalars: Mapping[str, float]) -> None:
         """Adds one line. Numbers that JSON does not know (nan, inf) become null there."""
         line = {"position": position, "time": round(time.time(), 3)}
         line |= {name: _number(value) for name, value in scalars.items()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._lines.append(line)
+        if not is_local(self._path):
+            self._write_all()  # an object cannot be added to
+            return
+        with open(self._path, "a") as file:
+            file.write(json.dumps(line) + "\n")
         if self._writer is None:
             self._start_tensorboard()
-        self._show(line)
+        else:
+            self._show(line)
         self._writer.flush()
 
     def close(self) -> None:
-        self._file.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -66,8 +72,12 @@ class Metrics:
         for path in self._tensorboard.glob("events.out.tfevents.*"):
             path.unlink()
         self._writer = SummaryWriter(str(self._tensorboard))
-        for line in self._earlier:
+        for line in self._lines:
             self._show(line)
+
+    def _write_all(self) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in self._lines)
+        write_atomic(self._path, text)
 
     def _show(self, line: Mapping[str, Any]) -> None:
         for name, value in line.items():
@@ -83,7 +93,7 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       UserError: another line is damaged.
     """
-    path = Path(workdir, workdir_lib.METRICS)
+    path = epath.Path(workdir) / workdir_lib.METRICS
     if not path.exists():
         return []
     # Only what ends in a newline was written whole.

@@ -1,14 +1,17 @@
 """Progress for people: a bar on a terminal, a line now and then in a log file."""
 
+import contextlib
 import sys
 import time
 
 import tqdm
 
+from expert_iter.pod import processes
+
 _EVERY = 15.0  # seconds between lines where there is no terminal
 
 
-def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar | _Lines":
+def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar | _Lines | _Silence":
     """Shows on stderr how far a phase has come, its fields and the time it will still take.
 
     Use it as a context manager and call `update(n, **fields)` after each piece of work.
@@ -19,7 +22,17 @@ def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar |
       done: pieces done by an earlier process, not counted in the speed.
       unit: what a piece is called.
     """
+    if not processes.is_primary():
+        return _Silence()
     return (_Bar if sys.stderr.isatty() else _Lines)(total, label, done, unit)
+
+
+class _Silence(contextlib.nullcontext):
+    def __enter__(self) -> "_Silence":
+        return self
+
+    def update(self, n: int = 1, **fields) -> None:
+        """One process speaks for all."""
 
 
 class _Bar:

@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from expert_iter.errors import UserError
+from expert_iter.pod.files import is_local, write_atomic
 
 CONFIG = "config.json"
 TOKENIZERS = "tokenizer.model", "tokenizer.json"
@@ -29,46 +32,16 @@ _ABSENT = object()  # stands for a key that one of two configs lacks
 _SHOWN = 5  # differing keys named in one error line
 
 
-def write_atomic(path: str | os.PathLike, data: str | bytes) -> None:
-    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new.
-
-    Raises:
-      OSError: the file cannot be written (full disk, no permission); the old content stays.
-    """
-    path = Path(path)
-    # The process id keeps two writers from sharing one temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-def sync(path: str | os.PathLike) -> None:
-    """Waits until a file's content, or a directory's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
     """Writes `config` (nested, JSON values; tuples become lists) to the workdir, making it."""
     try:
-        os.makedirs(workdir, exist_ok=True)
+        epath.Path(workdir).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(
             f"workdir '{workdir}' cannot be made: there is a file of that name; "
             "give another --workdir"
         ) from None
-    write_atomic(Path(workdir, CONFIG), json.dumps(config, indent=2) + "\n")
+    write_atomic(epath.Path(workdir) / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -77,7 +50,7 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     Raises:
       UserError: there is no such workdir, or its config is missing or damaged.
     """
-    path = Path(workdir, CONFIG)
+    path = epath.Path(workdir) / CONFIG
     try:
         config = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -112,8 +85,8 @@ def claim(
     Raises:
       UserError: the workdir was made with other settings; nothing is overwritten.
     """
-    if not Path(workdir, CONFIG).exists():
-        if Path(workdir, CHECKPOINTS).exists():
+    if not (epath.Path(workdir) / CONFIG).exists():
+        if (epath.Path(workdir) / CHECKPOINTS).exists():
             raise UserError(
                 f"workdir '{workdir}' holds checkpoints but no {CONFIG} to say how they were "
                 "made; restore it or give another --workdir"
@@ -145,6 +118,9 @@ def lock(workdir: str | os.PathLike) -> Iterator[None]:
     Raises:
       UserError: another process holds it.
     """
+    if not is_local(workdir):  # object stores know no locks
+        yield
+        return
     os.makedirs(workdir, exist_ok=True)
     with open(Path(workdir, ".lock"), "a+") as file:
         try:

@@ -2,11 +2,13 @@
 evaluation has none.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.tasks.pool import Verdicts
@@ -21,16 +23,21 @@ class HostJudge:
     searches.
     """
 
-    def __init__(self, verdicts: Verdicts, tokenizer: TextTokenizer):
-        self.verdicts, self.tokenizer = verdicts, tokenizer
+    def __init__(self, verdicts: Verdicts, tokenizer: TextTokenizer, cut_along: str = ""):
+        """cut_along: a mesh axis along which the search's parameters are cut, but not its rows."""
+        self.verdicts, self.tokenizer, self._cut_along = verdicts, tokenizer, cut_along
         self.problems: Sequence[Problem] = ()
 
     def __call__(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
         # Token ids travel as they are; 16 bits would halve the bytes but cost two conversions.
         shape = jax.ShapeDtypeStruct(finished_BxK.shape, jnp.bool_)
-        return jax.pure_callback(
-            self._judge, shape, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK
-        )
+        ask = functools.partial(jax.pure_callback, self._judge, shape)
+        if self._cut_along:  # JAX has no callbacks where some axes of the mesh are left to XLA
+            whole, axes = PartitionSpec(), {self._cut_along}
+            ask = jax.shard_map(
+                ask, in_specs=whole, out_specs=whole, axis_names=axes, check_vma=False
+            )
+        return ask(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK)
 
     def _judge(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
         problem_B, prefix, step = (

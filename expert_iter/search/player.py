@@ -1,5 +1,5 @@
-"""Puts questions to an expert: pads and batches them, runs the one compiled search, brings the
-trees to the host.
+"""Puts questions to an expert: pads and batches them, runs the one compiled search on all devices,
+brings the trees to the host.
 """
 
 import zlib
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.pod.mesh import Layout, own_part, own_rows, put
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
@@ -18,40 +20,73 @@ SHORT = 32  # tokens; prompts up to here are padded to a multiple of 4
 class Player:
     """One expert at one batch size. `expert` has `run(params, tokens, lengths, numbers, keys,
     budget) -> SearchTree`.
+
+    Each device searches rows of its own and waits for no other.
     """
 
-    def __init__(self, expert, tokenizer: TextTokenizer, batch_size: int):
-        self.tokenizer, self.batch_size = tokenizer, batch_size
-        self._run = jax.jit(expert.run)
+    def __init__(self, expert, tokenizer: TextTokenizer, batch_size: int, layout: Layout):
+        self.tokenizer, self.batch_size, self._layout = tokenizer, batch_size, layout
+        shards = layout.search_shards
+        self._rows = -(-batch_size // shards) * shards
+        rows, whole = PartitionSpec(layout.search_axes), PartitionSpec()
+        search = jax.shard_map(
+            expert.run,
+            mesh=layout.mesh,
+            in_specs=(whole, rows, rows, rows, rows, whole),
+            out_specs=rows,
+            axis_names=set(layout.search_axes),
+            check_vma=False,  # it fails inside mctx
+        )
+        self._search = jax.jit(search)
+        self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)
 
     def play(self, params, questions: Sequence[Question], key, budget: int) -> SearchTree:
         """Searches at most `batch_size` questions; the arrays of the result are on the host, one
-        row a question.
+        row a question, the same on all processes.
 
         A question's tree depends on the parameters, the key, the budget and its own id, not on its
-        neighbours.
+        neighbours nor on the devices.
         """
+        tree = self._run(params, questions, key, budget)
+        if jax.process_count() > 1:
+            tree = self._gather(tree)
+        return jax.tree.map(lambda x: x[: len(questions)], jax.device_get(tree))
+
+    def play_own(
+        self, params, questions: Sequence[Question], key, budget: int
+    ) -> tuple[np.ndarray, SearchTree]:
+        """As `play`, but gives each process the trees of its own questions: their numbers among
+        all, and the trees.
+        """
+        rows = own_rows(self._layout.search_rows, self._rows)
+        tree = self._run(params, questions, key, budget)
+        asked = rows < len(questions)
+        return rows[asked], jax.tree.map(lambda x: own_part(x)[asked], tree)
+
+    def _run(self, params, questions: Sequence[Question], key, budget) -> SearchTree:
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))
-        tokens = np.full(
-            (self.batch_size, padded_length(longest)),
-            self.tokenizer.pad_id,
-            np.int32,
-        )
+        tokens = np.full((self._rows, padded_length(longest)), self.tokenizer.pad_id, np.int32)
         tokens[:, 0] = prompts[0][0]  # rows past the questions must read something
-        lengths = np.ones(self.batch_size, np.int32)
+        lengths = np.ones(self._rows, np.int32)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
-        ids = np.zeros(self.batch_size, np.uint32)
+        ids = np.zeros(self._rows, np.uint32)
         ids[: len(questions)] = [zlib.crc32(question.id.encode()) for question in questions]
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         # Rows past the questions repeat the first problem's number: the judge must know all it is
         # asked about.
-        numbers = np.where(
-            np.arange(self.batch_size) < len(questions), np.arange(self.batch_size), 0
+        numbers = np.arange(self._rows, dtype=np.int32)
+        numbers[len(questions) :] = 0
+        rows = self._layout.search_rows
+        keys = _row_keys(key, put(ids, rows))
+        return self._search(
+            params, put(tokens, rows), put(lengths, rows), put(numbers, rows), keys, budget
         )
-        tree = jax.device_get(self._run(params, tokens, lengths, numbers, keys, budget))
-        return jax.tree.map(lambda x: x[: len(questions)], tree)
+
+
+@jax.jit
+def _row_keys(key, ids):
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
 
 
 def padded_length(length: int) -> int:

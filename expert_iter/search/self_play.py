@@ -20,20 +20,31 @@ from expert_iter.tasks.task import Problem
 Batch = tuple[Sequence[Problem], jax.Array]  # problems, and the key of their search
 
 
+class Searched(NamedTuple):
+    """What this process has of a searched batch: the places of its problems in the batch, these
+    problems, and a tree of each, which knows which of its finished candidates are right.
+    """
+
+    rows: np.ndarray
+    problems: list[Problem]
+    trees: SearchTree
+
+
 class SelfPlay:
     """Of an expert that was compiled with `judge`: its leaves are worth their verdicts."""
 
     def __init__(self, player: Player, judge: HostJudge, budget: int):
         self._player, self._judge, self._budget = player, judge, budget
 
-    def search(self, params, batch: Batch, upcoming: Batch | None = None) -> SearchTree:
-        """The trees of one batch, which know which of their finished candidates are right.
+    def search(self, params, batch: Batch, upcoming: Batch | None = None) -> Searched:
+        """Searches a batch of problems.
 
         upcoming: the batch that will be asked for next, if any (no use is made of it here).
         """
         problems, key = batch
         self._judge.problems = problems
-        return self._player.play(params, _questions(problems), key, self._budget)
+        rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
+        return Searched(rows, [problems[row] for row in rows], trees)
 
 
 class GuessAndCheck:
@@ -43,34 +54,36 @@ class GuessAndCheck:
         self._player, self._verdicts, self._budget = player, verdicts, budget
         self._ahead: _Drawn | None = None
 
-    def search(self, params, batch: Batch, upcoming: Batch | None = None) -> SearchTree:
+    def search(self, params, batch: Batch, upcoming: Batch | None = None) -> Searched:
         drawn = self._ahead
         if drawn is None or not _same(drawn.batch, batch):
             drawn = self._draw(params, batch)
         # The verdicts on this batch are given in other processes meanwhile.
         self._ahead = None if upcoming is None else self._draw(params, upcoming)
-        won = np.zeros_like(drawn.tree.finished)
+        trees = drawn.searched.trees
+        won = np.zeros_like(trees.finished)
         won[drawn.asked] = drawn.verdicts.result()
-        worth = won.astype(drawn.tree.value.dtype)
-        return drawn.tree._replace(won=won, value=worth, q=worth)
+        worth = won.astype(trees.value.dtype)
+        return drawn.searched._replace(trees=trees._replace(won=won, value=worth, q=worth))
 
     def _draw(self, params, batch: Batch) -> "_Drawn":
         problems, key = batch
-        tree = self._player.play(params, _questions(problems), key, self._budget)
-        asked = np.nonzero(tree.finished & tree.valid)
+        rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
+        own = [problems[row] for row in rows]
+        asked = np.nonzero(trees.finished & trees.valid)
         texts = [
             self._player.tokenizer.decode(tokens[:length].tolist())
-            for tokens, length in zip(tree.token[asked], tree.length[asked], strict=True)
+            for tokens, length in zip(trees.token[asked], trees.length[asked], strict=True)
         ]
-        verdicts = self._verdicts.submit([problems[b] for b in asked[0]], texts)
-        return _Drawn(batch, tree, asked, verdicts)
+        verdicts = self._verdicts.submit([own[b] for b in asked[0]], texts)
+        return _Drawn(batch, Searched(rows, own, trees), asked, verdicts)
 
 
 class _Drawn(NamedTuple):
     """A batch whose verdicts are still being given; asked: which candidates they are about."""
 
     batch: Batch
-    tree: SearchTree
+    searched: Searched
     asked: tuple[np.ndarray, ...]
     verdicts: Future[list[bool]]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import load_task, pool_worker
-from expert_iter.tasks.pool_dispatch import Batch, Dispatcher, Item
+from expert_iter.tasks.pool_dispatch import Batch, Dispatcher, Item, log_wrong
 from expert_iter.tasks.task import Problem, Task
 
 
@@ -50,7 +50,7 @@ class InProcess:
     def judge(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
         """Whether each solution is right; None is wrong."""
         return [
-            solution is not None and self._task.verdict(problem, solution)
+            solution is not None and self._verdict(problem, solution)
             for problem, solution in zip(problems, solutions, strict=True)
         ]
 
@@ -61,6 +61,13 @@ class InProcess:
         future = Future()
         future.set_result(self.judge(problems, solutions))
         return future
+
+    def _verdict(self, problem: Problem, solution: str) -> bool:
+        try:
+            return self._task.verdict(problem, solution)
+        except Exception as error:
+            log_wrong(problem.id, pool_worker.reason_of(error))
+            return False
 
     def close(self) -> None:
         """Nothing to end; the pool has it."""

@@ -211,7 +211,7 @@ class Dispatcher(threading.Thread):
         worker.since = now
         item = worker.items.popleft()
         if mark == pool_worker.FAILED:
-            _log_wrong(item, reason)
+            log_wrong(item.problem_id, reason)
         item.batch.settle(item.index, mark == pool_worker.RIGHT)
 
     def _lose(self, worker: WorkerProcess, why: str = "") -> None:
@@ -225,7 +225,7 @@ class Dispatcher(threading.Thread):
             self._failed_starts = 0
         if worker.items:
             item = worker.items.popleft()
-            _log_wrong(item, why)
+            log_wrong(item.problem_id, why)
             item.batch.settle(item.index, False)
         self._waiting.extendleft(reversed(worker.items))
 
@@ -249,5 +249,6 @@ class Dispatcher(threading.Thread):
             item.batch.fail(error)
 
 
-def _log_wrong(item: Item, why: str) -> None:
-    _log.warning("the verdict on %s is counted wrong: %s", item.problem_id, why)
+def log_wrong(problem_id: str, why: str) -> None:
+    """Says, on stderr, that a verdict could not be given."""
+    _log.warning("the verdict on %s is counted wrong: %s", problem_id, why)

@@ -49,7 +49,7 @@ def main(fd: int, parent: int) -> None:
     try:
         verdict = _make_task(start).verdict
     except BaseException as error:
-        channel.sendall(_line(FAILED, _reason(error)))
+        channel.sendall(_line(FAILED, reason_of(error)))
         return
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     channel.sendall(_line(READY))
@@ -78,10 +78,11 @@ def _judge(verdict: Callable[[Problem, str], bool], frame: bytes) -> bytes:
     except MemoryError:
         return _line(OUT_OF_MEMORY)
     except BaseException as error:  # SystemExit too is no more than a wrong verdict
-        return _line(FAILED, _reason(error))
+        return _line(FAILED, reason_of(error))
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What went wrong, whatever the error is able to say."""
     try:
         return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     except Exception:  # an error that cannot say what it is

@@ -1,9 +1,13 @@
-"""A tiny network, and random step trees for it."""
+"""Random step trees, and stand-ins for the other processes of a run."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from expert_iter.learn.step_tree import StepTree
+from expert_iter.pod import processes
 
 VOCAB = 12
 
@@ -29,3 +33,33 @@ def random_tree():
         )
 
     return make
+
+
+@pytest.fixture
+def as_processes(monkeypatch):
+    """Does work as each of several processes at once, a thread each, which tell each other what
+    real ones would: `as_processes(count, work)` gives what each `work()` returned, by number.
+    """
+    who = threading.local()
+
+    def run(count, work):
+        said, barrier = [None] * count, threading.Barrier(count, timeout=60)
+
+        def every(value):
+            said[who.index] = value
+            barrier.wait()
+            heard = list(said)
+            barrier.wait()
+            return heard
+
+        def process(index):
+            who.index = index
+            return work()
+
+        with monkeypatch.context() as patch, ThreadPoolExecutor(count) as threads:
+            patch.setattr(processes, "count", lambda: count)
+            patch.setattr(processes, "index", lambda: who.index)
+            patch.setattr(processes, "every", every)
+            return list(threads.map(process, range(count)))
+
+    return run

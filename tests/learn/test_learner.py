@@ -8,14 +8,18 @@ from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.losses import LossConfig, step_log_probs
 from expert_iter.learn.optimizer import OptimizerConfig
+from expert_iter.learn.replay import Replay, ReplayConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
+from expert_iter.pod import processes
+from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 
 OPTIMIZER = OptimizerConfig(name="adamw", learning_rate=0.02, warmup_updates=3, weight_decay=0.0)
 
 
 def small_learner(network, policy="steps", optimizer=OPTIMIZER, **changes):
     config = LearnerConfig(**dict(rows=1, row_tokens=16, row_steps=8) | changes)
-    return Learner(network, config, LossConfig(policy), optimizer, warm_updates=80, round_updates=0)
+    updates = dict(warm_updates=80, round_updates=0)
+    return Learner(network, config, LossConfig(policy), optimizer, **updates, layout=one_device())
 
 
 @pytest.fixture(scope="module", params=["steps by Muon", "set by Adam"])
@@ -91,7 +95,8 @@ class Plays:
         trees = [self.random_tree(rng, steps=3, prompt=5) for _ in range(count)]
         for tree in trees:
             tree.token[0] = -1
-        return trees
+        own = range(processes.index(), count, processes.count())
+        return {i: trees[i] for i in own}
 
 
 @pytest.fixture
@@ -108,11 +113,28 @@ def trees(random_tree):
 BIG = dict(rows=16, row_tokens=64, row_steps=32)
 
 
-def test_a_batch_is_a_function_of_its_random_generator(network, trees, plays):
+def replay_of(trees):
+    """All trees in the window, which this process has all."""
+    replay = Replay(ReplayConfig())
+    replay.add(dict(enumerate([tree] for tree in trees)))
+    return replay
+
+
+@pytest.fixture(scope="module")
+def replay(trees):
+    return replay_of(trees)
+
+
+@pytest.fixture(scope="module")
+def nothing():
+    return replay_of([])
+
+
+def test_a_batch_is_a_function_of_its_random_generator(network, replay, plays):
     learner = small_learner(network, **BIG)
-    a, used_a = learner.batch(trees, plays, np.random.default_rng(5))
-    b, used_b = learner.batch(trees, plays, np.random.default_rng(5))
-    c, _ = learner.batch(trees, plays, np.random.default_rng(6))
+    a, used_a = learner.batch(replay, plays, np.random.default_rng(5))
+    b, used_b = learner.batch(replay, plays, np.random.default_rng(5))
+    c, _ = learner.batch(replay, plays, np.random.default_rng(6))
     assert used_a == used_b
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert (a.token_RxT != c.token_RxT).any()
@@ -130,11 +152,12 @@ def contents(batch):
 
 
 @pytest.mark.parametrize("rehearsal", [0.0, 0.15, 0.5])
-def test_rehearsal_has_its_share_of_the_tokens(network, trees, plays, rehearsal):
+def test_rehearsal_has_its_share_of_the_tokens(network, replay, plays, rehearsal):
     learner = small_learner(network, rehearsal=rehearsal, **BIG)
     shares, fill = [], []
     for seed in range(20):
-        batch, used = learner.batch(trees, plays, np.random.default_rng(seed))
+        batch, used = learner.batch(replay, plays, np.random.default_rng(seed))
+        batch = jax.device_get(batch)
         sizes = {True: [], False: []}
         for is_play, size in contents(batch):
             sizes[bool(is_play)].append(size)
@@ -146,30 +169,32 @@ def test_rehearsal_has_its_share_of_the_tokens(network, trees, plays, rehearsal)
     assert (plays.drawn == 0) == (rehearsal == 0)
 
 
-def test_without_trees_all_is_rehearsal(network, plays):
+def test_without_trees_all_is_rehearsal(network, nothing, plays):
     learner = small_learner(network, rehearsal=0.0, **BIG)
-    batch, used = learner.batch([], plays, np.random.default_rng(0))
+    batch, used = learner.batch(nothing, plays, np.random.default_rng(0))
+    batch = jax.device_get(batch)
     found = list(contents(batch))
     assert used == 0 and all(is_play for is_play, _ in found)
     assert sum(size for _, size in found) > 0.85 * 16 * 64
 
 
-def test_a_play_that_no_row_can_hold_is_said(network, plays):
+def test_a_play_that_no_row_can_hold_is_said(network, nothing, plays):
     with pytest.raises(UserError, match=r"learner\.row_tokens"):
-        small_learner(network, row_tokens=6).batch([], plays, np.random.default_rng(0))
+        small_learner(network, row_tokens=6).batch(nothing, plays, np.random.default_rng(0))
 
 
 def test_a_batch_has_a_tree_at_most_once_and_over_many_batches_all_have_their_turn(
     network, trees, plays
 ):
     learner = small_learner(network, rehearsal=0.0, **BIG)
-    marked = [
+    marked = replay_of(
         dataclasses.replace(tree, correction=np.full(len(tree.length), n + 1, np.float32))
         for n, tree in enumerate(trees)
-    ]
+    )
     seen, batches = np.zeros(len(trees)), 150
     for seed in range(batches):
         batch, used = learner.batch(marked, plays, np.random.default_rng(seed))
+        batch = jax.device_get(batch)
         roots = (batch.parent_RxG < 0) & (batch.correction_RxG > 0)
         numbers = batch.correction_RxG[roots].astype(int) - 1
         assert len(set(numbers.tolist())) == len(numbers) == used
@@ -180,3 +205,33 @@ def test_a_batch_has_a_tree_at_most_once_and_over_many_batches_all_have_their_tu
     small, large = seen[sizes < np.median(sizes)].mean(), seen[sizes > np.median(sizes)].mean()
     # The last trees to be placed, the smallest, are those that find no room.
     assert 0.75 * large < small <= 1.1 * large
+
+
+def test_processes_that_have_a_part_of_the_trees_each_pack_the_same_batch(
+    network, trees, random_tree, as_processes, monkeypatch
+):
+    """Four of them, whose devices hold four of the rows each: these are as one process has them."""
+    learner = small_learner(network, rehearsal=0.2, **BIG)
+    alone, used = learner.batch(replay_of(trees), Plays(random_tree), np.random.default_rng(3))
+
+    def own_rows(_, count):
+        return np.arange(count).reshape(4, -1)[processes.index()]
+
+    def work():
+        replay = Replay(ReplayConfig())
+        own = range(processes.index(), len(trees), 4)
+        replay.add({row: [trees[row]] for row in own})
+        return learner.batch(replay, Plays(random_tree), np.random.default_rng(3))
+
+    monkeypatch.setattr("expert_iter.learn.learner.held_rows", own_rows)
+    for number, (batch, used_there) in enumerate(as_processes(4, work)):
+        rows = slice(4 * number, 4 * number + 4)
+        assert used_there == used
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[rows], y[rows]), batch, alone)  # noqa: B023
+
+
+def test_rows_that_the_devices_cannot_share_are_refused(network):
+    config = LearnerConfig(rows=6, row_tokens=16, row_steps=8)
+    layout = Layout(MeshConfig(data=2, fsdp=2))
+    with pytest.raises(UserError, match=r"learner\.rows \(6\) must be a multiple of the 4 parts"):
+        Learner(network, config, LossConfig(), OPTIMIZER, 1, 0, layout)

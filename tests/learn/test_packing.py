@@ -120,3 +120,17 @@ def test_nothing_fits_or_is_given(random_tree, trees):
     trees = [random_tree(np.random.default_rng(0), prompt=50)] if trees is None else trees
     batch, taken = Packer(2, 16, 4).pack(trees)
     assert taken == [] and (batch.step_RxT == -1).all()
+
+
+@pytest.mark.parametrize("held", [{0}, {1, 2}, set()])
+def test_rows_that_are_not_held_stay_empty_and_the_others_are_as_ever(random_tree, held):
+    rng = np.random.default_rng(4)
+    trees = [random_tree(rng, steps=rng.integers(1, 8)) for _ in range(40)]
+    whole, everyone = Packer(3, 60, 24).pack(trees)
+    part, taken = Packer(3, 60, 24).pack(trees, held=held)
+    empty, _ = Packer(3, 60, 24).pack([])
+    assert taken == everyone and len(everyone) < 40, "some find no room"
+    for row in range(3):
+        for name, array in part._asdict().items():
+            wanted = whole if row in held else empty
+            np.testing.assert_array_equal(array[row], getattr(wanted, name)[row], err_msg=name)

@@ -6,6 +6,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.learn.replay import Replay, ReplayConfig
 from expert_iter.learn.step_tree import StepTree
+from expert_iter.pod import processes
 
 CONFIG = ReplayConfig(min_trees=10, growth=0.5, exponent=0.75, max_trees=40)
 
@@ -26,8 +27,15 @@ def numbered(random_tree):
     return make
 
 
+def by_row(trees):
+    """A batch whose problems leave one tree each."""
+    return {row: [tree] for row, tree in enumerate(trees)}
+
+
 def numbers(replay):
-    return [int(tree.token[0]) for tree in replay.trees]
+    """Of the window's trees, oldest first; None for those that are with another process."""
+    own = replay.own(range(len(replay)))
+    return [int(own[i].token[0]) if i in own else None for i in range(len(replay))]
 
 
 def test_window_is_katagos_formula():
@@ -58,33 +66,115 @@ def test_window_grows_more_slowly_than_the_data():
 
 def test_the_newest_are_kept_and_the_oldest_dropped(numbered):
     replay = Replay(CONFIG)
-    replay.add(numbered(0, 8))
+    replay.add(by_row(numbered(0, 8)))
     assert numbers(replay) == list(range(8))
-    replay.add(numbered(8, 12))
+    replay.add(by_row(numbered(8, 12)))
     assert replay.total == 20 and numbers(replay) == list(range(6, 20))
-    replay.add([])
+    replay.add({})
+    replay.add({0: [], 1: []})
     assert replay.total == 20 and numbers(replay) == list(range(6, 20))
-    replay.add(numbered(20, 80))
+    replay.add(by_row(numbered(20, 80)))
     assert replay.total == 100 and numbers(replay) == list(range(60, 100))
+
+
+def test_sizes_and_choices_are_those_of_the_window(numbered):
+    replay, trees = Replay(CONFIG), numbered(0, 20)
+    replay.add(by_row(trees))
+    window = trees[6:]
+    assert replay.tokens.tolist() == [tree.size for tree in window] and len(replay) == 14
+    assert replay.own([3, 0, 3]) == {0: window[3], 1: window[0], 2: window[3]}
+
+
+def test_problems_count_in_the_order_of_the_batch(numbered):
+    """Whatever the order in which they are told, and however many trees each leaves."""
+    trees, replay = numbered(0, 6), Replay(CONFIG)
+    replay.add({5: trees[3:], 0: trees[:2], 2: [], 4: trees[2:3]})
+    assert numbers(replay) == [0, 1, 2, 3, 4, 5]
+
+
+def saved(replay, path):
+    np.savez(path, **replay.arrays())
+    return dict(np.load(path))
 
 
 @pytest.mark.parametrize("count", [0, 1, 25])
 def test_round_trip_through_arrays_is_exact(numbered, tmp_path, count):
     replay = Replay(CONFIG)
-    replay.add(numbered(0, count))
-    np.savez(tmp_path / "replay.npz", **replay.arrays())
-    again = Replay.from_arrays(CONFIG, dict(np.load(tmp_path / "replay.npz")))
-    assert again.total == replay.total == count and len(again.trees) == len(replay.trees)
-    for tree, other in zip(replay.trees, again.trees, strict=True):
+    replay.add(by_row(numbered(0, count)))
+    again = Replay.from_arrays(CONFIG, [saved(replay, tmp_path / "0.npz")])
+    assert again.total == replay.total == count
+    assert again.tokens.tolist() == replay.tokens.tolist()
+    before, after = (r.own(range(len(r))) for r in (replay, again))
+    assert list(before) == list(after) == list(range(len(replay)))
+    for i in before:
         for name in (field.name for field in dataclasses.fields(StepTree)):
-            a, b = getattr(tree, name), getattr(other, name)
+            a, b = getattr(before[i], name), getattr(after[i], name)
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
     # And both go on alike.
-    more = numbered(count, 30)
+    more = by_row(numbered(count, 30))
     replay.add(more)
     again.add(more)
     assert numbers(replay) == numbers(again)
+
+
+def test_all_processes_know_the_window_and_each_has_its_own(numbered, as_processes):
+    """Three of them search the rows 0 1, 2 3 and 4 5 of each batch; row r leaves r trees."""
+
+    def work():
+        replay, rows = Replay(CONFIG), range(2 * processes.index(), 2 * processes.index() + 2)
+        for batch in range(2):
+            first = [sum(range(row)) + 15 * batch for row in rows]
+            replay.add({row: numbered(at, row) for row, at in zip(rows, first, strict=True)})
+        return replay
+
+    made = as_processes(3, work)
+    alone = Replay(CONFIG)
+    alone.add(by_row(numbered(0, 30)))
+    assert numbers(alone) == list(range(12, 30))
+    for replay in made:
+        assert replay.total == 30 and len(replay) == 18
+        sizes = [own.size for part in made for own in part.own(range(18)).values()]
+        assert sum(sizes) == replay.tokens.sum()
+    theirs = [[n for n in numbers(replay) if n is not None] for replay in made]
+    assert theirs == [[15], [16, 17, 18, 19, 20], [12, 13, 14, *range(21, 30)]]
+    for replay in made:
+        own = replay.own(range(18))
+        assert all(replay.tokens[i] == tree.size for i, tree in own.items())
+        assert [i + 12 for i in own] == [int(tree.token[0]) for tree in own.values()]
+
+
+@pytest.mark.parametrize("now", [1, 2, 4])
+def test_shares_are_dealt_anew_among_those_that_come_back(numbered, as_processes, tmp_path, now):
+    """Three processes saved, one of them nothing; each tree is then with one of those there are."""
+    trees = dict(enumerate([[tree] for tree in numbered(0, 25)]))
+    has = ({}, dict(list(trees.items())[:11]), dict(list(trees.items())[11:]))
+
+    def save():
+        replay = Replay(CONFIG)
+        replay.add(has[processes.index()])
+        return saved(replay, tmp_path / f"{processes.index()}.npz")
+
+    shares = as_processes(3, save)
+    window = Replay.from_arrays(CONFIG, shares)
+    assert (window.total, numbers(window)) == (25, list(range(9, 25)))
+
+    def restore():
+        replay = Replay.from_arrays(CONFIG, shares)
+        before = numbers(replay)
+        replay.add({processes.index(): numbered(25 + processes.index(), 1)})
+        return before, numbers(replay)
+
+    def together(parts):
+        columns = zip(*parts, strict=True)
+        held = [[n for n in column if n is not None] for column in columns]
+        assert all(len(column) == 1 for column in held), "with one process each"
+        return [n for (n,) in held]
+
+    befores, afters = zip(*as_processes(now, restore), strict=True)
+    assert together(befores) == list(range(9, 25))
+    assert all(sum(n is not None for n in numbers) >= 16 // now for numbers in befores)
+    assert together(afters) == list(range(25 + now))[-len(afters[0]) :]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
-import numpy as np
+import dataclasses
 
-from expert_iter.learn.step_tree import StepTreeBuilder
+import numpy as np
+import pytest
+
+from expert_iter.learn.step_tree import StepTree, StepTreeBuilder, flat, parted
 from tests.steps import steps_at
 
 NEWLINE = 3
@@ -73,3 +76,19 @@ def test_a_tree_teaches_if_any_step_has_a_weight():
     builder = StepTreeBuilder([1])
     builder.learn_policy(builder.add(0, (6,)), 0.1)
     assert builder.build().teaches
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_trees_come_back_from_flat_arrays_bit_for_bit(random_tree, count):
+    rng = np.random.default_rng(count)
+    trees = [random_tree(rng, steps=rng.integers(1, 6)) for _ in range(count)]
+    arrays = flat(trees)
+    assert all(isinstance(array, np.ndarray) and array.ndim == 1 for array in arrays.values())
+    assert arrays["tokens"].tolist() == [tree.size for tree in trees]
+    again = parted(arrays)
+    assert len(again) == count
+    for tree, other in zip(trees, again, strict=True):
+        for name in (field.name for field in dataclasses.fields(StepTree)):
+            a, b = getattr(tree, name), getattr(other, name)
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)

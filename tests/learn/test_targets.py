@@ -9,6 +9,7 @@ The tree that most tests use: candidates as text, with what the search knows of 
     node 2 g  finished and wrong     a duplicate               h  open
 """
 
+import jax
 import numpy as np
 import pytest
 
@@ -175,10 +176,12 @@ def facts(step_tree):
     return found
 
 
+def rngs(*seeds):
+    return [np.random.default_rng(seed) for seed in seeds]
+
+
 def targets(tree, seed=0, siblings=False, **config):
-    (found,) = step_trees(
-        tree, [PROMPT], STEPS, TargetConfig(**config), np.random.default_rng(seed), siblings
-    )
+    (found,) = step_trees(tree, [PROMPT], STEPS, TargetConfig(**config), rngs(seed), siblings)
     return facts(found)
 
 
@@ -336,18 +339,30 @@ def test_guesses_that_teach_nothing_take_no_room(policy):
     }
 
 
+def both(*trees):
+    """A batch of two."""
+    return jax.tree.map(lambda *pair: np.concatenate(pair), *trees)
+
+
 def test_a_batch_has_one_step_tree_for_each_problem(tree):
-    two = SearchTree(
-        *(
-            Bill(*(np.concatenate(pair) for pair in zip(x, y, strict=True)))
-            if isinstance(x, Bill)
-            else np.concatenate([x, y])
-            for x, y in zip(tree, tree._replace(won=np.zeros_like(tree.won)), strict=True)
-        )
-    )
+    two = both(tree, tree._replace(won=np.zeros_like(tree.won)))
     prompts = [PROMPT, [BOS, 21]]
-    first, second = step_trees(two, prompts, STEPS, TargetConfig(), np.random.default_rng(0))
+    first, second = step_trees(two, prompts, STEPS, TargetConfig(), rngs(0, 1))
     assert first.token[:3].tolist() == PROMPT and second.token[:2].tolist() == [BOS, 21]
     assert first.value_target[0] == 1 and second.value_target[0] == 0
     assert first.policy_weight.sum() > 0 and second.policy_weight.sum() == 0
     assert second.value_weight[0] == 1, "that nothing was found is to be learned too"
+
+
+def test_a_problems_lots_are_its_own():
+    """Which lost solutions are kept hangs on no neighbour: batches may be cut in any way."""
+    config = TargetConfig(policy="winners", max_lost=1)
+    trees = [guesses() for _ in range(16)]
+    alone = [step_trees(t, [PROMPT], STEPS, config, rngs(i))[0] for i, t in enumerate(trees)]
+    pairs = [
+        step_trees(both(*trees[i : i + 2]), [PROMPT] * 2, STEPS, config, rngs(i, i + 1))
+        for i in range(0, 16, 2)
+    ]
+    together = [lesson for pair in pairs for lesson in pair]
+    assert list(map(facts, together)) == list(map(facts, alone))
+    assert len({tuple(lesson.token) for lesson in alone}) > 1

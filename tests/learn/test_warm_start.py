@@ -65,8 +65,9 @@ def test_random_plays_are_legal_and_mostly_no_solutions(task, tokenizer):
     problems = task.problems("train")
     by_prompt = {problem.prompt: problem for problem in problems}
     plays = WarmStart(task, tokenizer, by_line(tokenizer), problems, WarmStartConfig())
-    trees = plays.draw(200, np.random.default_rng(0))
-    assert len(trees) == 200
+    drawn = plays.draw(200, np.random.default_rng(0))
+    assert list(drawn) == list(range(200))
+    trees = list(drawn.values())
     right = 0
     for tree in trees:
         prompt, *lines = steps(tokenizer, tree)
@@ -82,8 +83,23 @@ def test_plays_are_a_function_of_the_random_generator(task, tokenizer):
     steps, problems = by_line(tokenizer), task.problems("train")
     plays = WarmStart(task, tokenizer, steps, problems, WarmStartConfig())
     a, b, c = (plays.draw(5, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert [x.token.tolist() for x in a] == [x.token.tolist() for x in b]
-    assert [x.token.tolist() for x in a] != [x.token.tolist() for x in c]
+    assert texts_of(a) == texts_of(b) != texts_of(c)
+
+
+def texts_of(drawn):
+    return {number: tree.token.tolist() for number, tree in drawn.items()}
+
+
+@pytest.mark.parametrize("kind", ["plays", "demonstrations"])
+def test_several_processes_draw_what_one_would(task, tokenizer, demonstrations, as_processes, kind):
+    other = json.dumps({"prompt": "1 2 3 -> 6\n", "solution": "1 + 2 = 3 : 3 3\n3 + 3 = 6 : 6"})
+    path = demonstrations(GOOD, other) if kind == "demonstrations" else ""
+    config, problems = WarmStartConfig(demonstrations=path), task.problems("train")
+    plays = WarmStart(task, tokenizer, by_line(tokenizer), problems, config)
+    alone = texts_of(plays.draw(11, np.random.default_rng(3)))
+    shares = as_processes(3, lambda: texts_of(plays.draw(11, np.random.default_rng(3))))
+    assert [list(share) for share in shares] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
+    assert {number: text for share in shares for number, text in share.items()} == alone
 
 
 def test_demonstrations_take_the_place_of_plays(task, tokenizer, demonstrations):
@@ -96,7 +112,8 @@ def test_demonstrations_take_the_place_of_plays(task, tokenizer, demonstrations)
         task.problems("train"),
         WarmStartConfig(demonstrations=path),
     )
-    found = {"".join(steps(tokenizer, tree)) for tree in plays.draw(30, np.random.default_rng(0))}
+    drawn = plays.draw(30, np.random.default_rng(0)).values()
+    found = {"".join(steps(tokenizer, tree)) for tree in drawn}
     assert found == {PROMPT + SOLUTION, other["prompt"] + other["solution"]}
 
 

@@ -32,8 +32,8 @@ def params(parts):
     return fresh_params(parts.network)
 
 
-@pytest.fixture
-def compare(parts, params, task, monkeypatch):
+@pytest.fixture(scope="module")
+def compare(parts, params, task):
     """Makes comparisons in which the task is closed for as long as an expert works on answers."""
     answer = Contest.answer
     games = []
@@ -48,16 +48,23 @@ def compare(parts, params, task, monkeypatch):
     def no_judge(*_):
         raise AssertionError("evaluation has no judge")
 
-    monkeypatch.setattr(Contest, "answer", closed)
-    monkeypatch.setattr(HostJudge, "__init__", no_judge)
-
     def make(folder, experts=FEW, budgets=(12, 30), seeds=2, params=params, **changes):
         problems = task.problems("test")
         made = Comparison(parts, params, problems, folder, experts, budgets, seeds=seeds, **changes)
         made.games = games
         return made
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Contest, "answer", closed)
+        patch.setattr(HostJudge, "__init__", no_judge)
+        yield make
+
+
+@pytest.fixture(scope="module")
+def grid(compare, tmp_path_factory):
+    """A whole comparison, and its rows; to be read only."""
+    made = compare(tmp_path_factory.mktemp("grid"))
+    return made, made.run()
 
 
 def test_all_experts_answer_without_the_verifier(compare, tmp_path):
@@ -72,9 +79,8 @@ def test_all_experts_answer_without_the_verifier(compare, tmp_path):
         assert row["tokens"] > 0 and row["flops"] > 0
 
 
-def test_the_grid_is_all_there_and_files_say_so(compare, tmp_path):
-    made = compare(tmp_path)
-    rows = made.run()
+def test_the_grid_is_all_there_and_files_say_so(grid):
+    (made, rows), folder = grid, grid[0].folder
     cells = Counter((r["expert"], r["unit"], r["budget"], r["seed"]) for r in rows)
     flops = [round(made.pilot.flops(tokens)) for tokens in (12, 30)]
     for expert in FEW:
@@ -86,16 +92,16 @@ def test_the_grid_is_all_there_and_files_say_so(compare, tmp_path):
                     )
     assert not cells
     text = made.write(rows)
-    assert (tmp_path / "comparison.md").read_text() == text
-    with open(tmp_path / "comparison.csv") as file:
+    assert (folder / "comparison.md").read_text() == text
+    with open(folder / "comparison.csv") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
-    assert json.loads((tmp_path / "comparison.json").read_text()) == rows
+    assert json.loads((folder / "comparison.json").read_text()) == rows
     for picture in ("accuracy_by_tokens", "accuracy_by_flops", "over_optimisation_samples"):
-        assert (tmp_path / f"{picture}.png").stat().st_size > 5000
+        assert (folder / f"{picture}.png").stat().st_size > 5000
 
 
-def test_larger_budgets_are_spent(compare, tmp_path):
-    rows = compare(tmp_path).run()
+def test_larger_budgets_are_spent(grid):
+    _, rows = grid
     for unit, cost in (("tokens", "tokens"), ("flops", "flops")):
         for expert in ("samples", "mcts", "beam_mixed"):
             spent = {}
@@ -108,24 +114,23 @@ def test_larger_budgets_are_spent(compare, tmp_path):
                 assert all(abs(x - high) < 0.25 * high for x in many)
 
 
-def test_an_interrupted_comparison_goes_on_where_it_was(compare, tmp_path, params):
-    whole = compare(tmp_path / "whole", units=("tokens",)).run()
-    made = compare(tmp_path / "cut", units=("tokens",))
-    made.run()
-    (file,) = (tmp_path / "cut").glob("rows-*.jsonl")
+def test_an_interrupted_comparison_goes_on_where_it_was(compare, grid, tmp_path):
+    made, whole = grid
+    (file,) = made.folder.glob("rows-*.jsonl")
     lines = file.read_text().splitlines(keepends=True)
-    assert len(lines) == len(FEW) * 2 * 2
-    file.write_text("".join(lines[:5]) + lines[5][:40])  # killed while it wrote
+    assert len(lines) == len(FEW) * 2 * 2 * 2
+    kept = len(lines) - 3  # killed while it wrote the one after these
+    (tmp_path / file.name).write_text("".join(lines[:kept]) + lines[kept][:40])
     made.games.clear()
-    again = compare(tmp_path / "cut", units=("tokens",))
+    again = compare(tmp_path)
     rows = again.run()
-    assert len(again.games) == len(lines) - 5
+    assert len(again.games) == 3
     timeless = lambda rows: sorted(  # noqa: E731
         json.dumps({k: v for k, v in row.items() if k != "seconds"}, sort_keys=True) for row in rows
     )
     assert timeless(rows) == timeless(whole)
     again.games.clear()
-    assert timeless(compare(tmp_path / "cut", units=("tokens",)).run()) == timeless(whole)
+    assert timeless(compare(tmp_path).run()) == timeless(whole)
     assert again.games == []
 
 

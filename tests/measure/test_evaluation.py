@@ -15,6 +15,7 @@ from expert_iter.errors import UserError
 from expert_iter.measure.evaluation import Contest, Entry, judged
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
+from expert_iter.pod.mesh import one_device
 from expert_iter.search.bill import Bill, flops_per_token
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.judge import HostJudge
@@ -111,7 +112,7 @@ def test_the_programs_of_evaluation_never_call_the_host(contest, params, problem
 
     with pytest.MonkeyPatch.context() as patch:
         for name, player in contest._players.items():
-            patch.setattr(player, "_run", tracing(name, player._run))
+            patch.setattr(player, "_search", tracing(name, player._search))
         answers(contest, params, problems)
     assert len(programs) == 3
     assert not any("callback" in program for program in programs.values())
@@ -367,7 +368,13 @@ def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, em
     s = settings()
     experts = ExpertSettings(s.search, s.sampler, s.guess)
     contest = Contest(
-        network, Letters(), StepEnds(Letters(), "line"), config, experts, propose=task.answer
+        network,
+        Letters(),
+        StepEnds(Letters(), "line"),
+        config,
+        experts,
+        propose=task.answer,
+        layout=one_device(),
     )
     method = {"samples": "samples", "simulations": "mcts"}[empty]
     questions = [problems[0].question]

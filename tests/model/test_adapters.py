@@ -13,6 +13,7 @@ from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.model import adapters
 from expert_iter.model.transformer import Network, TransformerConfig, causal_mask
+from expert_iter.pod.mesh import one_device
 
 SHAPE = dict(num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=24)
 PLAIN = TransformerConfig(**SHAPE)
@@ -89,7 +90,9 @@ def test_split_trains_adapters_and_the_value_head_alone(noisy):
 
 def test_an_update_moves_what_is_trained_and_nothing_else(network, noisy):
     config = LearnerConfig(rows=1, row_tokens=16, row_steps=4)
-    learner = Learner(network, config, LossConfig(), OptimizerConfig(warmup_updates=0), 10, 10)
+    learner = Learner(
+        network, config, LossConfig(), OptimizerConfig(warmup_updates=0), 10, 10, one_device()
+    )
     builder = StepTreeBuilder([1, 5])
     step = builder.add(0, (7, 3, 2))
     builder.learn_policy(step, 1.0)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.pod import checkpoints as lib
+from expert_iter.pod import manifest
 from expert_iter.pod.checkpoints import Checkpoints
+from expert_iter.pod.mesh import Layout, MeshConfig, put
 
 META = {"round": 3, "phase": "search", "loss": 0.1, "name": "ü", "list": [1, None]}
 
@@ -143,12 +146,12 @@ def test_a_save_voids_later_positions(tmp_path):
 
 def test_reading_one_entry_alone(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(0, small(), META)
+    checkpoints.save(0, small(), META, share={"x": np.arange(3)})
     for path in files_of(tmp_path, 0):
-        if "/arrays/replay/" in str(path):
+        if "/arrays/replay/" in str(path) or "/shares/" in str(path):
             path.unlink()
     restored = checkpoints.restore(only="params")
-    assert restored.meta == META
+    assert restored.meta == META and restored.shares == []
     assert_same({"params": small()["params"]}, restored.arrays)
     assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match="damaged"):
@@ -157,10 +160,10 @@ def test_reading_one_entry_alone(tmp_path, capsys):
 
 def test_damage_to_any_file_is_seen_and_the_last_good_one_used(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path / "good")
-    checkpoints.save(1, small(1), {"at": 1})
-    checkpoints.save(2, small(2), {"at": 2})
+    checkpoints.save(1, small(1), {"at": 1}, share={"x": np.arange(1)})
+    checkpoints.save(2, small(2), {"at": 2}, share={"x": np.arange(2)})
     names = [path.relative_to(tmp_path / "good") for path in files_of(tmp_path / "good", 2)]
-    assert any(name.name == "manifest.json" for name in names)
+    assert {"manifest.json", "0.npz"} < {name.name for name in names}
     for name in names:
         for how in ("missing", "truncated", "flipped"):
             shutil.rmtree(tmp_path / "bad", ignore_errors=True)
@@ -168,6 +171,7 @@ def test_damage_to_any_file_is_seen_and_the_last_good_one_used(tmp_path, capsys)
             damage(tmp_path / "bad" / name, how)
             restored = Checkpoints(tmp_path / "bad").restore()
             assert restored.position == 1 and restored.meta == {"at": 1}, (name, how)
+            assert [share["x"].tolist() for share in restored.shares] == [[0]]
             said = capsys.readouterr().err
             assert said.count("\n") == 1
             assert "checkpoint 2" in said and "going back to checkpoint 1" in said
@@ -240,6 +244,151 @@ def test_a_failure_in_the_middle_of_writing(tmp_path):
     assert result.stdout.count("\n") == 1
     assert os.listdir(tmp_path) == ["000001.0"]
     assert Checkpoints(tmp_path).restore().position == 1
+
+
+def test_a_share_comes_back_beside_the_arrays(tmp_path):
+    share = {"number": np.arange(4, dtype=np.int64), "token": np.zeros(0, np.int32)}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(0, small(), {}, share=share)
+    checkpoints.save(1, small(), {})
+    (restored,) = checkpoints.restore(0).shares
+    assert_same(share, restored)
+    assert checkpoints.restore(1).shares == []
+
+
+LAYOUTS = [MeshConfig(data=2, fsdp=4), MeshConfig(fsdp=2, tensor=2), MeshConfig(data=1)]
+
+
+@pytest.mark.parametrize("config", LAYOUTS, ids=["the same", "another", "one device"])
+def test_arrays_come_back_onto_whatever_devices_are_asked_for(tmp_path, config):
+    """From eight devices, cut along two axes; with no host array between."""
+    rng = np.random.default_rng(0)
+    host = {
+        "embedding": rng.normal(size=(12, 8)).astype(np.float32),
+        "blocks": {"gate": rng.normal(size=(2, 8, 16)).astype(ml_dtypes.bfloat16)},
+        "scale": np.float32(3),
+    }
+    saved = put(host, Layout(LAYOUTS[0]).learning(host))
+    assert saved["embedding"].sharding.shard_shape((12, 8)) == (12, 2)
+    Checkpoints(tmp_path).save(0, {"params": saved, "others": {"x": np.arange(3)}}, {})
+
+    shardings = Layout(config).learning(host)
+    like = jax.tree.map(
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), host, shardings
+    )
+    restored = Checkpoints(tmp_path).restore(like={"params": like}).arrays
+    found = restored["params"]
+    assert jax.tree.map(lambda x: x.sharding, found) == shardings
+    cut = shardings["embedding"].shard_shape((12, 8))
+    assert {shard.data.shape for shard in found["embedding"].addressable_shards} == {cut}
+    assert_same(host, jax.device_get(found))
+    assert_same({"x": np.arange(3)}, restored["others"])
+
+
+class Hold:
+    """Keeps a save from ending: stands before what its thread does first."""
+
+    def __init__(self, monkeypatch, name="_start_writing"):
+        self.began, self.go_on = threading.Event(), threading.Event()
+        start = getattr(lib, name)
+
+        def held(*arguments):
+            write = start(*arguments)
+
+            def waiting():
+                self.began.set()
+                assert self.go_on.wait(60)
+                write()
+
+            return waiting
+
+        monkeypatch.setattr(lib, name, held)
+
+
+def test_the_caller_goes_on_while_a_save_is_written(tmp_path, monkeypatch):
+    """And may change or give away its arrays; the next save waits for this one."""
+    checkpoints, hold = Checkpoints(tmp_path), Hold(monkeypatch)
+    arrays = {"params": {"w": jnp.arange(8.0)}, "host": np.arange(5)}
+    checkpoints.start_saving(0, arrays, {}, share=(share := {"x": np.arange(2)}))
+    assert hold.began.wait(60)
+    assert checkpoints.positions() == [] and checkpoints.restore() is None
+    jax.jit(lambda x: x + 1, donate_argnums=0)(arrays["params"]["w"])
+    arrays["host"][:] = -1
+    ended = threading.Thread(target=checkpoints.finish)
+    ended.start()
+    ended.join(0.05)
+    assert ended.is_alive(), "finish waits"
+    hold.go_on.set()
+    ended.join()
+    restored = checkpoints.restore()
+    kept = {"params": {"w": np.arange(8, dtype=np.float32)}, "host": np.arange(5)}
+    assert_same(kept, restored.arrays)
+    assert_same(share, restored.shares[0])
+
+    checkpoints.start_saving(1, small(1), {})
+    checkpoints.start_saving(2, small(2), {})
+    assert checkpoints.positions()[:2] == [0, 1], "the second began when the first was done"
+    checkpoints.finish()
+    checkpoints.finish()  # nothing is under way any more
+    assert checkpoints.positions() == [1, 2]
+
+
+@pytest.mark.parametrize("next_call", ["finish", "start_saving"])
+def test_a_failure_behind_the_callers_back_is_said_at_the_next_call(
+    tmp_path, monkeypatch, next_call
+):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, small(1), {})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "seal", full)
+        checkpoints.start_saving(2, small(2), {})
+        with pytest.raises(
+            UserError, match="checkpoint 2 .*: No space left on device; checkpoint 1"
+        ):
+            checkpoints.finish() if next_call == "finish" else checkpoints.save(3, small(), {})
+    assert os.listdir(tmp_path) == ["000001.0"]
+    checkpoints.finish()  # it is said once
+    checkpoints.save(3, small(3), {})
+    assert checkpoints.positions() == [1, 3]
+
+
+def test_the_best_is_kept_however_old_it_gets(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for position in range(6):
+        checkpoints.save(position, {"x": np.arange(position)}, {}, best=min(position, 1))
+    assert checkpoints.positions() == [1, 4, 5]
+    checkpoints.save(6, {}, {})
+    assert checkpoints.positions() == [5, 6]
+
+
+def test_where_nothing_can_be_renamed_the_manifest_makes_a_checkpoint(tmp_path, monkeypatch):
+    """As in an object store: what is being written, or half removed, has its final name."""
+    monkeypatch.setattr(lib, "is_local", lambda _: False)
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    with monkeypatch.context() as patch:
+        hold = Hold(patch)
+        checkpoints.start_saving(0, small(0), {})
+        assert hold.began.wait(60)
+        assert os.listdir(tmp_path) == ["000000.0"] and checkpoints.positions() == []
+        hold.go_on.set()
+        checkpoints.finish()
+    assert_same(small(0), checkpoints.restore().arrays)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # between the manifest's removal and the rest's
+        patch.setattr(type(lib.absolute(tmp_path)), "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints._remove(lib.absolute(tmp_path / "000000.0"))
+    assert os.listdir(tmp_path) == ["000000.0"] and Checkpoints(tmp_path).restore() is None
+    checkpoints.save(1, small(1), {})
+    assert os.listdir(tmp_path) == ["000001.0"]
+    assert_same(small(1), checkpoints.restore().arrays)
 
 
 SAVER = """

@@ -7,6 +7,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from expert_iter.errors import UserError
+from expert_iter.pod import metrics as lib
 from expert_iter.pod.metrics import Metrics, read
 
 
@@ -88,3 +89,19 @@ def test_a_damaged_line_is_named_and_the_file_kept(tmp_path, bad):
 
 def test_no_file_no_lines(tmp_path):
     assert read(tmp_path / "none") == []
+
+
+def test_where_files_cannot_grow_the_lines_are_the_same_and_there_at_once(tmp_path, monkeypatch):
+    """As in an object store."""
+    monkeypatch.setattr(lib, "is_local", lambda _: False)
+    with Metrics(tmp_path) as metrics:
+        for position in range(3):
+            metrics.write(position, {"loss": float(position)})
+            assert [line["loss"] for line in read(tmp_path)] == list(range(position + 1))
+    with Metrics(tmp_path, resume_at=1) as metrics:
+        metrics.write(1, {"loss": 11.0})
+    assert without_time(read(tmp_path)) == [
+        {"position": 0, "loss": 0.0},
+        {"position": 1, "loss": 11.0},
+    ]
+    assert not (tmp_path / "tensorboard").exists()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from expert_iter.errors import UserError
+from expert_iter.pod import files
 from expert_iter.pod import workdir as lib
 
 CONFIG = {"search": {"num_simulations": 16, "widths": [1, 2]}, "run": {"rounds": 3}, "seed": 0}
@@ -21,22 +22,22 @@ def changed(**sections):
 
 def test_write_atomic_replaces_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "file"
-    lib.write_atomic(path, "one")
-    lib.write_atomic(path, b"two")
+    files.write_atomic(path, "one")
+    files.write_atomic(path, b"two")
     assert path.read_bytes() == b"two"
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_write_atomic_keeps_the_old_content_when_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    lib.write_atomic(path, "old")
+    files.write_atomic(path, "old")
 
     def full(*_):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        lib.write_atomic(path, "new")
+        files.write_atomic(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
+from expert_iter.learn.targets import TargetConfig, step_trees
 from expert_iter.model.transformer import Network, TransformerConfig
 from expert_iter.search import experts
 from expert_iter.search.bill import Budget
@@ -141,6 +142,25 @@ def test_it_searches_and_pays(name, play, questions):
         assert tree.child.max() == nodes.max() - 1
     if name != "greedy":
         assert tree.finished.any()
+
+
+@every_name
+def test_its_trees_can_be_learned_from(name, play, questions, ids):
+    """Of solutions of which some are right each problem leaves a tree that teaches."""
+    tree = play(name)
+    done = tree.finished & tree.valid
+    won = done & (tree.token.sum(-1) % 2 == 0)
+    prompts = [token[:length].tolist() for token, length in zip(*questions[:2], strict=True)]
+    rngs = np.random.default_rng(0).spawn(ROWS)
+    worth = np.where(won, 1, tree.value)
+    searched = tree._replace(won=won, value=worth, q=worth)
+    lessons = step_trees(searched, prompts, steps_of(ids), TargetConfig(), rngs)
+    assert len(lessons) == ROWS and won.any()
+    for b, lesson in enumerate(lessons):
+        assert lesson.token[: len(prompts[b])].tolist() == prompts[b]
+        assert np.isfinite(lesson.policy_weight).all() and np.isfinite(lesson.correction).all()
+        assert lesson.policy_weight.any() or not won[b].any()
+        assert lesson.teaches or not done[b].any()
 
 
 @every_name

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from expert_iter.model.tokenizer import Tokenizer, TokenizerConfig
+from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 from expert_iter.search.player import Player, padded_length
 from expert_iter.tasks.task import Question
 
@@ -41,7 +42,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture
 def player(tokenizer):
-    return Player(Mirror(), tokenizer, BATCH)
+    return Player(Mirror(), tokenizer, BATCH, one_device())
 
 
 def key_of(player, questions, index, seed=0):
@@ -63,9 +64,10 @@ def test_one_row_a_question_on_the_host(player, tokenizer):
 def test_rows_without_a_question_are_harmless(player, tokenizer):
     """A prompt of one token, and a problem that the judge knows."""
     whole = []
-    player._run = lambda *args: whole.append(args) or Seen(*args[1:5], np.zeros(BATCH))
+    player._search = lambda *args: whole.append(args) or Seen(*args[1:5], np.zeros(BATCH))
     player.play(0, QUESTIONS[:2], jax.random.key(0), 5)
     _, token, length, number, keys, _ = whole[0]
+    token, length, number = map(np.asarray, (token, length, number))
     assert token.shape[0] == length.shape[0] == number.shape[0] == keys.shape[0] == BATCH
     assert length[2:].tolist() == [1, 1] and number.tolist() == [0, 1, 0, 0]
     assert (token[2:, 0] == tokenizer.bos_id).all() and (token[2:, 1:] == tokenizer.pad_id).all()
@@ -81,9 +83,46 @@ def test_keys_go_by_the_questions_id(player):
     assert key_of(player, QUESTIONS, 1, seed=1) != straight[1]
 
 
+@pytest.mark.parametrize("mesh", [dict(data=8), dict(data=3), dict(data=2, fsdp=2, tensor=2)])
+def test_the_devices_share_the_questions(player, tokenizer, mesh):
+    """Each has as many rows; what comes back is what one device says, row for row."""
+    expert = Mirror()
+    spread = Player(expert, tokenizer, BATCH, Layout(MeshConfig(**mesh)))
+    searched, search = [], spread._search
+    spread._search = lambda *args: searched.append(search(*args)) or searched[-1]
+    alone = player.play(100, QUESTIONS, jax.random.key(0), 7)
+    for name, there, here in zip(
+        Seen._fields, spread.play(100, QUESTIONS, jax.random.key(0), 7), alone, strict=True
+    ):
+        np.testing.assert_array_equal(there, here, err_msg=name)
+    devices = 8 if 3 not in mesh.values() else 3
+    rows = -(-BATCH // devices) * devices
+    assert searched[0].number.tolist() == [0, 1, 2] + [0] * (rows - 3)
+    assert {shard.data.shape for shard in searched[0].number.addressable_shards} == {
+        (rows // devices,)
+    }
+
+    numbers, own = spread.play_own(100, QUESTIONS, jax.random.key(0), 7)
+    assert numbers.tolist() == [0, 1, 2]
+    jax.tree.map(np.testing.assert_array_equal, own, alone)
+    assert all(isinstance(x, np.ndarray) for x in own)
+
+
+def test_a_process_gets_the_trees_of_its_own_questions(tokenizer, monkeypatch):
+    """Of eight rows, of which three have no question, the second of two processes has the last."""
+    player = Player(Mirror(), tokenizer, 8, Layout(MeshConfig(data=4)))
+    questions = [Question(str(i), f"{i % 5 + 1}\n") for i in range(5)]
+    alone = player.play(0, questions, jax.random.key(0), 5)
+    monkeypatch.setattr("expert_iter.search.player.own_rows", lambda _, count: np.arange(4, count))
+    monkeypatch.setattr("expert_iter.search.player.own_part", lambda x: np.asarray(x)[4:])
+    numbers, own = player.play_own(0, questions, jax.random.key(0), 5)
+    assert numbers.tolist() == [4]
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[4:]), own, alone)
+
+
 def test_few_lengths_are_compiled(tokenizer):
     expert = Mirror()
-    player = Player(expert, tokenizer, BATCH)
+    player = Player(expert, tokenizer, BATCH, one_device())
     widths = set()
     for n in range(1, 8):
         question = Question("q", " ".join("1" * n) + "\n")

@@ -8,7 +8,8 @@ import pytest
 
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
-from expert_iter.measure.search_figures import search_means, search_sums
+from expert_iter.learn.replay import Replay
+from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.measure.show import tree_of
 from expert_iter.search.self_play import GuessAndCheck
 from expert_iter.search.tree import SearchTree
@@ -20,6 +21,7 @@ def played(request, tmp_path_factory):
     config = default_config("countdown")
     config.update_from_flattened_dict(
         {
+            "mesh.data": 1,
             "task.train_size": 64,
             "task.validation_size": 4,
             "task.test_size": 4,
@@ -40,11 +42,12 @@ def played(request, tmp_path_factory):
     parts = assemble(settings(config), tmp_path_factory.mktemp("play"))
     problems = parts.task.problems("train")
     learner, plays = parts.learner(), parts.plays(problems)
-    state = learner.init(learner.network.init(jax.random.key(0)))
+    state, nothing = learner.init(parts.initial_params()), Replay(parts.settings.replay)
     for update in range(40):
-        state, _ = learner.update(state, learner.batch([], plays, np.random.default_rng(update))[0])
-    batch = problems[:16]
-    return parts, batch, parts.expert().search(state.params, (batch, jax.random.key(1)))
+        batch, _ = learner.batch(nothing, plays, np.random.default_rng(update))
+        state, _ = learner.update(state, batch)
+    problems = problems[:16]
+    return parts, parts.expert().search(state.params, (problems, jax.random.key(1)))
 
 
 def texts(parts, tree, b):
@@ -59,8 +62,9 @@ def texts(parts, tree, b):
 
 
 def test_verdicts_are_the_tasks_own(played):
-    parts, problems, tree = played
+    parts, (rows, problems, tree) = played
     checked = 0
+    assert rows.tolist() == list(range(16))
     for b, problem in enumerate(problems):
         for at, text in texts(parts, tree, b):
             assert tree.won[b][tuple(at)] == parts.task.verdict(problem, text), text
@@ -70,8 +74,9 @@ def test_verdicts_are_the_tasks_own(played):
 
 
 def test_figures_count_what_is_there(played):
-    _, problems, tree = played
-    means, sums = search_means(tree), search_sums(tree)
+    _, (_, problems, tree) = played
+    facts = search_facts(tree)
+    means, sums = search_means(facts), search_sums(facts)
     assert means["solved"] == np.mean([tree.won[b].any() for b in range(len(problems))])
     assert means["nodes"] == sum(int(row.sum()) for row in tree.live) / len(problems)
     assert 0 < means["utilisation"] <= 1
@@ -80,16 +85,46 @@ def test_figures_count_what_is_there(played):
     assert sums["tokens"] == pytest.approx(drawn)
 
 
+def test_figures_of_parts_are_those_of_the_whole(played):
+    """Processes that have a part of the trees each put their facts one after the other."""
+    _, (_, _, tree) = played
+    whole = search_facts(tree)
+    parts = [
+        search_facts(jax.tree.map(lambda x, p=p: x[p], tree)) for p in np.arange(16).reshape(4, -1)
+    ]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in whole}
+    assert search_sums(joined) == search_sums(whole)
+    np.testing.assert_equal(search_means(joined), search_means(whole))  # of which one may be nan
+
+
 def test_lessons_hold_the_winning_steps(played):
-    parts, problems, tree = played
-    lessons = parts.distil(tree, problems, np.random.default_rng(0))
-    assert all(lesson.teaches for lesson in lessons)
-    weight = sum(float(lesson.policy_weight.sum()) for lesson in lessons)
-    assert (weight > 0) == bool(tree.won.any())
+    parts, searched = played
+    by_row = parts.distil(searched, [np.random.default_rng(row) for row in range(16)])
+    assert list(by_row) == list(range(16))
+    for row, lessons in by_row.items():
+        assert all(lesson.teaches for lesson in lessons)
+        weight = sum(float(lesson.policy_weight.sum()) for lesson in lessons)
+        assert (weight > 0) == bool(searched.trees.won[row].any())
+
+
+def test_lessons_go_by_the_place_in_the_batch(played):
+    """A process that has only some of the problems keeps what one that has all keeps of them."""
+    parts, searched = played
+    rngs = lambda rows: [np.random.default_rng(row) for row in rows]  # noqa: E731
+    whole = parts.distil(searched, rngs(range(16)))
+    some = [2, 3, 11]
+    part = searched._replace(
+        rows=searched.rows[some],
+        problems=[searched.problems[row] for row in some],
+        trees=jax.tree.map(lambda x: x[some], searched.trees),
+    )
+    tokens = lambda lessons: [lesson.token.tolist() for lesson in lessons]  # noqa: E731
+    own = parts.distil(part, rngs(some))
+    assert {row: tokens(x) for row, x in own.items()} == {row: tokens(whole[row]) for row in some}
 
 
 def test_the_drawn_tree_has_every_candidate_once(played):
-    parts, problems, tree = played
+    parts, (_, problems, tree) = played
     root = tree_of(tree, None, parts.tokenizer, problems[0].prompt)
 
     def count(node):
@@ -109,13 +144,13 @@ class Log:
 
     tokenizer = SimpleNamespace(decode=lambda tokens: str(tokens))
 
-    def play(self, params, questions, key, budget):
+    def play_own(self, params, questions, key, budget):
         self.events.append(f"draw {questions[0].id}")
         shape = (len(questions), 1, 3)
         token = np.broadcast_to(np.arange(3)[:, None], (*shape, 1))
         fields = dict.fromkeys(SearchTree._fields)
         ones = np.ones(shape, bool)
-        return SearchTree(**fields)._replace(
+        return np.arange(len(questions)), SearchTree(**fields)._replace(
             token=token, length=np.ones(shape, int), finished=ones, valid=ones, value=np.ones(shape)
         )
 
@@ -135,12 +170,13 @@ def test_guesses_are_judged_while_the_next_are_drawn():
         ([Problem(f"{i}{b}", "", f"[{(i + b) % 3}]") for b in (0, 1)], key)
         for i, key in enumerate(jax.random.split(jax.random.key(0), 4))
     ]
-    trees = [expert.search(None, *batches[i : i + 2]) for i in range(3)]
+    found = [expert.search(None, *batches[i : i + 2]) for i in range(3)]
     assert log.events == [
         *("draw 00", "ask 00", "draw 10", "ask 10", "wait 00"),
         *("draw 20", "ask 20", "wait 10", "draw 30", "ask 30", "wait 20"),
     ]
-    for i, tree in enumerate(trees):
+    for i, (rows, problems, tree) in enumerate(found):
+        assert rows.tolist() == [0, 1] and problems == batches[i][0]
         for b in (0, 1):
             assert tree.won[b, 0].tolist() == [k == (i + b) % 3 for k in range(3)]
             assert tree.value[b, 0].tolist() == tree.q[b, 0].tolist() == tree.won[b, 0].tolist()

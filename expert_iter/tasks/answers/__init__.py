@@ -2,7 +2,7 @@ r"""Final answers: found in a written solution, and compared with the right one,
 
 Four kinds of answer; `place.py` says where in a solution the final answer stands.
 
-    exact   text; blanks are collapsed, one final period is dropped, case is kept
+    exact   text; blanks are collapsed, final periods are dropped, case is kept
     number  equal as rationals: 18, 18.0, 36/2 and 1.8e1 are one number, 0.33 and 1/3 are two
     math    a LaTeX expression, compared by the library math-verify
     choice  a letter from A to E, in either case
@@ -73,5 +73,5 @@ def _canonical(text: str, kind: str) -> str | None:
     if kind == "math":
         return mathematics.canonical(text)
     if kind == "exact":
-        return " ".join(text.split()).removesuffix(".").rstrip() or None
+        return " ".join(text.split()).rstrip(". ") or None
     raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")

@@ -1,0 +1,180 @@
+"""The devices as one mesh, data × fsdp × tensor, and what lies where on it.
+
+Parameters have one layout for learning (each matrix cut along `fsdp` and `tensor`) and one for
+search; batches are cut by rows. Nothing but time and memory depends on the mesh: randomness belongs
+to rows, not to devices.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from expert_iter.checks import Checks
+from expert_iter.errors import UserError
+
+AXES = DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
+GATHERED, TENSOR_PARALLEL = "gathered", "tensor"
+
+# The dimensions of each parameter, after that of the layers; those that are not named lie whole on
+# every device. Megatron's cut (Shoeybi et al. 2019): heads and the MLP's inside over `tensor`.
+_DIMENSIONS = {
+    "embedding": ("vocab", "width"),
+    "head": ("vocab", "width"),
+    "q": ("width", "heads"),
+    "k": ("width", "heads"),
+    "v": ("width", "heads"),
+    "out": ("heads", "width"),
+    "q_bias": ("heads",),
+    "k_bias": ("heads",),
+    "v_bias": ("heads",),
+    "gate": ("width", "mlp"),
+    "up": ("width", "mlp"),
+    "down": ("mlp", "width"),
+}
+_LEARNING = {"vocab": TENSOR, "heads": TENSOR, "mlp": TENSOR, "width": FSDP}
+_SEARCH = {
+    GATHERED: {},
+    TENSOR_PARALLEL: {"vocab": TENSOR, "heads": TENSOR, "mlp": TENSOR},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """The number of devices along each axis; data=0 takes all that the others leave. Batches are
+    cut along data and fsdp, parameters along fsdp and tensor. search: 'gathered' gives every device
+    all parameters while it searches, and tensor's devices rows of their own; 'tensor' leaves them
+    cut along tensor, for networks too large for one device.
+    """
+
+    data: int = 0
+    fsdp: int = 1
+    tensor: int = 1
+    search: str = GATHERED
+
+    def __post_init__(self):
+        check = Checks("mesh", self)
+        check.not_negative("data")
+        check.at_least(1, "fsdp", "tensor")
+        check.one_of("search", *_SEARCH)
+
+
+class Layout:
+    """Which part of what lies on which device. A number of `devices` stands for so many that are
+    not there: enough to reckon with shapes.
+    """
+
+    def __init__(self, config: MeshConfig, devices: list | int | None = None):
+        self.config = config
+        self.mesh = _mesh(config, jax.devices() if devices is None else devices)
+        self.rows = NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
+        self.everywhere = NamedSharding(self.mesh, PartitionSpec())
+        # Along these a search has rows of its own.
+        self.search_axes = AXES if config.search == GATHERED else (DATA, FSDP)
+        self.search_rows = NamedSharding(self.mesh, PartitionSpec(self.search_axes))
+
+    @property
+    def row_shards(self) -> int:
+        """Into how many parts a batch of the learner is cut."""
+        return math.prod(self.mesh.shape[axis] for axis in (DATA, FSDP))
+
+    @property
+    def search_shards(self) -> int:
+        """Into how many parts a batch of problems is cut."""
+        return math.prod(self.mesh.shape[axis] for axis in self.search_axes)
+
+    def learning(self, tree: Any) -> Any:
+        """Shardings of parameters, or of an optimizer's state that mirrors them, while learning."""
+        return self._by_rules(tree, _LEARNING)
+
+    def searching(self, tree: Any) -> Any:
+        """Shardings of parameters while searching."""
+        return self._by_rules(tree, _SEARCH[self.config.search])
+
+    def _by_rules(self, tree: Any, rules: dict[str, str]) -> Any:
+        def sharding(path, leaf):
+            names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+            dimensions = _DIMENSIONS.get(names[-1], ()) if names else ()
+            axes = [rules.get(dimension) for dimension in dimensions]
+            axes = [None] * (leaf.ndim - len(axes)) + axes  # stacked layers come first
+            cut = [
+                axis if axis and size % self.mesh.shape[axis] == 0 else None
+                for axis, size in zip(axes, leaf.shape, strict=False)
+            ]
+            return NamedSharding(self.mesh, PartitionSpec(*cut))
+
+        return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def one_device() -> Layout:
+    """All on the first device: for commands that need no more."""
+    return Layout(MeshConfig(data=1), jax.local_devices()[:1])
+
+
+def put(tree: Any, shardings: Any) -> Any:
+    """Host arrays, whose parts for this process's devices are right, onto the devices.
+
+    shardings: one for all arrays, or a tree of them like `tree`.
+    """
+
+    def place(array, sharding):
+        host = np.asarray(array)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    if isinstance(shardings, NamedSharding):
+        return jax.tree.map(lambda array: place(array, shardings), tree)
+    return jax.tree.map(place, tree, shardings)
+
+
+def held_rows(sharding: NamedSharding, count: int) -> np.ndarray:
+    """Which of `count` rows lie on this process's devices."""
+    held = sharding.addressable_devices_indices_map((count,)).values()
+    return _rows({index[0].indices(count)[:2] for index in held})
+
+
+def own_rows(sharding: NamedSharding, count: int) -> np.ndarray:
+    """Which of `count` rows this process answers for: those it holds, but for rows that processes
+    before it hold too.
+    """
+    return _rows(_own_parts(sharding, count))
+
+
+def own_part(array: jax.Array) -> np.ndarray:
+    """The `own_rows` of an array that is cut by rows."""
+    count = len(array)
+    shards = {shard.index[0].indices(count)[:2]: shard.data for shard in array.addressable_shards}
+    own = _own_parts(array.sharding, count)
+    return np.concatenate([np.asarray(shards[part]) for part in sorted(own)])
+
+
+def _own_parts(sharding: NamedSharding, count: int) -> set[tuple[int, int]]:
+    holder: dict[tuple[int, int], int] = {}
+    for device, index in sharding.devices_indices_map((count,)).items():
+        part = index[0].indices(count)[:2]
+        holder[part] = min(holder.get(part, device.process_index), device.process_index)
+    return {part for part, process in holder.items() if process == jax.process_index()}
+
+
+def _rows(parts: set[tuple[int, int]]) -> np.ndarray:
+    return np.concatenate([np.arange(*part) for part in sorted(parts)] or [np.zeros(0, int)])
+
+
+def _mesh(config: MeshConfig, devices: list | int) -> Mesh | AbstractMesh:
+    count = devices if isinstance(devices, int) else len(devices)
+    others = config.fsdp * config.tensor
+    data = config.data or max(count // others, 1)
+    wanted = data * others
+    if wanted > count or (jax.process_count() > 1 and wanted != count):
+        raise UserError(
+            f"mesh.data={config.data}, mesh.fsdp={config.fsdp} and mesh.tensor={config.tensor} "
+            f"need {wanted} devices, and there are {count}; mesh.data=0 takes what is there"
+        )
+    shape = data, config.fsdp, config.tensor
+    # Explicit axes break mctx.
+    types = (AxisType.Auto,) * len(AXES)
+    if isinstance(devices, int):
+        return AbstractMesh(shape, AXES, axis_types=types)
+    return jax.make_mesh(shape, AXES, devices=devices[:wanted], axis_types=types)

@@ -1,0 +1,113 @@
+"""Runs of several real processes: the same result as one, whatever happens to them on the way."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from tests.pods import (
+    Pod,
+    assert_same_run,
+    checkpoints,
+    newest_place,
+    place,
+    train,
+)
+
+KILLS = int(os.environ.get("EXPERT_ITER_KILLS", "2"))
+SOON = 60  # seconds, where other tests share the machine; alone it is a third of that
+CLOSE = 1e-5  # sums over devices have another order in another layout
+# Phases by their number in a run, and the unit in them after which a signal comes.
+PHASES = {
+    "warm start": (0, 2),
+    "check": (1, 1),
+    "evaluation": (2, 1),
+    "search": (3, 1),
+    "learning": (4, 2),
+}
+ABORTED = -signal.SIGABRT, -signal.SIGKILL  # by JAX, when its coordinator is gone
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The uninterrupted run of one process with eight devices."""
+    return train(tmp_path_factory.mktemp("runs") / "alone", 1, 8)
+
+
+def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path):
+    workdir, rng = tmp_path / "two", random.Random(0)
+
+    def saves():
+        return newest_save(workdir)
+
+    with Pod(workdir, 2, 4) as pod:
+        pod.wait_until(lambda: newest_place(workdir) >= (0, 3))
+        pod.send(1, signal.SIGTERM)
+        assert pod.codes(SOON) == [0, 0]
+        for i in range(2):
+            assert pod.said(i).endswith("preempted: saved; the same command goes on\n")
+    assert newest_place(workdir) < (1, 0)
+
+    for kill in range(KILLS):
+        with Pod(workdir, 2, 4) as pod:
+            reached, victim = saves() + rng.randint(1, 1 + 16 // KILLS), (kill + 1) % 2
+            pod.wait_until(lambda reached=reached: saves() >= reached)
+            time.sleep(rng.uniform(0, 0.3))
+            pod.send(victim, signal.SIGKILL)
+            begin = time.monotonic()
+            codes = pod.codes(60)
+            print(f"kill {kill}: {codes} after {time.monotonic() - begin:.0f} s")
+            other, said = codes[1 - victim], pod.said(1 - victim)
+            assert codes[victim] == -signal.SIGKILL
+            line = f"process {1 - victim}: process {victim} has died; start all again by the same"
+            if victim == 0 and other == -signal.SIGABRT:
+                assert "JAX distributed service detected fatal errors" in said
+            else:
+                assert other == 75 and line in said and "Traceback" not in said
+
+    train(workdir, 2, 4)
+    assert_same_run(workdir, alone, CLOSE)
+
+
+def newest_save(workdir):
+    saved = checkpoints(workdir)
+    return int(saved[-1].name.partition(".")[0]) if saved else -1
+
+
+def test_four_processes_end_as_one_and_go_on_as_one_or_two(alone, tmp_path):
+    four = train(tmp_path / "four", 4, 2, "--config.run.keep_checkpoints=99")
+    assert_same_run(four, alone, CLOSE)
+
+    # Back to the end of the search: what comes now needs the replay, of which each had a part.
+    for later in checkpoints(four):
+        if place(later) > (4, 0):
+            shutil.rmtree(later)
+    (four / "summary.json").unlink()
+    for processes, devices in ((1, 1), (2, 4)):
+        workdir = tmp_path / f"{processes}x{devices}"
+        shutil.copytree(four, workdir)
+        train(workdir, processes, devices)
+        assert_same_run(workdir, alone, CLOSE)
+
+
+def test_told_to_leave_in_every_phase(tmp_path):
+    flags = "--config.run.expert=guess", "--config.guess.num_samples=4"
+    for phase, unit in PHASES.values():
+        with Pod(tmp_path / "told", 1, 1, *flags) as pod:
+            pod.wait_until(lambda p=(phase, unit): newest_place(tmp_path / "told") >= p)
+            pod.send(0, signal.SIGTERM)
+            assert pod.codes(SOON) == [0]
+            assert pod.said(0).endswith("preempted: saved; the same command goes on\n")
+        assert newest_place(tmp_path / "told") < (phase + 1, 1)
+    train(tmp_path / "told", 1, 1, *flags)
+    assert_same_run(tmp_path / "told", train(tmp_path / "untold", 1, 1, *flags))
+
+
+def test_a_mistake_is_one_line_of_each_process(tmp_path):
+    with Pod(tmp_path / "run", 2, 1, "--config.mesh.data=3") as pod:
+        assert pod.codes(60) == [2, 2]
+        for i in range(2):
+            assert pod.said(i).splitlines()[-1].startswith("error: mesh.data=3")
