@@ -24,7 +24,7 @@ COORDINATOR, COUNT, INDEX = (
     f"EXPERT_ITER_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS")
 )
 DEAD_PEER = 75  # exit code: try again (EX_TEMPFAIL of sysexits.h)
-_HEARTBEAT = 20  # seconds without which a process counts as dead
+_HEARTBEAT = 35  # seconds without which a process counts as dead
 _LOOK_EVERY = 3  # seconds
 _SHORT = 4096  # bytes that travel with their own length
 
