@@ -24,6 +24,9 @@ from expert_iter.errors import Preempted, UserError
 from expert_iter.pod import files
 from expert_iter.pod import workdir as workdir_lib
 
+CHECKPOINT = (  # help of the flag --checkpoint, which commands that load a run's network define
+    "Which checkpoint: last, best (by tree search on validation problems), or a position."
+)
 UNSANDBOXED = "--allow-unsandboxed-code"  # for tasks whose solutions are programs
 FROM_FILE = "file"
 FROM_FILE_ALONE = "file alone"

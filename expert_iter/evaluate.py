@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from expert_iter import cli
 
+flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
 flags.DEFINE_integer("skip", 0, "Leave out so many problems at the beginning.", lower_bound=0)
 flags.DEFINE_list("methods", ["greedy", "samples", "mcts"], "Names of experts, or all.")
@@ -33,10 +34,12 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     from expert_iter.assembly import assemble
     from expert_iter.errors import UserError
-    from expert_iter.run import load_params
+    from expert_iter.run import describe, put_params, read_checkpoint
 
     parts = assemble(checked, workdir)
-    params = load_params(workdir, parts)
+    saved = read_checkpoint(workdir, flags.FLAGS.checkpoint)
+    print(describe(saved), flush=True)
+    params = put_params(saved, parts)
     path = flags.FLAGS.problems
     skip, methods = flags.FLAGS.skip, _methods()
     last = None if path else skip + checked.evaluation.problems
@@ -46,11 +49,12 @@ def main(config: ConfigDict, workdir: Path) -> None:
     if flags.FLAGS.budget:
         compare(parts, params, problems, workdir, methods)
     else:
-        evaluate(parts, params, problems, workdir, methods, path or "test")
+        of = {"checkpoint": saved.position, "problems": path or "test"}
+        evaluate(parts, params, problems, workdir, methods, of)
 
 
-def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> None:
-    """Each method at the budgets of the config."""
+def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
+    """Each method at the budgets of the config. of: what the results are of, to be kept beside."""
     from expert_iter.measure import tables
     from expert_iter.measure.evaluation import judged
     from expert_iter.pod.files import write_atomic
@@ -66,7 +70,7 @@ def evaluate(parts, params, problems, workdir: Path, methods, source: str) -> No
             bar.update(1)
     write_atomic(
         workdir / "evaluation.json",
-        json.dumps({"problems": source, "results": rows}, indent=1) + "\n",
+        json.dumps({**of, "results": rows}, indent=1) + "\n",
     )
     print(tables.terminal(rows))
 

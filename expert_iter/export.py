@@ -1,4 +1,4 @@
-"""Writes a run's newest network as a directory in the Hugging Face layout.
+"""Writes a run's network as a directory in the Hugging Face layout.
 
     python -m expert_iter.export --workdir=runs/gsm8k_llama3_8b --out=exported
 
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from expert_iter import cli
 
+flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("out", "", "The directory to write; it must be new, or empty.")
 flags.DEFINE_string(
     "family",
@@ -56,7 +57,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     require_free(out)  # before gigabytes are read
     parts = assemble(checked, workdir)
-    params, began = load_params(workdir, parts), checked.pretrained.directory
+    params = load_params(workdir, parts, flags.FLAGS.checkpoint)
+    began = checked.pretrained.directory
     if checked.model.lora_rank:
         params = jax.jit(adapters.merge, static_argnums=1, donate_argnums=0)(params, checked.model)
     family = export(

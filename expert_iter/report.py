@@ -2,9 +2,9 @@
 
     python -m expert_iter.report --workdir=runs/countdown
 
-It shows the run's curves, the comparison of experts (if `evaluate --methods=all --budget=...` made
-one), how far the value head can be believed, sample solutions, and the search trees of a few
-problems to walk through.
+It shows the run's curves, the comparison of experts (the last one that `evaluate --methods=all
+--budget=...` made, of whatever checkpoint), how far the value head can be believed, sample
+solutions, and the search trees of a few problems to walk through.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from expert_iter import cli
 
+flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
 flags.DEFINE_integer("trees", 8, "How many problems to show a search tree of.", lower_bound=1)
 flags.DEFINE_string("expert", "mcts", "Which expert's trees.")
@@ -35,7 +36,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.run import load_params
 
     parts = assemble(checked, workdir)
-    params = load_params(workdir, parts)
+    params = load_params(workdir, parts, flags.FLAGS.checkpoint)
     path, out = flags.FLAGS.problems, Path(flags.FLAGS.out or workdir / "report.html")
     problems = (parts.task.read(path) if path else parts.task.problems("test"))[: flags.FLAGS.trees]
     if out.is_dir() or not out.parent.is_dir():

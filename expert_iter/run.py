@@ -25,13 +25,16 @@ from expert_iter.learn.replay import Replay
 from expert_iter.model import adapters
 from expert_iter.pod import processes
 from expert_iter.pod import workdir as workdir_lib
-from expert_iter.pod.checkpoints import Checkpoints
+from expert_iter.pod.checkpoints import Checkpoints, Restored
 from expert_iter.pod.files import write_atomic
 from expert_iter.pod.mesh import own_part, put
 from expert_iter.pod.metrics import Metrics
 from expert_iter.pod.preemption import Preemption
 from expert_iter.pod.progress import progress
 from expert_iter.tasks.task import Problem
+
+# The figure that says which parameters are best: tree search on validation problems (`loop.check`).
+_CHECKED = "check/mcts_accuracy"
 
 
 class Run:
@@ -64,6 +67,8 @@ class Run:
         self._tally: dict[str, float] = place["tally"]
         self._latest: dict[str, float] = {}
         self.results: list[dict] = place["results"]
+        # The save with the best parameters so far, and their accuracy; old checkpoints lack it.
+        self._best: dict | None = place.get("best")
         self.resumed = restored is not None
         self._metrics = None
         if processes.is_primary():
@@ -121,7 +126,7 @@ class Run:
         if self._metrics is not None:
             self._metrics.write(number, {"round": round, **figures})
         self._phase, self._unit, self._tally = number + 1, 0, {}
-        self._save()
+        self._save(checked=figures.get(_CHECKED))
 
     def note(self, **figures: float) -> None:
         """Adds figures of the current unit; a phase reports their means."""
@@ -191,14 +196,18 @@ class Run:
             self.close()
             raise Preempted
 
-    def _save(self) -> None:
+    def _save(self, checked: float | None = None) -> None:
+        """checked: the accuracy of these very parameters, where it has just been measured."""
         self._save_number += 1
+        if checked is not None and (self._best is None or checked > self._best["accuracy"]):
+            self._best = {"save": self._save_number, "accuracy": checked}
         place = {"save": self._save_number, "phase": self._phase, "unit": self._unit}
         self._checkpoints.start_saving(
             self._save_number,
             _arrays(self.train),
-            {**place, "tally": self._tally, "results": self.results},
+            {**place, "tally": self._tally, "results": self.results, "best": self._best},
             share=self.replay.arrays(),
+            best=self._best and self._best["save"],
         )
         self._saved_at = time.monotonic()
 
@@ -226,20 +235,69 @@ def _state(arrays: dict, like: TrainState, frozen: dict) -> TrainState:
     return jax.tree.unflatten(shape, leaves)._replace(trained=arrays["params"], frozen=frozen)
 
 
-def load_params(workdir: str | Path, parts: Parts) -> dict:
-    """The newest good parameters of a run. Raises UserError where there are none."""
-    params = adapters.join(trained_params(workdir), parts.frozen_params())
-    return put(params, parts.layout.searching(params))
+def load_params(workdir: str | Path, parts: Parts, checkpoint: str = "last") -> dict:
+    """The parameters in one of a run's checkpoints (see `read_checkpoint`), put to search with."""
+    return put_params(read_checkpoint(workdir, checkpoint), parts)
 
 
-def trained_params(workdir: str | Path) -> dict:
+def trained_params(workdir: str | Path, checkpoint: str = "last") -> dict:
     """Those of them that training changes: all, unless adapters are trained in their place."""
-    restored = Checkpoints(epath.Path(workdir) / workdir_lib.CHECKPOINTS).restore(only="params")
+    return read_checkpoint(workdir, checkpoint).arrays["params"]
+
+
+def read_checkpoint(workdir: str | Path, checkpoint: str = "last") -> Restored:
+    """One of a run's checkpoints, of its arrays only the parameters that training changes.
+
+    checkpoint: "last", the newest good one; "best", by tree search on validation problems; or its
+    position, in digits.
+
+    Raises:
+      UserError: there is no such checkpoint, or it is damaged.
+    """
+    checkpoints = Checkpoints(epath.Path(workdir) / workdir_lib.CHECKPOINTS)
+    position = None
+    if checkpoint == "best":
+        position = _best_position(checkpoints)
+    elif checkpoint.isdecimal():
+        position = int(checkpoint)
+    elif checkpoint != "last":
+        raise UserError(
+            f"--checkpoint takes last, best or a position, not '{checkpoint}'; "
+            f"{workdir} has the positions: {checkpoints.listed()}"
+        )
+    restored = checkpoints.restore(position, only="params")
     if restored is None:
         raise UserError(
             f"{workdir} holds no checkpoint yet; train first, or wait for the first save"
         )
-    return restored.arrays["params"]
+    return restored
+
+
+def put_params(saved: Restored, parts: Parts) -> dict:
+    """All of the network's parameters, on the devices as searches need them."""
+    params = adapters.join(saved.arrays["params"], parts.frozen_params())
+    return put(params, parts.layout.searching(params))
+
+
+def describe(saved: Restored) -> str:
+    """A few words for people: `checkpoint 57, last checked after round 3`."""
+    checked = [row["round"] for row in saved.meta["results"] if row["when"] == "round"]
+    after = f", last checked after round {checked[-1]}" if checked else ""
+    return f"checkpoint {saved.position}{after}"
+
+
+def _best_position(checkpoints: Checkpoints) -> int | None:
+    """None where no checkpoint can tell."""
+    meta = checkpoints.newest_meta()
+    if meta is None:
+        return None
+    if not meta.get("best"):
+        raise UserError(
+            "--checkpoint=best: no best one is recorded (no check on validation has ended, "
+            "or an older version made the run); name last or a position, there are: "
+            f"{checkpoints.listed()}"
+        )
+    return meta["best"]["save"]
 
 
 def _number(part: int | str) -> int:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from expert_iter import cli
 
+flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_integer("simulations", 16, "How long to search.", lower_bound=1)
 flags.DEFINE_string("expert", "mcts", "Which expert searches; see expert_iter/search/experts.py.")
 
@@ -29,7 +30,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     from expert_iter.run import load_params
 
     parts = assemble(checked, workdir)
-    params = load_params(workdir, parts)
+    params = load_params(workdir, parts, flags.FLAGS.checkpoint)
     problem = parts.task.parse(problem_text)
     tree, answer = parts.contest().search_one(
         params, problem.question, flags.FLAGS.simulations, flags.FLAGS.expert

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from expert_iter import cli, overrides
 from expert_iter.config import default_config
 from expert_iter.errors import UserError
+from tests.tiny import finish
 
 COMMAND = '''
 """A small command."""
@@ -231,6 +232,19 @@ def test_help(command):
     assert code == 0 and err == ""
     for part in ("A small command.", "--config=FILE", "--workdir=DIR", "How to fail."):
         assert part in out
+
+
+@pytest.mark.parametrize("name", ["evaluate", "export", "report", "solve"])
+def test_what_loads_a_network_can_be_told_which(name):
+    done = finish(name, "--help")
+    assert done.returncode == 0 and "--checkpoint: Which checkpoint: last, best" in done.stdout
+
+
+def test_training_goes_on_from_the_last_checkpoint_alone(tmp_path):
+    done = finish(
+        "train", "--config=configs/countdown.py", f"--workdir={tmp_path}", "--checkpoint=1"
+    )
+    assert_one_line((done.returncode, done.stdout, done.stderr), "unknown flag --checkpoint")
 
 
 def test_ctrl_c(tmp_path):

@@ -9,9 +9,10 @@ import pytest
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, fill_from_weights, settings
 from expert_iter.export import text_files
+from expert_iter.model import pretrained
 from expert_iter.model.tokenizer import load_tokenizer
 from expert_iter.pod import workdir as workdir_lib
-from expert_iter.run import Run
+from expert_iter.run import Run, trained_params
 from tests.model import hf_models
 from tests.model.test_export import logits
 from tests.tiny import finish
@@ -19,7 +20,7 @@ from tests.tiny import finish
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run with a checkpoint, made without training: its parameters and its parts."""
+    """A run with two checkpoints, made without training: its last parameters and its parts."""
     config = default_config("countdown")
     config.mesh.data = 1
     config.task.update(train_size=40, validation_size=4, test_size=4)
@@ -30,8 +31,10 @@ def run(tmp_path_factory):
     params = parts.initial_params()
     params["value_weight"] = jax.random.normal(jax.random.key(1), (16,))
     made = Run(parts, workdir, initial_params=params)
-    for _ in made.phase("warm start", 1, "update"):
-        pass
+    for phase in ("warm start", "learn"):
+        for _ in made.phase(phase, 1, "update"):
+            other = jax.tree.map(lambda x: x + 0.01, made.train.trained)
+            made.train = made.train._replace(trained=other)
     made.close()
     return workdir, parts, made.params
 
@@ -67,6 +70,15 @@ def test_a_run_from_scratch(run, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, params, loaded)
 
 
+def test_an_older_checkpoint(run, tmp_path):
+    workdir, parts, last = run
+    ended = finish("export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--checkpoint=0")
+    assert ended.returncode == 0, ended.stderr
+    older = pretrained.load_params(tmp_path / "out", parts.network)
+    assert np.abs(older["embedding"] - last["embedding"]).min() > 0.005
+    jax.tree.map(np.testing.assert_array_equal, older, trained_params(workdir, "0"))
+
+
 def test_mistakes_are_one_line(run, tmp_path):
     workdir, _, _ = run
     (tmp_path / "full").mkdir()
@@ -79,6 +91,8 @@ def test_mistakes_are_one_line(run, tmp_path):
         ([f"--workdir={workdir}", f"--out={tmp_path / 'full'}"], "full exists already: name"),
         ([f"--workdir={tmp_path / 'untrained'}", out], "holds no checkpoint yet; train first"),
         ([f"--workdir={workdir}", out, "--family=llama"], "llama has no counterpart of model."),
+        ([f"--workdir={workdir}", out, "--checkpoint=frist"], "not 'frist'; "),
+        ([f"--workdir={workdir}", out, "--checkpoint=best"], "no best one is recorded"),
     ]:
         ended = finish("export", *arguments)
         assert ended.returncode == 2 and ended.stdout == "", ended

@@ -11,7 +11,7 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.pod import metrics
-from expert_iter.run import Run, trained_params
+from expert_iter.run import Run, read_checkpoint, trained_params
 from expert_iter.search.experts import EXPERTS, ExpertSettings
 from tests.steps import steps_at
 
@@ -94,6 +94,18 @@ def test_the_parameters_are_those_in_the_checkpoint(finished):
     saved = trained_params(workdir)
     assert (saved["embedding"] == run.params["embedding"]).all()
     assert int(run.train.updates) >= 3
+
+
+def test_the_best_checkpoint_is_the_one_of_the_best_check(finished):
+    workdir, _, results = finished
+    checks = [row for row in results if row["when"] == "round" and row["method"] == "mcts"]
+    best = max(checks, key=lambda row: row["accuracy"])  # the first of equals
+    saved = read_checkpoint(workdir, "best")
+    newest = saved.meta["results"][-1]
+    assert [newest[key] for key in ("round", "method", "accuracy")] == [
+        best[key] for key in ("round", "method", "accuracy")
+    ]
+    assert saved.meta["unit"] == 0, "the check is over"
 
 
 def test_tokens_per_round_end_the_search_at_the_nearest_batch(tmp_path):

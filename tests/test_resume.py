@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expert_iter.pod import metrics
-from expert_iter.run import trained_params
+from expert_iter.run import describe, read_checkpoint, trained_params
 from tests.tiny import FLAGS, finish, start
 
 # Phases by their number in the run, and the unit in them after which the process is killed.
@@ -65,12 +65,13 @@ def test_a_run_killed_in_every_phase_ends_as_if_it_never_was(uninterrupted, tmp_
 
     done = finish("train", *FLAGS, f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
-    for ours, theirs in zip(
-        jax.tree.leaves(trained_params(tmp_path)),
-        jax.tree.leaves(trained_params(uninterrupted)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(ours, theirs)
+    for checkpoint in ("last", "best"):
+        for ours, theirs in zip(
+            jax.tree.leaves(trained_params(tmp_path, checkpoint)),
+            jax.tree.leaves(trained_params(uninterrupted, checkpoint)),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours, theirs)
 
     timeless = lambda line: {k: v for k, v in line.items() if k != "time" and "seconds" not in k}  # noqa: E731
     assert [timeless(x) for x in metrics.read(tmp_path)] == [
@@ -110,6 +111,19 @@ def test_evaluate_and_solve_need_only_the_workdir(uninterrupted, tmp_path):
     done = finish("solve", f"--workdir={uninterrupted}", "3 5 7 -> 15")
     assert done.returncode == 0, done.stderr
     assert "3 5 7 -> 15" in done.stdout
+
+
+def test_evaluate_says_which_checkpoint_it_reads(uninterrupted, tmp_path):
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"input": "3,5,7", "output": "15"}\n')
+    flags = f"--workdir={uninterrupted}", f"--problems={problems}", "--methods=greedy"
+    for checkpoint in ("last", "best"):
+        saved = read_checkpoint(uninterrupted, checkpoint)
+        done = finish("evaluate", *flags, f"--checkpoint={checkpoint}")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(describe(saved) + "\n"), done.stdout
+        kept = json.loads((uninterrupted / "evaluation.json").read_text())
+        assert (kept["checkpoint"], kept["problems"]) == (saved.position, str(problems))
 
 
 def test_a_damaged_problems_file_is_named_with_its_line(uninterrupted, tmp_path):

@@ -81,6 +81,19 @@ class Checkpoints:
         """Positions on disk, ascending; only restoring one tells whether it is good."""
         return sorted({saved.position for saved in self._saved()})
 
+    def listed(self) -> str:
+        """The positions for people: `3, 7, 8`, or `none`."""
+        return ", ".join(map(str, self.positions())) or "none"
+
+    def newest_meta(self) -> dict[str, Any] | None:
+        """The meta of the newest checkpoint whose manifest is good, whatever its arrays are; None
+        if there is no such. The arrays are not read.
+        """
+        for saved in reversed(self._saved()):
+            with contextlib.suppress(manifest.Damaged):
+                return manifest.unseal(saved.path)["meta"]
+        return None
+
     def save(
         self,
         position: int,
@@ -224,14 +237,19 @@ class Checkpoints:
                     file=sys.stderr,
                 )
             return restored
+        if damaged and position is not None:
+            raise UserError(
+                f"damaged: {', '.join(damaged)}; name another one, there are: {self.listed()}"
+            )
         if damaged:
             raise UserError(
                 f"damaged: {', '.join(damaged)}, and there is no other to go back to; "
                 "restore it from a copy, or start again in another --workdir"
             )
         if position is not None:
-            there = ", ".join(map(str, self.positions())) or "none"
-            raise UserError(f"no checkpoint {position} in {self._directory}; there are: {there}")
+            raise UserError(
+                f"no checkpoint {position} in {self._directory}; there are: {self.listed()}"
+            )
         return None
 
     def _saved(self) -> list[_Saved]:

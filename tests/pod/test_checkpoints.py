@@ -197,7 +197,7 @@ def test_all_damaged_never_starts_afresh(tmp_path):
     with pytest.raises(UserError) as error:
         checkpoints.restore()
     assert "checkpoint 2" in str(error.value) and "checkpoint 1" in str(error.value)
-    with pytest.raises(UserError, match="damaged: checkpoint 1"):
+    with pytest.raises(UserError, match="damaged: checkpoint 1 .*; name another one.*: 1, 2$"):
         checkpoints.restore(1)
     for path in tmp_path.iterdir():  # an emptied directory is damage as well
         shutil.rmtree(path)
@@ -363,6 +363,20 @@ def test_the_best_is_kept_however_old_it_gets(tmp_path):
     assert checkpoints.positions() == [1, 4, 5]
     checkpoints.save(6, {}, {})
     assert checkpoints.positions() == [5, 6]
+
+
+def test_the_newest_meta_needs_no_arrays(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.newest_meta() is None and checkpoints.listed() == "none"
+    for position in (3, 12):
+        checkpoints.save(position, small(), {"at": position})
+    assert checkpoints.listed() == "3, 12"
+    manifest_file, *others = sorted(files_of(tmp_path, 12), key=lambda x: x.name != "manifest.json")
+    for path in others:
+        path.unlink()
+    assert checkpoints.newest_meta() == {"at": 12}
+    damage(manifest_file, "flipped")
+    assert checkpoints.newest_meta() == {"at": 3}
 
 
 def test_where_nothing_can_be_renamed_the_manifest_makes_a_checkpoint(tmp_path, monkeypatch):

@@ -1,0 +1,150 @@
+"""Which checkpoint is the best, and how one is asked for, on rounds that are played by hand."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from expert_iter.assembly import assemble
+from expert_iter.config import default_config, settings
+from expert_iter.errors import UserError
+from expert_iter.measure.comparison import Comparison
+from expert_iter.pod.checkpoints import Checkpoints
+from expert_iter.run import Run, describe, load_params, read_checkpoint, trained_params
+from tests.pod.test_checkpoints import damage, files_of
+from tests.test_loop import CHANGES
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """Makes runs in a workdir, all of the same parts but for how often they save."""
+    assembled = {}
+
+    def make(workdir, save_seconds=1e9):
+        if save_seconds not in assembled:
+            config = default_config("countdown")
+            config.update_from_flattened_dict(CHANGES | {"run.save_seconds": save_seconds})
+            made = assemble(settings(config), tmp_path_factory.mktemp("parts"))
+            assembled[save_seconds] = made
+        return Run(assembled[save_seconds], workdir)
+
+    return make
+
+
+def play(run, accuracies):
+    """Rounds of a phase that makes every parameter the round's number, and one that checks them."""
+    for round, accuracy in enumerate(accuracies, 1):
+        for _ in run.phase("learn", 1, "update", round):
+            everywhere = jax.tree.map(lambda x: jnp.full_like(x, round), run.train.trained)  # noqa: B023
+            run.train = run.train._replace(trained=everywhere)
+        for unit in run.phase("check", 2, "method", round):
+            method, found = [("greedy", 0.9 / round), ("mcts", accuracy)][unit]
+            run.results.append({"when": "round", "round": round, "method": method})
+            run.note(**{f"{method}_accuracy": found})
+    run.close()
+
+
+def round_of(workdir, checkpoint):
+    """Whose parameters these are."""
+    leaves = jax.tree.leaves(trained_params(workdir, checkpoint))
+    (number,) = {float(x) for leaf in leaves for x in (leaf.min(), leaf.max())}
+    return number
+
+
+def positions(workdir):
+    return Checkpoints(workdir / "checkpoints").positions()
+
+
+@pytest.mark.parametrize(
+    "accuracies, best",
+    [([0.0], 1), ([0.2, 0.5, 0.5, 0.4], 2), ([0.5, 0.4, 0.3, 0.2], 1), ([0.1, 0.2, 0.3], 3)],
+    ids=["the first counts", "ties do not", "falling", "rising"],
+)
+def test_the_best_by_tree_search_stays_beside_the_newest(make, tmp_path, accuracies, best):
+    play(make(tmp_path), accuracies)
+    newest = 2 * len(accuracies) - 1  # a save a phase, from 0
+    assert positions(tmp_path) == sorted({2 * best - 1, newest - 1, newest})
+    assert round_of(tmp_path, "best") == best
+    assert round_of(tmp_path, "last") == round_of(tmp_path, str(newest)) == len(accuracies)
+    said = describe(read_checkpoint(tmp_path, "best"))
+    assert said == f"checkpoint {2 * best - 1}, last checked after round {best}"
+
+
+def test_a_resumed_run_remembers_the_best(make, tmp_path):
+    accuracies = [0.2, 0.5, 0.3, 0.4, 0.6, 0.1]
+    for rounds, best in ((3, 2), (4, 2), (5, 5), (6, 5)):
+        play(make(tmp_path), accuracies[:rounds])
+        assert (round_of(tmp_path, "best"), round_of(tmp_path, "last")) == (best, rounds)
+    assert positions(tmp_path) == [9, 10, 11]
+
+
+def test_a_run_killed_after_the_last_unit_of_a_check_finds_the_best(make, tmp_path, monkeypatch):
+    """Between the save of that unit and the one that ends the phase."""
+    run = make(tmp_path, save_seconds=0.0)
+    write = run._metrics.write
+
+    def killed(number, figures):
+        if number == 3:
+            raise KeyboardInterrupt
+        write(number, figures)
+
+    monkeypatch.setattr(run._metrics, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        play(run, [0.2, 0.5, 0.3])
+    run.close()
+    assert round_of(tmp_path, "best") == 1 and positions(tmp_path) == [4, 7, 8]
+    play(make(tmp_path, save_seconds=0.0), [0.2, 0.5, 0.3])
+    assert round_of(tmp_path, "best") == 2
+    assert positions(tmp_path) == [9, 13, 14]  # a round saves after three units and two phases
+
+
+def test_a_checkpoint_from_before_there_was_a_best(make, tmp_path):
+    play(make(tmp_path), [0.2, 0.5])
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    old = checkpoints.restore()
+    meta = {key: value for key, value in old.meta.items() if key != "best"}
+    checkpoints.save(old.position, old.arrays, meta, share=old.shares[0])
+    assert round_of(tmp_path, "last") == 2
+    with pytest.raises(UserError, match="no best one is recorded .* there are: 2, 3$"):
+        read_checkpoint(tmp_path, "best")
+    play(make(tmp_path), [0.2, 0.5, 0.1])
+    assert round_of(tmp_path, "best") == 3  # the first that is known
+
+
+def test_mistakes_say_what_there_is(make, tmp_path):
+    with pytest.raises(UserError, match="not 'first'; .* has the positions: none"):
+        trained_params(tmp_path, "first")
+    for checkpoint in ("last", "best"):
+        with pytest.raises(UserError, match="holds no checkpoint yet; train first"):
+            trained_params(tmp_path, checkpoint)
+    play(make(tmp_path), [0.5, 0.4, 0.3])
+    for word in ("first", "", "-1", "1.0", "Best"):
+        with pytest.raises(UserError, match=f"not '{word}'; .* has the positions: 1, 4, 5$"):
+            trained_params(tmp_path, word)
+    with pytest.raises(UserError, match="no checkpoint 3 in .*; there are: 1, 4, 5$"):
+        trained_params(tmp_path, "3")
+    params = [path for path in files_of(tmp_path / "checkpoints", 1) if "params" in str(path)]
+    damage(params[-1], "flipped")
+    for checkpoint in ("1", "best"):
+        with pytest.raises(
+            UserError, match="damaged: checkpoint 1 .*; name another one, there are: 1, 4, 5$"
+        ):
+            trained_params(tmp_path, checkpoint)
+    assert round_of(tmp_path, "4") == 3
+    shutil.rmtree(tmp_path / "checkpoints" / "000001.0")
+    with pytest.raises(UserError, match="no checkpoint 1 in .*; there are: 4, 5$"):
+        trained_params(tmp_path, "best")
+
+
+def test_two_checkpoints_share_no_rows_of_a_comparison(make, tmp_path):
+    run = make(tmp_path)
+    play(run, [0.5, 0.4, 0.3])
+    problems = run.parts.task.problems("test")[:2]
+
+    def rows_file(checkpoint):
+        params = load_params(tmp_path, run.parts, checkpoint)
+        return Comparison(run.parts, params, problems, tmp_path / "comparison")._rows_file
+
+    assert rows_file("best") == rows_file("1") != rows_file("last")
+    assert rows_file("last") == rows_file("4") == rows_file("5")  # of one network
