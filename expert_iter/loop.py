@@ -36,8 +36,7 @@ def warm_start(run: Run, plays) -> None:
     for update in run.phase("warm start", run.settings.warm_start.updates, "update"):
         batch, _ = run.learner.batch(run.replay, plays, run.rng("warm start", update))
         run.train, losses = run.learner.update(run.train, batch)
-        run.check(losses, batch)
-        run.note(policy_loss=losses["policy_loss"])
+        run.learned(losses, batch)
 
 
 def self_play(run: Run, expert, problems, round: int) -> None:
@@ -58,8 +57,7 @@ def learn(run: Run, plays, round: int) -> None:
     for update in run.phase("learn", run.updates_worth_making(), "update", round):
         batch, _ = run.learner.batch(run.replay, plays, run.rng("learn", round, update))
         run.train, losses = run.learner.update(run.train, batch)
-        run.check(losses, batch)
-        run.note(**losses)
+        run.learned(losses, batch)
 
 
 def check(run: Run, contest, round: int) -> None:

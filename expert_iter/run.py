@@ -66,6 +66,7 @@ class Run:
         self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
         self._tally: dict[str, float] = place["tally"]
         self._latest: dict[str, float] = {}
+        self._unsettled: tuple[int, dict, Batch] | None = None
         self.results: list[dict] = place["results"]
         # The save with the best parameters so far, and their accuracy; old checkpoints lack it.
         self._best: dict | None = place.get("best")
@@ -122,6 +123,7 @@ class Run:
                 self._tally["seconds"] = before + time.monotonic() - begin
                 bar.update(1, **self._latest)
                 self._save_if_due()
+        self._settle()
         figures = {f"{name}/{figure}": value for figure, value in self._figures().items()}
         if self._metrics is not None:
             self._metrics.write(number, {"round": round, **figures})
@@ -168,8 +170,21 @@ class Run:
         mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
         return {name: mean(x) for name, x in self._tally.items()}
 
-    def check(self, losses: dict, batch: Batch) -> None:
-        """Raises UserError if a loss is not a finite number, and keeps the batch that made it."""
+    def learned(self, losses: dict, batch: Batch) -> None:
+        """Notes an update's losses, once the devices have the next one to work on: the host makes
+        that one's batch meanwhile. Raises UserError as `_settle`.
+        """
+        self._settle()
+        self._unsettled = self._unit, losses, batch
+
+    def _settle(self) -> None:
+        """Notes losses that have not been looked at. Raises UserError if one is not a finite
+        number, and keeps the batch that made it.
+        """
+        if self._unsettled is None:
+            return
+        (update, losses, batch), self._unsettled = self._unsettled, None
+        self.note(**losses)
         wrong = [name for name, value in losses.items() if not np.isfinite(value)]
         if not wrong:
             return
@@ -179,7 +194,7 @@ class Run:
         np.savez(buffer, **arrays)
         write_atomic(kept, buffer.getvalue())
         raise UserError(
-            f"{' and '.join(wrong)} is not a finite number in {self._where}, update {self._unit}; "
+            f"{' and '.join(wrong)} is not a finite number in {self._where}, update {update}; "
             f"the batch is in {kept}. The last checkpoint is good: go on from "
             "it with a lower optimizer.learning_rate, optimizer.round_learning_rate or "
             "optimizer.clip_norm"
@@ -198,6 +213,7 @@ class Run:
 
     def _save(self, checked: float | None = None) -> None:
         """checked: the accuracy of these very parameters, where it has just been measured."""
+        self._settle()
         self._save_number += 1
         if checked is not None and (self._best is None or checked > self._best["accuracy"]):
             self._best = {"save": self._save_number, "accuracy": checked}

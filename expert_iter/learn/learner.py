@@ -21,7 +21,7 @@ from expert_iter.learn.splitting import split
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.model import adapters
 from expert_iter.model.transformer import Network
-from expert_iter.pod import processes
+from expert_iter.pod import compiler, processes
 from expert_iter.pod.mesh import Layout, held_rows, put
 
 # Share of a batch's tokens to fill: with more, the trees that find no room are no random choice.
@@ -93,6 +93,7 @@ class Learner:
             self._update,
             donate_argnums=0,
             out_shardings=(self._shardings, layout.everywhere),
+            compiler_options=compiler.options(),
         )
 
     def init(self, params: dict) -> TrainState:

@@ -109,7 +109,7 @@ class SearchMemory:
         rows, P, L = self.rows, self.prompt, c.max_step_tokens
         nodes, C = rows * (c.num_simulations + 1), P + c.max_steps * L
         pages, prompts = self.kv(nodes, L), self.kv(rows, P)
-        trees = nodes * node_bytes(c)
+        trees = nodes * (node_bytes(c) - shared_bytes(c))
         moments = [
             Moment("reading the prompts", self.layer(rows, P, 0), before_loop=True),
             Moment("drawing at the root", self.drawing(rows, c.width, L, P), before_loop=True),
@@ -165,8 +165,9 @@ class SearchMemory:
 # Bytes of a candidate beside its tokens and its value after each. In a tree: eight numbers and four
 # flags of `Node`'s, and six numbers and a flag of mctx's and `SearchState`'s.
 _EDGE = 7 * _FLOAT + 4 * _BOOL + 6 * _FLOAT + _BOOL
-# In a `SearchTree`: ten numbers and four flags.
+# In a `SearchTree`: ten numbers and four flags, seven of the numbers as they are in `Node`.
 _EDGE_RECORD = 10 * _FLOAT + 4 * _BOOL
+_EDGE_SHARED = 7 * _FLOAT
 _NODE = 12 * _FLOAT  # depth, path's figures, bill; mctx's parent, action, visits, values
 
 
@@ -175,6 +176,13 @@ def node_bytes(c: SearchConfig) -> int:
     texts = c.width * c.max_step_tokens * (_INT + _FLOAT)
     prefix = c.max_steps * (c.max_step_tokens + 2) * _INT  # and its pages and their lengths
     return texts + c.width * _EDGE + prefix + _NODE + _rollout_bytes(c)
+
+
+def shared_bytes(c: SearchConfig) -> int:
+    """Of a node's, those that its record is made of as they are: they are there once."""
+    if c.rollouts:  # which are put beside the candidates, in new arrays
+        return 0
+    return c.width * (c.max_step_tokens * (_INT + _FLOAT) + _EDGE_SHARED) + _FLOAT
 
 
 def record_bytes(c: SearchConfig) -> int:

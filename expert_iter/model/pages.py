@@ -39,13 +39,16 @@ def write_page(pool: KV, page, kv: KV) -> KV:
     )
 
 
-def read_chain(pool: KV, prompt: State, chain: Chain) -> State:
+def read_chain(pool: KV, prompt: State, chain: Chain, row_B=None) -> State:
     """Puts prompt and pages side by side: the context of what comes next (without a last hidden
     state).
+
+    row_B: whose pages in the pool (None: the pool has as many rows, in the same order).
     """
     B, D = chain.page_BxD.shape
     L = pool.k.shape[3]
-    pages = KV(*(x[:, jnp.arange(B)[:, None], jnp.maximum(chain.page_BxD, 0)] for x in pool))
+    row_B = jnp.arange(B) if row_B is None else row_B
+    pages = KV(*(x[:, row_B[:, None], jnp.maximum(chain.page_BxD, 0)] for x in pool))
     pages = KV(*(x.reshape(x.shape[0], B, D * L, *x.shape[4:]) for x in pages))
     length = jnp.where(chain.page_BxD >= 0, chain.length_BxD, 0)
     end = prompt.next_position_B[:, None] + jnp.cumsum(length, axis=1)
@@ -57,4 +60,21 @@ def read_chain(pool: KV, prompt: State, chain: Chain) -> State:
         mask_BxC=jnp.concatenate([prompt.mask_BxC, valid.reshape(B, D * L)], axis=1),
         hidden_BxD=prompt.hidden_BxD,
         next_position_B=end[:, -1],
+    )
+
+
+def with_step(before: State, step: State, place_B) -> State:
+    """The context once a step is read: as `read_chain` of the chain with the step's page, without
+    reading the pool again. place_B: where in the context that page begins.
+    """
+    B, L = step.mask_BxC.shape
+    row, token = jnp.arange(B)[:, None], place_B[:, None] + jnp.arange(L)
+    put = lambda x, y: x.at[row, token].set(y)  # noqa: E731
+    pairs = zip(before.kv, step.kv, strict=True)
+    return State(
+        KV(*(x.at[:, row, token].set(y) for x, y in pairs)),
+        put(before.position_BxC, step.position_BxC),
+        put(before.mask_BxC, step.mask_BxC),
+        step.hidden_BxD,
+        step.next_position_B,
     )

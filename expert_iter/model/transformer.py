@@ -187,12 +187,24 @@ def rope_frequencies(config: TransformerConfig):
     return jnp.broadcast_to(frequency, (c.num_layers, half))
 
 
-def rotate(x_BxQxNxE, position_BxQ, frequency):
-    """Rotary position embedding (Su 2021), halves convention of Llama and Gemma."""
+class Rotation(NamedTuple):
+    """Cosine and sine `[B, Q, 1, E / 2]` of each token's rotary angles."""
+
+    cos: jax.Array
+    sin: jax.Array
+
+
+def rotation(position_BxQ, frequency) -> Rotation:
+    """frequency: angles per position `[E / 2]`."""
     angle = position_BxQ[..., None, None].astype(jnp.float32) * frequency
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return Rotation(jnp.cos(angle), jnp.sin(angle))
+
+
+def rotate(x_BxQxNxE, by: Rotation):
+    """Rotary position embedding (Su 2021), halves convention of Llama and Gemma."""
     a, b = jnp.split(x_BxQxNxE.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BxQxNxE.dtype)
+    turned = [a * by.cos - b * by.sin, b * by.cos + a * by.sin]
+    return jnp.concatenate(turned, axis=-1).astype(x_BxQxNxE.dtype)
 
 
 def softcap(x, cap: float):
@@ -246,21 +258,21 @@ class Attention(nnx.Module):
             self.k_norm = RMSNorm(c.head_dim, c.norm_epsilon, c.norm_plus_one)
         add_adapters(self, ("q", "k", "v", "out"), c, rngs)
 
-    def __call__(self, x_BxQxD, position_BxQ, frequency, past: tuple | None, mask_BxQxA):
-        """Attends to A = C + Q tokens, the past first. `past`: this layer's keys and values `[B, C,
-        H, E]`; `frequency`: its rotary angles per position.
+    def __call__(self, x_NxD, turn: Rotation, past: tuple | None, mask_BxQxA):
+        """Attends to A = C + Q tokens, the past first; N = B·Q. `past`: this layer's keys and
+        values `[B, C, H, E]`; `turn`: its rotary angles.
         """
-        c, (B, Q, _) = self.config, x_BxQxD.shape
+        c, (B, Q, A) = self.config, mask_BxQxA.shape
         H, E = c.num_kv_heads, c.head_dim
-        q, k, v = (product(x_BxQxD, self, name) for name in ("q", "k", "v"))
+        q, k, v = (product(x_NxD, self, name) for name in ("q", "k", "v"))
         if c.qkv_bias:
             biases = self.q_bias, self.k_bias, self.v_bias
             q, k, v = (x + b[...].astype(x.dtype) for x, b in zip((q, k, v), biases, strict=True))
         q, k, v = (x.reshape(B, Q, -1, E) for x in (q, k, v))
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q = rotate(q, position_BxQ, frequency) * (c.query_scale or E) ** -0.5
-        k = rotate(k, position_BxQ, frequency)
+        q = rotate(q, turn) * (c.query_scale or E) ** -0.5
+        k = rotate(k, turn)
         # All query heads of a KV head and all new tokens in one dimension (R = Q·G): one matrix
         # product a KV head.
         G = c.num_heads // H
@@ -273,7 +285,8 @@ class Attention(nnx.Module):
             for keys, _ in sources
         ]
         scores = softcap(jnp.concatenate(scores, axis=-1), c.attention_softcap)
-        scores = jnp.where(jnp.repeat(mask_BxQxA, G, axis=1)[:, None], scores, -1e30)
+        scores = scores.reshape(B, H, Q, G, A)
+        scores = jnp.where(mask_BxQxA[:, None, :, None], scores, -1e30).reshape(B, H, Q * G, A)
         weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
         split = weights.shape[-1] - Q
         parts = [weights] if past is None else [weights[..., :split], weights[..., split:]]
@@ -281,7 +294,7 @@ class Attention(nnx.Module):
             jnp.einsum("bhra,bahe->bhre", part, values)
             for part, (_, values) in zip(parts, sources, strict=True)
         )
-        out = out.reshape(B, H, Q, G * E).swapaxes(1, 2).reshape(B, Q, H * G * E)
+        out = out.reshape(B, H, Q, G * E).swapaxes(1, 2).reshape(B * Q, H * G * E)
         return product(out, self, "out"), (k, v)
 
 
@@ -303,9 +316,9 @@ class Block(nnx.Module):
         self.down = nnx.Param(down_init(rngs.params(), (c.mlp_width, c.width), c.param_dtype))
         add_adapters(self, ("gate", "up", "down"), c, rngs)
 
-    def __call__(self, x, position_BxQ, frequency, past, mask_BxQxA):
+    def __call__(self, x, turn: Rotation, past, mask_BxQxA):
         y = self.attention_norm(x)
-        y, kv = self.attention(y, position_BxQ, frequency, past, mask_BxQxA)
+        y, kv = self.attention(y, turn, past, mask_BxQxA)
         x = x + (self.post_attention_norm(y) if self.config.post_norms else y)
         y = self.mlp_norm(x)
         activation = {"gelu": nnx.gelu, "silu": nnx.silu}[self.config.activation]
@@ -357,16 +370,18 @@ class Transformer(nnx.Module):
             policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
         )
         def layer(x, inputs):
-            params, past_kv, is_global, frequency = inputs
+            params, past_kv, is_global, turn = inputs
             visible = (
                 mask if distance is None else mask & (is_global | (distance < c.sliding_window))
             )
-            return nnx.merge(graph, params)(x, position_BxQ, frequency, past_kv, visible)
+            return nnx.merge(graph, params)(x, turn, past_kv, visible)
 
         past_kv = None if past is None else tuple(past.kv)
-        by_layer = jnp.array(c.is_global), rope_frequencies(c)
-        x, kv = jax.lax.scan(layer, x, (params, past_kv, *by_layer))
-        return self.final_norm(x), KV(*kv)
+        turns = jax.vmap(lambda frequency: rotation(position_BxQ, frequency))(rope_frequencies(c))
+        # All tokens of all rows in one dimension: products with matrices need no transposed copies.
+        by_layer = params, past_kv, jnp.array(c.is_global), turns
+        x, kv = jax.lax.scan(layer, x.reshape(-1, c.width), by_layer)
+        return self.final_norm(x).reshape(*token_BxQ.shape, c.width), KV(*kv)
 
     def logits(self, hidden):
         head = self.embedding if self.config.tie_embedding else self.head

@@ -9,10 +9,12 @@ et al. 2016, section "Searching with policy and value networks").
 Shape suffixes: B rows, K candidates a node, D steps a prefix at most, L tokens a step.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from expert_iter.model.pages import Chain, read_chain, write_page
+from expert_iter.model.pages import Chain, read_chain, with_step, write_page
 from expert_iter.model.state import State, read_step
 from expert_iter.model.transformer import KV
 from expert_iter.search import selection
@@ -50,26 +52,54 @@ class StepSearch(Expert):
     ) -> tuple[KV, Node]:
         """Moves each row into a candidate of `parent`, whose step becomes page `page` of the pool.
 
-        live_B: rows that are wanted; the rest is void.
+        live_B: rows that are wanted. The others get an empty node; where they are more than half,
+        nothing is computed for them if the batch may be halved.
         """
-        rows = jnp.arange(action_B.shape[0])
+        B = live_B.shape[0]
+        sizes = sorted({-(-B // 2**i) for i in range(self.config.halvings + 1)}, reverse=True)
+        order = jnp.argsort(~live_B, stable=True)
+        given = parent, action_B, live_B, problem, keys_B
+
+        def among(size: int):
+            if size == B:
+                return self._child(params, pool, page, jnp.arange(B), prompt, *given)
+            row = order[:size]
+            own = lambda x: x[row]  # noqa: E731
+            asked = State(KV(*(x[:, row] for x in prompt.kv)), *map(own, prompt[1:]))
+            kv, node = self._child(params, pool, page, row, asked, *jax.tree.map(own, given))
+
+            def back(x, axis=0):
+                room = jnp.zeros((*x.shape[:axis], B, *x.shape[axis + 1 :]), x.dtype)
+                return room.at[(slice(None),) * axis + (row,)].set(x)
+
+            return KV(*(back(x, axis=1) for x in kv)), jax.tree.map(back, node)
+
+        enough = jnp.sum(jnp.array(sizes) >= jnp.sum(live_B)) - 1
+        kv, node = jax.lax.switch(enough, [functools.partial(among, size) for size in sizes])
+        node = jax.tree.map(lambda x: jnp.where(like(live_B, x), x, 0).astype(x.dtype), node)
+        return write_page(pool, page, kv), node
+
+    def _child(
+        self, params, pool, page, row_B, prompt, parent, action_B, live_B, problem, keys_B
+    ) -> tuple[KV, Node]:
+        """`child` for some rows, `row_B` of the pool's; returns their page and node."""
+        c, rows = self.config, jnp.arange(action_B.shape[0])
         step, length = parent.token_BxKxL[rows, action_B], parent.length_BxK[rows, action_B]
-        before = read_chain(pool, prompt, parent.chain)
+        before = read_chain(pool, prompt, parent.chain, row_B)
         after = read_step(self.network, params, before, step, length)
-        pool = write_page(pool, page, after.kv)
-        at = jnp.minimum(parent.depth_B, self.config.max_steps - 1)
+        at = jnp.minimum(parent.depth_B, c.max_steps - 1)
         chain = Chain(
             parent.chain.page_BxD.at[rows, at].set(page),
             parent.chain.length_BxD.at[rows, at].set(length),
         )
-        context = read_chain(pool, prompt, chain)._replace(hidden_BxD=after.hidden_BxD)
+        context = with_step(before, after, prompt.mask_BxC.shape[1] + at * c.max_step_tokens)
         log_value_B = jnp.log(jnp.maximum(parent.value_BxK[rows, action_B], 1e-9))
         node = self.continue_from(
             params,
             context,
             problem,
             jax.vmap(lambda key: jax.random.fold_in(key, page))(keys_B),
-            self.config.num_candidates,
+            c.num_candidates,
             live_B=live_B,
             chain=chain,
             prefix_BxDxL=parent.prefix_BxDxL.at[rows, at].set(step),
@@ -77,7 +107,7 @@ class StepSearch(Expert):
             path_log_pi_B=parent.path_log_pi_B + parent.log_pi_BxK[rows, action_B],
             path_log_value_B=parent.path_log_value_B + log_value_B,
         )
-        return pool, node
+        return after.kv, node
 
     def continue_from(
         self, params, state: State, problem_B, keys_B, num_candidates: int, **prefix
@@ -147,6 +177,11 @@ class StepSearch(Expert):
         mean_step = generated / jnp.maximum(jnp.sum(drawn.count_BxK, axis=-1), 1)
         lockstep = jnp.full_like(generated, drawn.loop_steps * drawn.valid_BxK.shape[1]) * live_B
         return self.price(generated, read, lockstep, prefix_B + mean_step / 2)
+
+
+def like(mask_B, x):
+    """The mask with dimensions added at its end, to select among rows of x `[B, ...]`."""
+    return mask_B.reshape(mask_B.shape + (1,) * (x.ndim - 1))
 
 
 def _widen(drawn: Candidates, width: int) -> Candidates:

@@ -11,6 +11,7 @@ from expert_iter.model.pages import empty_pool
 from expert_iter.model.state import State
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
+from expert_iter.search.expansion import like
 from expert_iter.search.node import Node, next_cost, spent
 
 
@@ -36,9 +37,12 @@ class PagedLoop:
             key, grown = body(simulation, (key, tree))
             grown = _after_simulation(grown, simulation + 1, c)
             # A row that has ended keeps its tree as it is: its statistics must not count idle
-            # simulations.
-            keep = lambda new, old: jnp.where(_like(self.row_goes_on, new), new, old)  # noqa: E731
-            tree = jax.tree.map(keep, grown, tree)
+            # simulations. Its embeddings need no such care, and are too large for it: mctx wrote an
+            # empty node to a slot that was empty.
+            keep = lambda new, old: jnp.where(like(self.row_goes_on, new), new, old)  # noqa: E731
+            nodes = grown.embeddings
+            tree = jax.tree.map(keep, grown.replace(embeddings=None), tree.replace(embeddings=None))
+            tree = tree.replace(embeddings=nodes)
             return simulation + 1, (key, tree), self._goes_on(simulation + 1, tree), self.pool
 
         start = jnp.int32(lower)
@@ -128,7 +132,3 @@ def _back_up_max(tree: mctx.Tree, new_node, max_depth: int) -> mctx.Tree:
         below = below.at[rows, parent, action].set(jnp.where(node > 0, best, kept))
         node = parent
     return tree.replace(node_values=values, children_values=below)
-
-
-def _like(mask_B, x):
-    return mask_B.reshape(mask_B.shape + (1,) * (x.ndim - 1))

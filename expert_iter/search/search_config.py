@@ -22,7 +22,8 @@ class SearchConfig:
     share in the candidate's value, against the value head's.
     lookahead: weight, in a new node's value, of what its candidates are worth against the value
     head at the node. stop_when_solved: a tree with a verified solution stops (training only: the
-    verifier knows).
+    verifier knows). halvings: how often the batch may be halved as its trees end, so that few late
+    ones do not cost as much as all; each size is compiled apart.
 
     For searches by a rule: value_threshold, below which depth-first search gives a step up;
     step_threshold: a step that leaves less than this share of the value is a bad one, in greedy
@@ -47,6 +48,7 @@ class SearchConfig:
     rollout_weight: float = 0.5
     lookahead: float = 1.0
     stop_when_solved: bool = False
+    halvings: int = 0
     value_threshold: float = 0.1
     step_threshold: float = 0.5
     heuristic_weight: float = 10.0
@@ -62,7 +64,7 @@ class SearchConfig:
     def __post_init__(self):
         check = Checks("search", self)
         check.at_least(1, "num_simulations", "num_candidates", "max_steps", "max_step_tokens")
-        check.not_negative("root_candidates", "rollouts", "heuristic_weight")
+        check.not_negative("root_candidates", "rollouts", "heuristic_weight", "halvings")
         check.not_negative("value_scale", "maxvisit_init", "gumbel_scale", "pb_c_init")
         check.positive("pb_c_base")
         check.share("lookahead", "rollout_weight", "value_threshold", "step_threshold")

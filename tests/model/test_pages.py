@@ -47,6 +47,12 @@ def chain_of(depth):
     return Chain(page, length)
 
 
+def mixed_chain(depths):
+    """As `chain_of`, each row with a depth of its own."""
+    every = [chain_of(depth) for depth in depths]
+    return Chain(*(np.stack([c[i][row] for row, c in enumerate(every)]) for i in range(2)))
+
+
 @pytest.fixture(scope="module")
 def paged(network, params):
     """Steps written into a pool that was full of rubbish, in no order; and each row's texts."""
@@ -108,3 +114,33 @@ def test_a_chain_equals_reading_the_whole_text_again(paged, network, params, dep
     again = read_prompt(network, params, *padded(longer, 17, rng))
     np.testing.assert_allclose(step.hidden_BxD, again.hidden_BxD, atol=1e-4)
     np.testing.assert_array_equal(step.next_position_B, again.next_position_B)
+
+
+def test_a_context_with_a_step_equals_the_longer_chain(paged, network, params):
+    """Each row at a depth of its own."""
+    prompt, pool, _, steps = paged
+    depths, rng = [1, 0, 0], np.random.default_rng(3)
+    before = read_chain(pool, prompt, mixed_chain(depths))
+    texts = [s[d] if d < len(s) else [] for d, s in zip(depths, steps, strict=True)]
+    after = read_step(network, params, before, *padded(texts, PAGE_TOKENS, rng))
+    place = prompt.mask_BxC.shape[1] + np.array(depths) * PAGE_TOKENS
+    joined = jax.jit(pages.with_step)(before, after, place)
+    longer = read_chain(pool, prompt, mixed_chain([d + 1 for d in depths]))
+    np.testing.assert_array_equal(joined.hidden_BxD, after.hidden_BxD)
+    for name in ("mask_BxC", "next_position_B"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(longer, name))
+    mask = np.asarray(joined.mask_BxC)
+    np.testing.assert_array_equal(joined.position_BxC[mask], longer.position_BxC[mask])
+    for mine, theirs in zip(joined.kv, longer.kv, strict=True):
+        np.testing.assert_allclose(mine[:, mask], theirs[:, mask], atol=1e-5)
+
+
+def test_a_chain_is_read_of_the_rows_asked_for(paged):
+    prompt, pool, _, _ = paged
+    rows = np.array([1, 0])
+    some = jax.tree.map(lambda x: x[rows], chain_of(2))
+    kv = jax.tree.map(lambda x: x[:, rows], prompt.kv)
+    asked = state.State(kv, *(x[rows] for x in prompt[1:]))
+    mine, whole = read_chain(pool, asked, some, rows), read_chain(pool, prompt, chain_of(2))
+    for x, y in zip(mine.kv, whole.kv, strict=True):
+        np.testing.assert_array_equal(x, y[:, rows])

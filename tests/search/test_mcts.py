@@ -1,6 +1,7 @@
 """Searches with a real network: what the tree says is so, whatever the batch's order or layout."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,10 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from expert_iter.errors import UserError
+from expert_iter.model.pages import empty_pool
 from expert_iter.model.transformer import Network
+from expert_iter.search import paged_loop
+from expert_iter.search.bill import Budget
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
@@ -206,3 +210,59 @@ def test_values_do_not_drift_in_bfloat16(network, params, ids):
 def test_impossible_searches_are_refused_by_name(bad):
     with pytest.raises(UserError, match=f"search.{next(iter(bad))}"):
         SearchConfig(**bad)
+
+
+def test_a_batch_that_shrinks_as_trees_end_grows_the_same_trees(
+    network, params, ids, questions, run
+):
+    """A budget of tokens ends the rows one after the other."""
+    budget = Budget(CONFIG.num_simulations, tokens=60.0)
+    whole = run(params, *questions, budget)
+    ends = np.sum(whole.live, axis=1)
+    assert len(set(ends.tolist())) > 2, "all rows end at once, nothing shrinks"
+    config = dataclasses.replace(CONFIG, halvings=3)
+    shrinking = jax.jit(TreeSearch(network, config, SAMPLER, steps_of(ids)).run)
+    few = shrinking(params, *questions, budget)
+    assert_same(whole, few)
+
+
+def test_ended_rows_keep_what_they_had(network, params, ids, questions, run, monkeypatch):
+    """As the simple way does that copies all trees at each simulation."""
+
+    def run_by_copies(self, lower, upper, body, init):
+        pool = empty_pool(network, ROWS, upper + 1, CONFIG.max_step_tokens)
+
+        def simulate(carry):
+            simulation, (key, old), self.row_goes_on, self.pool = carry
+            self.simulation = simulation
+            key, grown = body(simulation, (key, old))
+            grown = paged_loop._after_simulation(grown, simulation + 1, CONFIG)
+
+            def keep(new, old):
+                return jnp.where(self.row_goes_on.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+            tree = jax.tree.map(keep, grown, old)
+            return simulation + 1, (key, tree), self._goes_on(simulation + 1, tree), self.pool
+
+        carry = jnp.int32(lower), init, self._goes_on(jnp.int32(lower), init[1]), pool
+        return jax.lax.while_loop(lambda carry: jnp.any(carry[2]), simulate, carry)[1]
+
+    budget = Budget(CONFIG.num_simulations, tokens=60.0)
+    fast = run(params, *questions, budget)
+    monkeypatch.setattr(paged_loop.PagedLoop, "run", run_by_copies)
+    slow = jax.jit(TreeSearch(network, CONFIG, SAMPLER, steps_of(ids)).run)
+    assert_same(slow(params, *questions, budget), fast)
+
+
+def test_the_pool_is_never_copied(network, params, ids, questions):
+    """Read from the compiled program. (Writing a page is an update in place.)"""
+    config = dataclasses.replace(CONFIG, num_simulations=96)
+    search = TreeSearch(network, config, SAMPLER, steps_of(ids))
+    given = *questions, config.num_simulations
+    program = jax.jit(search.run).lower(params, *given).compile().as_text()
+    loops = program[: program.index("\nENTRY ")]  # before them it is made, for keys and values
+    pool = jax.eval_shape(lambda: empty_pool(network, ROWS, 97, config.max_step_tokens)).k.shape
+    shape = re.escape(f"f32[{','.join(map(str, pool))}]")
+    made = re.findall(rf"= {shape}\S* ([\w-]+)\(", loops)
+    assert "dynamic-update-slice" in made
+    assert not {"copy", "select", "concatenate", "scatter"} & set(made), made
