@@ -11,6 +11,7 @@ import io
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
@@ -30,6 +31,7 @@ from expert_iter.pod.files import write_atomic
 from expert_iter.pod.mesh import own_part, put
 from expert_iter.pod.metrics import Metrics
 from expert_iter.pod.preemption import Preemption
+from expert_iter.pod.profile import Profile
 from expert_iter.pod.progress import progress
 from expert_iter.tasks.task import Problem
 
@@ -42,9 +44,16 @@ class Run:
     and `solve` only need `load_params`.
 
     initial_params: what a run that has no checkpoint yet starts from, instead of random parameters.
+    profile: traces some of the work.
     """
 
-    def __init__(self, parts: Parts, workdir: str | Path, initial_params: dict | None = None):
+    def __init__(
+        self,
+        parts: Parts,
+        workdir: str | Path,
+        initial_params: dict | None = None,
+        profile: Profile | None = None,
+    ):
         self.parts, self.settings, self.workdir = parts, parts.settings, epath.Path(workdir)
         self._checkpoints = Checkpoints(
             self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
@@ -74,7 +83,7 @@ class Run:
         self._metrics = None
         if processes.is_primary():
             self._metrics = Metrics(self.workdir, resume_at=self._phase)
-        self._preemption, self._units = Preemption(), 0
+        self._preemption, self._profile, self._units = Preemption(), profile, 0
         self._next_phase, self._saved_at = 0, time.monotonic()
 
     def describe(self) -> str:
@@ -118,12 +127,16 @@ class Run:
         label = self._where = f"round {round}: {name}" if round else name
         with progress(total, label, done=self._unit, unit=unit) as bar:
             while self._unit < total:
-                yield self._unit
+                traced = self._profile.unit(name, label, self._unit) if self._profile else None
+                with traced or nullcontext():
+                    yield self._unit
                 self._unit += 1
                 self._tally["seconds"] = before + time.monotonic() - begin
                 bar.update(1, **self._latest)
                 self._save_if_due()
         self._settle()
+        if self._profile:
+            self._profile.close()
         figures = {f"{name}/{figure}": value for figure, value in self._figures().items()}
         if self._metrics is not None:
             self._metrics.write(number, {"round": round, **figures})

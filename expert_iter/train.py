@@ -19,6 +19,10 @@ from expert_iter import cli
 flags.DEFINE_bool(
     "distributed", False, "One of several processes: of a TPU pod, under Slurm or Open MPI."
 )
+flags.DEFINE_string(
+    "profile", "", "Trace this phase into WORKDIR/profile: search, learn, 'round 3: search', …"
+)
+flags.DEFINE_string("profile_units", "1-3", "The phase's first and last unit of work to trace.")
 
 # What a later process of the same run may have otherwise.
 MAY_DIFFER = (
@@ -50,8 +54,12 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.assembly import assemble
     from expert_iter.pod import workdir as workdir_lib
     from expert_iter.pod.compile_time import CompileTime
+    from expert_iter.pod.profile import Profile
     from expert_iter.run import Run
 
+    profile, asked = None, flags.FLAGS.profile
+    if asked:
+        profile = Profile(workdir / "profile", asked, flags.FLAGS.profile_units)
     begin, compiling = time.monotonic(), CompileTime()
 
     def claim():
@@ -59,7 +67,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     processes.primary_first(claim)
     with workdir_lib.lock(workdir) if processes.is_primary() else contextlib.nullcontext():
-        run = Run(processes.primary_first(lambda: assemble(checked, workdir)), workdir)
+        parts = processes.primary_first(lambda: assemble(checked, workdir))
+        run = Run(parts, workdir, profile=profile)
         if processes.is_primary():
             print(run.describe(), flush=True)
         results = loop.train(run)
@@ -70,6 +79,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
                 "wall_seconds_of_last_process": time.monotonic() - begin,
             }
             close(run, workdir, results, now)
+            if asked:
+                say = f"in {workdir / 'profile'}" if profile.done else f"none: no '{asked}' was run"
+                print(f"Trace: {say}")
     processes.leave()
 
 

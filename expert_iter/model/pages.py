@@ -29,6 +29,7 @@ def empty_pool(network: Network, rows: int, pages: int, page_tokens: int) -> KV:
     return KV(*(x.reshape(x.shape[0], rows, pages, page_tokens, *x.shape[3:]) for x in flat))
 
 
+@jax.named_scope("pages")
 def write_page(pool: KV, page, kv: KV) -> KV:
     """Stores one step's keys and values `[layers, B, L, H, E]` as page `page` of every row."""
     return KV(
@@ -39,6 +40,7 @@ def write_page(pool: KV, page, kv: KV) -> KV:
     )
 
 
+@jax.named_scope("pages")
 def read_chain(pool: KV, prompt: State, chain: Chain, row_B=None) -> State:
     """Puts prompt and pages side by side: the context of what comes next (without a last hidden
     state).
@@ -63,6 +65,7 @@ def read_chain(pool: KV, prompt: State, chain: Chain, row_B=None) -> State:
     )
 
 
+@jax.named_scope("pages")
 def with_step(before: State, step: State, place_B) -> State:
     """The context once a step is read: as `read_chain` of the chain with the step's page, without
     reading the pool again. place_B: where in the context that page begins.

@@ -30,6 +30,7 @@ def read_prompt(network: Network, params, token_BxP, length_B) -> State:
     return read_step(network, params, None, token_BxP, length_B)
 
 
+@jax.named_scope("read")
 def read_step(network: Network, params, before: State | None, token_BxL, length_B) -> State:
     """Runs the tokens of one step a row, in parallel, after the prefix `before`.
 

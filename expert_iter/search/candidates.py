@@ -165,6 +165,7 @@ def merge_duplicates(token_BxKxL, exists_BxK=None):
     return first, jnp.where(first, jnp.sum(same, axis=-1), 0)
 
 
+@jax.named_scope("decode")
 def sample_candidates(
     network: Network,
     params,

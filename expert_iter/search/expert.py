@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from expert_iter.model.state import State
@@ -63,6 +64,7 @@ class Expert:
             live_B=live_B,
         )
 
+    @jax.named_scope("verdicts")
     def verdicts(self, problem_B, prefix_BxDxL, token_BxKxL, asked_BxK):
         """Which of the texts asked about are right; none without a judge."""
         if self.judge is None:

@@ -1,0 +1,113 @@
+"""Where the time of a search goes, by XLA's own account of its operations.
+
+    python benchmarks/search_profile.py --workdir=runs/countdown
+
+Searches a batch of the run's training problems as self-play does, with the verifier at the leaves,
+and sums the operations' times by the part of the search that they belong to (`jax.named_scope`).
+On CPUs, where XLA tells them one by one. Where an operation runs on several threads, its time is
+that until the last is done.
+"""
+
+import argparse
+import re
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from expert_iter import cli
+from expert_iter.assembly import assemble
+from expert_iter.config import completed, settings
+from expert_iter.pod import workdir as workdir_lib
+from expert_iter.run import load_params
+
+# The innermost scope of an operation's name says what it is part of.
+PARTS = {
+    "decode": "drawing candidates",
+    "read": "reading prompts and steps",
+    "pages": "pages: gathering, writing",
+    "verdicts": "verifier",
+}
+REST = "tree: selection, back-up, bookkeeping"
+
+
+def parts_of(program: str) -> dict[str, str]:
+    """Which part each instruction of a compiled program belongs to. One without a name, as XLA
+    makes them when it fuses, belongs where most around it do.
+    """
+    found, around = {}, defaultdict(Counter)
+    for line in program.splitlines():
+        if line[:1].strip():  # a computation begins
+            inside = line
+        made = re.match(r"\s+(?:ROOT )?%?([\w.-]+) = ", line)
+        if made:
+            scope = re.search(r'op_name="([^"]*)"', line)
+            own = part_of(scope[1]) if scope else None
+            found[made[1]] = own, inside
+            around[inside][own] += own is not None
+    return {
+        name: own or around[inside].most_common(1)[0][0] for name, (own, inside) in found.items()
+    }
+
+
+def part_of(scope: str) -> str:
+    inside = [part for part in scope.split("/") if part in PARTS]
+    return PARTS[inside[-1]] if inside else REST
+
+
+def times(directory: Path) -> Counter:
+    """Nanoseconds by instruction. Loops and calls are left out: their bodies are counted."""
+    [trace] = directory.rglob("*.xplane.pb")
+    found: Counter = Counter()
+    for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                operation = dict(event.stats).get("hlo_op")
+                if operation and not re.match(r"(while|call|conditional)[.\d]*$", operation):
+                    found[operation] += event.duration_ns
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    cli.quiet()
+    checked = settings(completed(workdir_lib.read_config(args.workdir)))
+    parts = assemble(checked, args.workdir)
+    params, expert = load_params(args.workdir, parts), parts.expert()
+    problems = parts.task.problems("train")[: checked.run.batch_size]
+    batch, player = (problems, jax.random.key(0)), expert._player
+    programs, search = [], player._search
+
+    def remembered(*given):
+        programs.append((search, given))
+        return search(*given)
+
+    player._search = remembered
+    found = expert.search(params, batch)
+    part = parts_of(search.lower(*programs[0][1]).compile().as_text())
+    with tempfile.TemporaryDirectory() as directory:
+        with jax.profiler.trace(directory):
+            for _ in range(args.repeats):
+                expert.search(params, batch)
+        spent = times(Path(directory))
+    by_part: Counter = Counter()
+    for operation, nanoseconds in spent.items():
+        by_part[part.get(operation) or REST] += nanoseconds / args.repeats / 1e6
+    whole = sum(by_part.values())
+    print("| part of the search | ms | share |\n|---|---|---|")
+    for name, milliseconds in by_part.most_common():
+        print(f"| {name} | {milliseconds:,.0f} | {milliseconds / whole:.1%} |")
+    bill = found.trees.bill
+    use = float(np.sum(bill.generated) / np.sum(bill.lockstep))
+    print(f"\nOf what is drawn, {1 - use:.0%} pads steps along until the longest ends.")
+
+
+if __name__ == "__main__":
+    main()
