@@ -31,7 +31,7 @@ search.num_simulations=6 search.num_candidates=4 replay.min_trees=256 replay.max
 evaluation.problems=16 evaluation.batch_size=16 evaluation.samples=(4,)
 evaluation.simulations=(4,) evaluation.round_problems=16 evaluation.round_simulations=4
 """
-SETTLED = 60  # seconds after which a process has compiled what it will
+SETTLED = 150  # seconds after which a process has compiled what it will
 flags.DEFINE_float("minutes", 60, "How long.")
 flags.DEFINE_float("life", 4, "Minutes from one kill to the next, on average.")
 flags.DEFINE_integer("processes", 2, "How many train together.")
