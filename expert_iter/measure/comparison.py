@@ -120,14 +120,13 @@ class Comparison:
 
         A row is that of `evaluation.judged` with `expert`, `readout`, `unit` and `seed`.
         """
-        rows = self._read()
+        wanted = list(self._cells())
+        rows = [row for row in self._read() if _cell(row) in wanted]
         done = {_cell(row) for row in rows}
         playing = contest = None
-        cells = [cell for cell in self._cells() if cell not in done]
-        total = len(cells) + len(done)
         label = f"comparing on {len(self.problems)} problems"
-        with progress(total, label, done=len(done), unit="game") as bar:
-            for expert, unit, budget, seed in cells:
+        with progress(len(wanted), label, done=len(done), unit="game") as bar:
+            for expert, unit, budget, seed in [cell for cell in wanted if cell not in done]:
                 tokens = self._tokens(unit, budget)
                 if playing != (expert, tokens):  # seeds share a program
                     playing, contest = (expert, tokens), self.contest(expert, tokens)
@@ -137,8 +136,7 @@ class Comparison:
                 rows += made
                 accuracy = next(row["accuracy"] for row in made if row["readout"] != ORACLE)
                 bar.update(1, expert=expert, budget=f"{budget:.3g} {unit}", accuracy=accuracy)
-        wanted = {*self._cells()}
-        return [row for row in rows if _cell(row) in wanted]
+        return rows
 
     def write(self, rows: Sequence[dict]) -> str:
         """Tables and pictures into the folder; returns the Markdown."""
@@ -164,7 +162,7 @@ class Comparison:
         return self.experts[0], READOUTS.get(self.experts[0], ("best",))[0]
 
     def _play(self, contest: Contest, expert, unit, budget, seed) -> list[dict]:
-        amount = 1 if expert == "greedy" else _budget(unit, budget)
+        amount = 1 if expert == "greedy" else budget_of(unit, budget)
         readouts = READOUTS.get(expert, ("best",))
         entries = contest.answer(self.params, self.questions, expert, [amount], readouts, seed)
         rows = judged(self.parts.verdicts, self.problems, entries)
@@ -264,9 +262,6 @@ def _cell(row: dict) -> tuple[str, str, float, int]:
     return row["expert"], row["unit"], row["budget"], row["seed"]
 
 
-def token_budget(tokens: float) -> Budget:
-    return Budget(_UNLIMITED, tokens=float(tokens))
-
-
-def _budget(unit: str, amount: float) -> Budget:
+def budget_of(unit: str, amount: float) -> Budget:
+    """As many simulations as an amount of one of the `UNITS` pays for."""
     return Budget(_UNLIMITED, **{unit: float(amount)})

@@ -187,15 +187,14 @@ class Contest:
         """The trees of all questions, and the seconds it took. Raises UserError for an expert that
         is not there, and for more samples or simulations than the contest was set up for.
         """
-        is_guess = expert in ("samples", "samples_without_replacement", "guess")
-        most = self.experts.guess.num_samples if is_guess else self.experts.search.num_simulations
-        if isinstance(budget, int) and budget > most:
-            raise UserError(f"a budget of {budget} is beyond what {expert} was set up for, {most}")
         if expert not in self._players:
             made = experts_lib.build(expert, self.network, self.experts, self.steps)
             batch_size, layout = self.config.batch_size, self.layout
             self._players[expert] = Player(made, self.tokenizer, batch_size, layout)
         player, size = self._players[expert], self.config.batch_size
+        most = player.expert.most
+        if isinstance(budget, int) and budget > most:
+            raise UserError(f"a budget of {budget} is beyond what {expert} was set up for, {most}")
         begin = time.monotonic()
         trees = [
             player.play(params, questions[i : i + size], key, budget)

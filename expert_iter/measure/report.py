@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from expert_iter.measure import standings
-from expert_iter.measure.comparison import FOLDER, ROWS, Comparison, token_budget
+from expert_iter.measure.comparison import FOLDER, ROWS, Comparison, budget_of
 from expert_iter.measure.show import tree_of
 from expert_iter.measure.tree_text import TreeNode
 from expert_iter.measure.value_head import CALIBRATION, calibrate, sampled_steps
@@ -97,7 +97,7 @@ def _slopes(rows: Sequence[dict]) -> list[dict]:
 def _samples(comparison: Comparison) -> list[dict]:
     contest = comparison.contest("samples", round(SOLUTIONS * comparison.pilot.solution_tokens))
     key = jax.random.key(contest.config.seed)
-    budget = token_budget(SOLUTIONS * comparison.pilot.solution_tokens)
+    budget = budget_of("tokens", SOLUTIONS * comparison.pilot.solution_tokens)
     tree, _ = contest.play(comparison.params, comparison.questions, "samples", budget, key)
     found = [
         (problem, solution, contest.tokenizer.decode(solution.tokens))
@@ -121,7 +121,7 @@ def _trees(comparison: Comparison, expert: str, tokens: int) -> list[dict]:
     contest = comparison.contest(expert, tokens)
     key = jax.random.key(contest.config.seed)
     tree, _ = contest.play(
-        comparison.params, comparison.questions, expert, token_budget(tokens), key
+        comparison.params, comparison.questions, expert, budget_of("tokens", tokens), key
     )
     return [_tree(comparison, contest, tree, b, expert, tokens) for b in range(len(tree.live))]
 

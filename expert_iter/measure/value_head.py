@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from expert_iter.measure import calibration, comparison_plots, rollouts
-from expert_iter.measure.comparison import Comparison, token_budget
+from expert_iter.measure.comparison import Comparison, budget_of
 from expert_iter.pod.files import write_atomic
 
 SAMPLES = 8  # of a problem
@@ -38,7 +38,7 @@ def sampled_steps(comparison: Comparison) -> list[Step]:
     contest = comparison.contest("samples", tokens)
     key = jax.random.key(contest.config.seed)
     tree, _ = contest.play(
-        comparison.params, comparison.questions, "samples", token_budget(tokens), key
+        comparison.params, comparison.questions, "samples", budget_of("tokens", tokens), key
     )
     found: dict[tuple, Step] = {}
     for b, problem in enumerate(comparison.problems):

@@ -31,6 +31,11 @@ class StepSearch(Expert):
 
     config: SearchConfig
 
+    @property
+    def most(self) -> int:
+        """The largest budget, in simulations."""
+        return self.config.num_simulations
+
     def root(self, params, prompt: State, problem_B, keys_B) -> Node:
         B, D, L = prompt.hidden_BxD.shape[0], self.config.max_steps, self.config.max_step_tokens
         return self.continue_from(

@@ -38,6 +38,11 @@ class Guess(Expert):
 
     config: GuessConfig
 
+    @property
+    def most(self) -> int:
+        """The largest budget, in samples."""
+        return self.config.num_samples
+
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget=None) -> SearchTree:
         """As `TreeSearch.run`; simulations are samples, and of the `config.num_samples` that are
         drawn the first ones that the budget pays for are kept (all without a budget).

@@ -25,7 +25,8 @@ class Player:
     """
 
     def __init__(self, expert, tokenizer: TextTokenizer, batch_size: int, layout: Layout):
-        self.tokenizer, self.batch_size, self._layout = tokenizer, batch_size, layout
+        self.expert, self.tokenizer = expert, tokenizer
+        self.batch_size, self._layout = batch_size, layout
         shards = layout.search_shards
         self._rows = -(-batch_size // shards) * shards
         rows, whole = PartitionSpec(layout.search_axes), PartitionSpec()
