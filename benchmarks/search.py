@@ -6,15 +6,15 @@
     python benchmarks/search.py --workdir=runs/countdown # a trained network on problems of its own
 
 Random networks write steps of --tokens tokens, no fewer; a trained one ends them where it likes,
-so that rows and candidates wait for the longest (`use`, useful tokens of all that are computed).
+so that rows and candidates wait for the longest (`useful` tokens, of all that are computed).
 
 * valued/s: candidate steps that were generated and whose value is known; sims/s: nodes after the
   root.
 * tokens/s: useful ones, generated for candidates; plain: by whole solutions sampled independently,
   as many at once as the search decodes (B·K), from the same prompts, useful ones, too; ratio:
   search to plain, in turn in each repeat.
-* read: tokens read in parallel for a node after the root (its step's own, once).
-* decode: model FLOP/s of what was generated and read, as a share of a plain matrix product's.
+* read a node: tokens read in parallel for a node after the root (its step's own, once).
+* of matmul: model FLOP/s of what was generated and read, as a share of a plain matrix product's.
 
 Medians of --repeats. Below each table: bytes that a node holds, by the compiled programs, which
 need so much more for more simulations, and how much of that is its page of keys and values.
@@ -44,8 +44,8 @@ from expert_iter.search.player import padded_length
 from expert_iter.search.search_config import SearchConfig
 
 HEAD = (
-    "| model | B | K | S | valued/s | sims/s | tokens/s | plain | ratio | use | read | "
-    "decode | compile |"
+    "| model | B | K | S | valued/s | sims/s | tokens/s | plain | ratio | useful | read a node | "
+    "of matmul | compile |"
 )
 FLOATS = 4
 

@@ -242,8 +242,9 @@ class _LazyLoop(PagedLoop):
         seen = jnp.log(count.at[rows, parent, slot].get(mode="fill", fill_value=1))
         prior = prior.at[rows, parent, slot].set(seen, mode="drop")
         tree = tree.replace(embeddings=nodes, children_prior_logits=prior)
-        cost, most = self._cost(tree), self.search.config.num_simulations
-        planned = tree.node_visits[:, 0] - 1 + self.budget.expansions(spent(nodes), cost, most)
+        most = jnp.minimum(self.search.config.num_simulations, self.budget.simulations)
+        more = self.budget.expansions(spent(nodes), self._cost(tree), most)
+        planned = jnp.minimum(tree.node_visits[:, 0] - 1 + more, most)
         open_BxNxK = tree.extra_data.open_BxNxK
         if self.search.config.stop_when_solved:
             open_BxNxK &= ~(drawn["fields"]["won_BxK"] & live)[:, None, None]
