@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from expert_iter.errors import UserError
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
-from expert_iter.search import beam, best_first, depth_first, lazy
+from expert_iter.search import beam, best_first, depth_first
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.frontier import FrontierSearch, Rule
 from expert_iter.search.guess import Guess, GuessConfig
@@ -84,7 +84,6 @@ EXPERTS: dict[str, Build] = {
     "mcts_rollouts": mcts(rollouts=1, rollout_weight=1.0),
     "mcts_mixed": mcts(rollouts=1, rollout_weight=0.5),
     "mcts_length_normalised": mcts(prior="length_normalised"),
-    "mcts_lazy": lazy.build,
 }
 
 
