@@ -3,6 +3,7 @@
 import getpass
 import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,35 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     os.path.join(tempfile.gettempdir(), f"expert_iter-tests-{getpass.getuser()}"),
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# The files that take longest, longest first. They begin first: begun last, one of them would keep
+# one process busy when the other has nothing left.
+SLOWEST = (
+    "pod/test_pod_runs.py",
+    "test_resume.py",
+    "pod/test_mesh.py",
+    "test_loop.py",
+    "test_readme.py",
+    "test_configs.py",
+    "pod/test_faults.py",
+    "test_from_weights.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {Path(__file__).parent / name: i for i, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(SLOWEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests are run by one process, which makes their fixtures once."""
+    if config.option.dist == "load":  # what -n means by itself
+        from xdist.scheduler import LoadFileScheduling
+
+        config.option.loadscopereorder = False
+        return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,12 @@
-"""Trainings by real processes on this machine's CPU, as on a pod, and what they leave behind.
-
-The processes are forked from one that has imported the program and touched no device: that saves
-each of them its imports, which take longer than such a run.
-"""
+"""Trainings by real processes on this machine's CPU, as on a pod, and what they leave behind."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -22,9 +15,9 @@ import pytest
 from expert_iter.pod import metrics
 from expert_iter.pod.processes import COORDINATOR, COUNT, INDEX
 from expert_iter.run import trained_params
+from tests import forks
 
-ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs" / "countdown.py"
+CONFIG = forks.ROOT / "configs" / "countdown.py"
 # Few and small programs; 8 rows wherever rows are cut, for up to 8 devices.
 SETTINGS = (
     "task.largest=8 task.max_target=12 task.max_value=24 task.train_size=200 "
@@ -37,10 +30,6 @@ SETTINGS = (
     "evaluation.num_candidates=3 evaluation.round_problems=8 evaluation.round_simulations=2"
 ).split()
 FLAGS = [f"--config={CONFIG}", *(f"--config.{setting}" for setting in SETTINGS)]
-_PRELOADED = ["expert_iter.train", "expert_iter.loop", "expert_iter.run", "tensorboardX"]
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(_PRELOADED)
 
 
 class Pod:
@@ -59,9 +48,7 @@ class Pod:
             if processes > 1:
                 environment |= {COORDINATOR: where, COUNT: str(processes), INDEX: str(i)}
             arguments = [*FLAGS, f"--workdir={workdir}", *flags]
-            process = _context.Process(target=_train, args=(arguments, environment, str(log)))
-            process.start()
-            self.processes.append(process)
+            self.processes.append(forks.start("train", arguments, environment, log, log))
 
     def __enter__(self) -> "Pod":
         return self
@@ -108,22 +95,6 @@ def _flags() -> str:
     """What the tests say to XLA, but for the number of devices."""
     given = os.environ.get("XLA_FLAGS", "").split()
     return " ".join(flag for flag in given if not flag.startswith(_DEVICES))
-
-
-def _train(arguments: list[str], environment: dict[str, str], log: str) -> None:
-    """The whole of a process."""
-    os.environ.update(environment)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.argv = ["train", *arguments]
-    # JAX keeps the programs of process 0 alone, which on CPUs no other process can use.
-    from jax._src import compiler
-
-    compiler.distributed = SimpleNamespace(global_state=SimpleNamespace(process_id=0, client=None))
-    from expert_iter import train
-
-    train.run()
 
 
 def _free_port() -> int:

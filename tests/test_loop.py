@@ -24,6 +24,8 @@ CHANGES = {
     "model.num_layers": 1,
     "warm_start.updates": 3,
     "learner.rows": 4,
+    "learner.row_tokens": 64,
+    "learner.row_steps": 16,
     "learner.updates_per_round": 2,
     "run.rounds": 2,
     "run.problems_per_round": 24,

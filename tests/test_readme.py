@@ -15,7 +15,7 @@ from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from tests.steps import steps_of
-from tests.tiny import finish
+from tests.tiny import typed
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -69,7 +69,7 @@ TINY = """
     warm_start.updates=2 learner.rows=2 learner.row_tokens=256 learner.updates_per_round=1
     run.problems_per_round=4 run.batch_size=4 evaluation.problems=4 evaluation.batch_size=4
     evaluation.round_problems=4 evaluation.round_simulations=1 evaluation.num_candidates=2
-    evaluation.samples=(2,) evaluation.simulations=(1,)
+    evaluation.samples=(2,) evaluation.simulations=(1,) verifier.workers=1
 """.split()
 
 
@@ -90,7 +90,7 @@ def test_problems_of_your_own_need_no_code(tmp_path):
         assert (python, dash_m) == ("python", "-m")
         if module.endswith("train"):
             arguments += [f"--config.{setting}" for setting in TINY]
-        done = finish(module.removeprefix("expert_iter."), *arguments)
+        done = typed(module.removeprefix("expert_iter."), *arguments)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     trained, evaluated, solved = said

@@ -3,9 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import forks
+from tests.forks import ROOT
+
+PATIENCE = 600.0  # seconds
 # As the tests' own (see conftest.py), but on one CPU device.
 XLA_FLAGS = " ".join(
     flag for flag in os.environ["XLA_FLAGS"].split() if "host_platform_device_count" not in flag
@@ -29,19 +34,35 @@ FLAGS = [
 ]
 
 
-def start(command: str, *arguments: str) -> subprocess.Popen:
-    """Starts `python -m expert_iter.COMMAND` as a user would, on one CPU device."""
-    return subprocess.Popen(
-        [sys.executable, "-m", f"expert_iter.{command}", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+_ENVIRONMENT = {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+
+
+def start(command: str, *arguments: str) -> BaseProcess:
+    """Starts a command on one CPU device; what it says is lost."""
+    nowhere = Path(os.devnull)
+    return forks.start(command, list(arguments), _ENVIRONMENT, nowhere, nowhere)
 
 
 def finish(command: str, *arguments: str) -> subprocess.CompletedProcess:
-    process = start(command, *arguments)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    """What comes of a command on one CPU device, in a process forked for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = (Path(folder, name) for name in ("out", "err"))
+        process = forks.start(command, list(arguments), _ENVIRONMENT, out, err)
+        process.join(PATIENCE)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        said = out.read_text(), err.read_text()
+    return subprocess.CompletedProcess([command, *arguments], process.exitcode, *said)
+
+
+def typed(command: str, *arguments: str) -> subprocess.CompletedProcess:
+    """What comes of `python -m expert_iter.COMMAND` as a user would type it, on one CPU device."""
+    return subprocess.run(
+        [sys.executable, "-m", f"expert_iter.{command}", *arguments],
+        cwd=ROOT,
+        env=os.environ | _ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )

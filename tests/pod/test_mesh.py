@@ -26,6 +26,8 @@ SMALL = {
     "model.num_layers": 2,
     "warm_start.updates": 3,
     "learner.rows": 8,
+    "learner.row_tokens": 64,
+    "learner.row_steps": 16,
     "learner.updates_per_round": 2,
     "run.rounds": 3,
     "run.problems_per_round": 16,

@@ -28,13 +28,15 @@ PHASES = {
     "search": (3, 1),
     "learning": (4, 2),
 }
-ABORTED = -signal.SIGABRT, -signal.SIGKILL  # by JAX, when its coordinator is gone
+# Guess-and-check, whose programs are small and, asking nobody anything, are compiled once for all
+# processes. What is saved and taken up again is the same for every expert.
+GUESS = "--config.run.expert=guess", "--config.guess.num_samples=4"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The uninterrupted run of one process with eight devices."""
-    return train(tmp_path_factory.mktemp("runs") / "alone", 1, 8)
+    """The uninterrupted run of one process with one device."""
+    return train(tmp_path_factory.mktemp("runs") / "alone", 1, 1, *GUESS)
 
 
 def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path):
@@ -43,7 +45,7 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
     def saves():
         return newest_save(workdir)
 
-    with Pod(workdir, 2, 4) as pod:
+    with Pod(workdir, 2, 4, *GUESS) as pod:
         pod.wait_until(lambda: newest_place(workdir) >= (0, 3))
         pod.send(1, signal.SIGTERM)
         assert pod.codes(SOON) == [0, 0]
@@ -52,7 +54,7 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
     assert newest_place(workdir) < (1, 0)
 
     for kill in range(KILLS):
-        with Pod(workdir, 2, 4) as pod:
+        with Pod(workdir, 2, 4, *GUESS) as pod:
             reached, victim = saves() + rng.randint(1, 1 + 16 // KILLS), (kill + 1) % 2
             pod.wait_until(lambda reached=reached: saves() >= reached)
             time.sleep(rng.uniform(0, 0.3))
@@ -68,7 +70,7 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
             else:
                 assert other == 75 and line in said and "Traceback" not in said
 
-    train(workdir, 2, 4)
+    train(workdir, 2, 4, *GUESS)
     assert_same_run(workdir, alone, CLOSE)
 
 
@@ -77,7 +79,9 @@ def newest_save(workdir):
     return int(saved[-1].name.partition(".")[0]) if saved else -1
 
 
-def test_four_processes_end_as_one_and_go_on_as_one_or_two(alone, tmp_path):
+def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
+    """With tree search, which asks each process for verdicts while it goes on."""
+    alone = train(tmp_path / "alone", 1, 8)
     four = train(tmp_path / "four", 4, 2, "--config.run.keep_checkpoints=99")
     assert_same_run(four, alone, CLOSE)
 
@@ -93,17 +97,17 @@ def test_four_processes_end_as_one_and_go_on_as_one_or_two(alone, tmp_path):
         assert_same_run(workdir, alone, CLOSE)
 
 
-def test_told_to_leave_in_every_phase(tmp_path):
-    flags = "--config.run.expert=guess", "--config.guess.num_samples=4"
+def test_told_to_leave_in_every_phase(alone, tmp_path):
+    told = tmp_path / "told"
     for phase, unit in PHASES.values():
-        with Pod(tmp_path / "told", 1, 1, *flags) as pod:
-            pod.wait_until(lambda p=(phase, unit): newest_place(tmp_path / "told") >= p)
+        with Pod(told, 1, 1, *GUESS) as pod:
+            pod.wait_until(lambda p=(phase, unit): newest_place(told) >= p)
             pod.send(0, signal.SIGTERM)
             assert pod.codes(SOON) == [0]
             assert pod.said(0).endswith("preempted: saved; the same command goes on\n")
-        assert newest_place(tmp_path / "told") < (phase + 1, 1)
-    train(tmp_path / "told", 1, 1, *flags)
-    assert_same_run(tmp_path / "told", train(tmp_path / "untold", 1, 1, *flags))
+        assert newest_place(told) < (phase + 1, 1)
+    train(told, 1, 1, *GUESS)
+    assert_same_run(told, alone)
 
 
 def test_a_mistake_is_one_line_of_each_process(tmp_path):
