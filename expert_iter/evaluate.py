@@ -47,7 +47,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     if not problems:
         raise UserError(f"no problems are left after --skip={skip}")
     if flags.FLAGS.budget:
-        compare(parts, params, problems, workdir, methods)
+        compare(parts, params, problems, workdir, methods, describe(saved))
     else:
         of = {"checkpoint": saved.position, "problems": path or "test"}
         evaluate(parts, params, problems, workdir, methods, of)
@@ -75,15 +75,14 @@ def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
     print(tables.terminal(rows))
 
 
-def compare(parts, params, problems, workdir: Path, methods) -> None:
+def compare(parts, params, problems, workdir: Path, methods, checkpoint: str) -> None:
     """All methods at equal bill, and the value head that guides them."""
     from expert_iter.measure import value_head
     from expert_iter.measure.comparison import FOLDER, Comparison
 
     folder = workdir / FOLDER
-    comparison = Comparison(
-        parts, params, problems, folder, methods, _budgets(), _units(), flags.FLAGS.seeds
-    )
+    wanted = methods, _budgets(), _units(), flags.FLAGS.seeds
+    comparison = Comparison(parts, params, problems, folder, *wanted, checkpoint)
     print(comparison.write(comparison.run()))
     print(value_head.write(comparison))
     print(f"\n{folder} holds this as comparison.md, comparison.csv and pictures.")

@@ -3,7 +3,7 @@
     python -m expert_iter.report --workdir=runs/countdown
 
 It shows the run's curves, the comparison of experts (the last one that `evaluate --methods=all
---budget=...` made, of whatever checkpoint), how far the value head can be believed, sample
+--budget=...` made; the page says of which checkpoint), how far the value head can be believed, sample
 solutions, and the search trees of a few problems to walk through.
 """
 
@@ -33,15 +33,18 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.measure.report import report_data
     from expert_iter.measure.report_page import page
     from expert_iter.pod.files import write_atomic
-    from expert_iter.run import load_params
+    from expert_iter.run import describe, put_params, read_checkpoint
 
     parts = assemble(checked, workdir)
-    params = load_params(workdir, parts, flags.FLAGS.checkpoint)
+    saved = read_checkpoint(workdir, flags.FLAGS.checkpoint)
+    params = put_params(saved, parts)
     path, out = flags.FLAGS.problems, Path(flags.FLAGS.out or workdir / "report.html")
     problems = (parts.task.read(path) if path else parts.task.problems("test"))[: flags.FLAGS.trees]
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out={out} cannot be written: name a file in a folder that is there")
-    comparison = Comparison(parts, params, problems, workdir / FOLDER)
+    comparison = Comparison(
+        parts, params, problems, workdir / FOLDER, checkpoint=describe(saved)
+    )
     data = report_data(comparison, workdir, flags.FLAGS.expert, flags.FLAGS.tokens)
     compare = (
         f"python -m expert_iter.evaluate --workdir={workdir} --methods=all --budget=72,288,1152"

@@ -9,7 +9,7 @@ import pytest
 
 from expert_iter.pod import metrics
 from expert_iter.run import describe, read_checkpoint, trained_params
-from tests.tiny import FLAGS, finish, start
+from tests.tiny import FLAGS, SAVING_SELDOM, finish, start
 
 # Phases by their number in the run, and the unit in them after which the process is killed.
 KILLS = {
@@ -24,7 +24,7 @@ KILLS = {
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    done = finish("train", *FLAGS, f"--workdir={workdir}")
+    done = finish("train", *SAVING_SELDOM, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -84,7 +84,7 @@ def test_a_run_killed_in_every_phase_ends_as_if_it_never_was(uninterrupted, tmp_
 
 def test_a_finished_run_is_only_summarised_again(uninterrupted):
     before = (uninterrupted / "metrics.jsonl").read_text()
-    done = finish("train", *FLAGS, f"--workdir={uninterrupted}")
+    done = finish("train", *SAVING_SELDOM, f"--workdir={uninterrupted}")
     assert done.returncode == 0, done.stderr
     assert (uninterrupted / "metrics.jsonl").read_text() == before
     assert "greedy" in done.stdout
@@ -92,7 +92,8 @@ def test_a_finished_run_is_only_summarised_again(uninterrupted):
 
 def test_another_config_is_refused_and_nothing_overwritten(uninterrupted):
     before = (uninterrupted / "config.json").read_text()
-    done = finish("train", *FLAGS, f"--workdir={uninterrupted}", "--config.search.num_candidates=4")
+    wider = "--config.search.num_candidates=4"
+    done = finish("train", *SAVING_SELDOM, f"--workdir={uninterrupted}", wider)
     assert done.returncode == 2
     assert "search.num_candidates was 3, is now 4" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

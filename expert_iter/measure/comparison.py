@@ -95,7 +95,10 @@ def sizes(tokens: int, pilot: Pilot, max_steps: int, rollouts: int = 0) -> Sizes
 
 
 class Comparison:
-    """Runs experts over a grid of budgets and seeds, and keeps what came of it in `folder`."""
+    """Runs experts over a grid of budgets and seeds, and keeps what came of it in `folder`.
+
+    checkpoint: whose parameters these are, in words for people.
+    """
 
     def __init__(
         self,
@@ -107,7 +110,9 @@ class Comparison:
         budgets: Sequence[int] = (72, 288, 1152),
         units: Sequence[str] = UNITS,
         seeds: int = 3,
+        checkpoint: str = "",
     ):
+        self.checkpoint = checkpoint
         self.parts, self.params, self.problems, self.folder = parts, params, problems, folder
         self.experts, self.budgets, self.units, self.seeds = experts, budgets, units, seeds
         self.questions = [problem.question for problem in problems]  # no answers in them
@@ -143,7 +148,7 @@ class Comparison:
         text = standings_tables.to_markdown(rows, self.baseline())
         write_atomic(self.folder / "comparison.csv", standings_tables.to_csv(rows))
         write_atomic(self.folder / "comparison.md", text)
-        write_atomic(self.folder / ROWS, json.dumps(rows) + "\n")
+        write_atomic(self.folder / ROWS, json.dumps({"of": self.describe(), "rows": rows}) + "\n")
         for unit in self.units:
             picture = self.folder / f"accuracy_by_{unit}.png"
             shown = [method for method in SHOWN if method[0] in self.experts]
@@ -153,6 +158,10 @@ class Comparison:
                 picture = self.folder / f"over_optimisation_{expert}.png"
                 comparison_plots.over_optimisation(rows, picture, expert)
         return text
+
+    def describe(self) -> str:
+        """Who is compared on what, for people."""
+        return f"{self.checkpoint or 'a network'} on {len(self.problems)} problems"
 
     def baseline(self) -> standings.Method:
         """What the others are paired with: best-of-N, the better of its two samplers if there."""
@@ -212,12 +221,8 @@ class Comparison:
 
     def contest(self, expert: str, tokens: int) -> Contest:
         """Set up for an expert at a budget in tokens."""
-        made = build(
-            expert,
-            self.parts.network,
-            self.parts.contest().experts,
-            self.parts.steps,
-        )
+        parts = self.parts
+        made = build(expert, parts.network, parts.contest().experts, parts.steps)
         rollouts = getattr(made.config, "rollouts", 0)
         return self._contest(sizes(tokens, self.pilot, self._settings.search.max_steps, rollouts))
 

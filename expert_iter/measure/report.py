@@ -28,10 +28,13 @@ def report_data(comparison: Comparison, workdir: Path, expert: str, tokens: int)
     judges after all searches are over.
     """
     summary = _read_json(workdir / SUMMARY) or {}
-    rows = _read_json(workdir / FOLDER / ROWS) or []
+    compared = _read_json(workdir / FOLDER / ROWS)
+    if not isinstance(compared, dict):  # none, or of a version that did not say whose it is
+        compared = {"of": "nothing yet", "rows": []}
+    rows = compared["rows"]
     return {
         "title": f"{comparison.parts.settings.task_name}: {workdir}",
-        "facts": _facts(comparison, workdir, summary),
+        "facts": _facts(comparison, workdir, summary) + [["compared", compared["of"]]],
         "rounds": summary.get("rounds", []),
         "finals": summary.get("results", []),
         "comparison": standings.aggregate(rows),
@@ -49,6 +52,7 @@ def _facts(comparison: Comparison, workdir: Path, summary: dict) -> list[list]:
     run, costs = parts.settings.run, summary.get("costs", {})
     size = sum(x.size for x in jax.tree.leaves(comparison.params))
     facts = [
+        ["trees and solutions", comparison.describe()],
         ["parameters", f"{size / 1e6:.2f}M"],
         ["rounds", run.rounds],
         ["problems a round", run.problems_per_round],

@@ -33,13 +33,14 @@ PHASES = {
 SEED = ("--config.run.seed=1",)
 # Guess-and-check, whose programs are small and, asking nobody anything, are compiled once for all
 # processes. What is saved and taken up again is the same for every expert.
+SELDOM = "--config.run.save_seconds=600"  # saves at the ends of phases alone
 GUESS = *SEED, "--config.run.expert=guess", "--config.guess.num_samples=4"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The uninterrupted run of one process with eight devices."""
-    return train(tmp_path_factory.mktemp("runs") / "alone", 1, 8, *GUESS)
+    return train(tmp_path_factory.mktemp("runs") / "alone", 1, 8, *GUESS, SELDOM)
 
 
 def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path):
@@ -68,8 +69,8 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
             other, said = codes[1 - victim], pod.said(1 - victim)
             assert codes[victim] == -signal.SIGKILL
             line = f"process {1 - victim}: process {victim} has died; start all again by the same"
-            if victim == 0 and other == -signal.SIGABRT:
-                assert "JAX distributed service detected fatal errors" in said
+            if other == -signal.SIGABRT:  # JAX's or Gloo's own doing
+                assert "distributed service detected fatal errors" in said or "gloo::" in said
             else:
                 assert other == 75 and line in said and "Traceback" not in said
 
@@ -84,8 +85,9 @@ def newest_save(workdir):
 
 def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
     """With tree search, which asks each process for verdicts while it goes on."""
-    alone = train(tmp_path / "alone", 1, 8, *SEED)
-    four = train(tmp_path / "four", 4, 2, "--config.run.keep_checkpoints=99", *SEED)
+    flags = *SEED, SELDOM, "--config.run.keep_checkpoints=99"
+    alone = train(tmp_path / "alone", 1, 8, *flags)
+    four = train(tmp_path / "four", 4, 2, *flags)
     assert_same_run(four, alone, CLOSE)
 
     # Back to the end of the search: what comes now needs the replay, of which each had a part.
@@ -96,7 +98,7 @@ def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
     for processes, devices in ((1, 1), (2, 4)):
         workdir = tmp_path / f"{processes}x{devices}"
         shutil.copytree(four, workdir)
-        train(workdir, processes, devices, *SEED)
+        train(workdir, processes, devices, *flags)
         assert_same_run(workdir, alone, CLOSE)
 
 
@@ -110,7 +112,7 @@ def test_told_to_leave_in_every_phase(tmp_path):
             assert pod.said(0).endswith("preempted: saved; the same command goes on\n")
         assert newest_place(told) < (phase + 1, 1)
     train(told, 1, 1, *GUESS)
-    assert_same_run(told, train(tmp_path / "untold", 1, 1, *GUESS))
+    assert_same_run(told, train(tmp_path / "untold", 1, 1, *GUESS, SELDOM))
 
 
 def test_a_mistake_is_one_line_of_each_process(tmp_path):
