@@ -14,7 +14,7 @@ config.json, so that the plan needs no weights:
 
 It prints, for one device at each phase's fullest moment and prompts of up to 256 tokens:
 
-    learning                13.2 GB
+    learning                9.87 GB
     search by mcts          7.27 GB
     evaluation by mcts       6.9 GB
     evaluation by samples   7.06 GB

@@ -14,7 +14,7 @@ config.json, so that the plan needs no weights:
 
 It prints, for one device at each phase's fullest moment and prompts of up to 256 tokens:
 
-    learning                42.4 GB
+    learning                39.2 GB
     search by mcts          41.7 GB
     evaluation by mcts      36.7 GB
     evaluation by samples   37.7 GB

@@ -9,6 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Sharding
 
 from expert_iter.checks import Checks
 from expert_iter.learn.packing import Batch
@@ -43,15 +44,17 @@ def tree_mask(step_RxT, ancestor_RxGxG):
     return (on_path & jnp.tril(jnp.ones((T, T), bool))) | jnp.eye(T, dtype=bool)
 
 
-def step_log_probs(network: Network, params, batch: Batch):
+def step_log_probs(network: Network, params, batch: Batch, where: Sharding | None = None):
     """Runs the network over packed trees.
+
+    where: the batch's rows lie (see `Network.hidden`).
 
     Returns log π of every step given its path, `[R, G]`, and the value's log-odds at its end, `[R,
     G]`. (A prompt's first token is predicted by nothing: the log π of prompts means nothing and
     must have no weight.)
     """
     mask = tree_mask(batch.step_RxT, batch.ancestor_RxGxG)
-    hidden, _ = network.hidden(params, batch.token_RxT, batch.position_RxT, mask)
+    hidden, _ = network.hidden(params, batch.token_RxT, batch.position_RxT, mask, rows=where)
     rows = jnp.arange(hidden.shape[0])[:, None]
     logits = network.logits(params, hidden[rows, batch.before_RxT])
     log_prob = -optax.softmax_cross_entropy_with_integer_labels(logits, batch.token_RxT)
@@ -60,13 +63,13 @@ def step_log_probs(network: Network, params, batch: Batch):
     return log_pi, network.value_logit(params, hidden[rows, batch.end_RxG])
 
 
-def loss(network: Network, params, batch: Batch, config: LossConfig):
+def loss(network: Network, params, batch: Batch, config: LossConfig, where: Sharding | None = None):
     """Total loss of a batch, and its parts. Sums over the batch divided by the number of rows, a
     constant: a mean over what happens to be in the batch would weigh the same step differently from
     batch to batch.
     """
     rows = batch.token_RxT.shape[0]
-    log_pi, value_logit = step_log_probs(network, params, batch)
+    log_pi, value_logit = step_log_probs(network, params, batch, where)
     scored = log_pi
     if config.policy == "set":
         siblings = (

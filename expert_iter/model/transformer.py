@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Sharding
 
 from expert_iter.errors import UserError
 
@@ -344,8 +345,9 @@ class Transformer(nnx.Module):
         self.value_weight = nnx.Param(jnp.zeros(c.width))
         self.value_bias = nnx.Param(jnp.zeros(()))
 
-    def hidden(self, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None):
+    def hidden(self, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None, rows: Sharding | None):
         c = self.config
+        in_place = lambda x: jax.lax.with_sharding_constraint(x, rows) if rows else x  # noqa: E731
         x = self.embedding[...].astype(c.dtype)[token_BxQ]
         if c.scale_embedding:
             x = x * jnp.asarray(c.width**0.5, c.dtype)
@@ -374,7 +376,8 @@ class Transformer(nnx.Module):
             visible = (
                 mask if distance is None else mask & (is_global | (distance < c.sliding_window))
             )
-            return nnx.merge(graph, params)(x, turn, past_kv, visible)
+            x, kv = nnx.merge(graph, params)(in_place(x), turn, past_kv, visible)
+            return in_place(x), kv
 
         past_kv = None if past is None else tuple(past.kv)
         turns = jax.vmap(lambda frequency: rotation(position_BxQ, frequency))(rope_frequencies(c))
@@ -414,13 +417,24 @@ class Network:
     def _bind(self, params: dict) -> Transformer:
         return nnx.merge(self._graph, nnx.State(params))
 
-    def hidden(self, params, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None = None):
+    def hidden(
+        self,
+        params,
+        token_BxQ,
+        position_BxQ,
+        mask_BxQxQ,
+        past: Past | None = None,
+        rows: Sharding | None = None,
+    ):
         """Runs the trunk over Q new tokens a row.
+
+        rows: where rows lie. Left to itself, XLA cuts the layers' work as their weights are cut,
+        and has every device work on the rows of many.
 
         Returns the normalised last hidden states `[B, Q, D]`, and the new tokens' keys and values
         `[layers, B, Q, H, E]`.
         """
-        return self._bind(params).hidden(token_BxQ, position_BxQ, mask_BxQxQ, past)
+        return self._bind(params).hidden(token_BxQ, position_BxQ, mask_BxQxQ, past, rows)
 
     def logits(self, params, hidden):
         """Next-token logits `[..., V]`, float32, of hidden states `[..., D]`."""

@@ -135,9 +135,11 @@ BIG = dict(num_layers=6, width=256, num_heads=4, num_kv_heads=2, head_dim=32, ml
 UPDATES = {
     "weights, one device": (BIG, ONE, "adamw", (2, 32)),
     "weights, all axes": (BIG, ALL, "adamw", (4, 32)),
-    "activations along fsdp": (BIG, MeshConfig(data=2, fsdp=4), "adamw", (8, 64)),
+    "rows along fsdp": (BIG, MeshConfig(data=2, fsdp=4), "adamw", (8, 64)),
+    "many tokens along fsdp": (BIG, MeshConfig(data=1, fsdp=8), "adamw", (16, 256)),
     "adapters": (BIG | {"lora_rank": 8}, ALL, "adamw", (4, 64)),
     "muon": (BIG, ONE, "muon", (2, 32)),
+    "muon along fsdp": (BIG, MeshConfig(data=1, fsdp=4), "muon", (8, 64)),
 }
 
 
