@@ -3,8 +3,8 @@
     python -m expert_iter.report --workdir=runs/countdown
 
 It shows the run's curves, the comparison of experts (the last one that `evaluate --methods=all
---budget=...` made; the page says of which checkpoint), how far the value head can be believed, sample
-solutions, and the search trees of a few problems to walk through.
+--budget=...` made; the page says of which checkpoint), how far the value head can be believed,
+sample solutions, and the search trees of a few problems to walk through.
 """
 
 from pathlib import Path

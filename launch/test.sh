@@ -9,6 +9,7 @@ Usage: bash launch/test.sh [ARGUMENT...]
 Makes .venv in the project's directory, installs what is needed there, and runs the tests on two
 processes. Arguments go to pytest, for example
   bash launch/test.sh tests/search -x
+  bash launch/test.sh --slow    # also the tests that take longest
 
 BASE_PYTHON  the Python, 3.11 or newer, that .venv is made from (python3)
 HELP

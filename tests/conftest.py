@@ -46,7 +46,19 @@ SLOWEST = (
 )
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests that take longest")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes a minute or so; only run with --slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes long: --slow runs it"))
     rank = {Path(__file__).parent / name: i for i, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: rank.get(item.path, len(SLOWEST)))
 

@@ -32,7 +32,7 @@ FLAGS = [
         ).split()
     ),
 ]
-# The same run; it saves at the ends of phases alone, which is all that a run needs that nobody kills.
+# The same run, for nobody to kill: it saves at the ends of phases alone.
 SAVING_SELDOM = [*FLAGS, "--config.run.save_seconds=600"]
 
 _ENVIRONMENT = {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}

@@ -67,10 +67,15 @@ def grid(compare, tmp_path_factory):
     return made, made.run()
 
 
-def test_all_experts_answer_without_the_verifier(compare, tmp_path):
+# Of each kind of search one that is compiled like the others of its kind.
+KINDS = (*FEW, "samples_without_replacement", "mcts_by_step")
+
+
+@pytest.mark.parametrize("experts", [KINDS, pytest.param(ALL, marks=pytest.mark.slow)])
+def test_experts_answer_without_the_verifier(experts, compare, tmp_path):
     """Each is there with all its readouts, and the answers were made with the task closed."""
-    rows = compare(tmp_path, ALL, budgets=(30,), seeds=1, units=("tokens",)).run()
-    wanted = [(expert, readout) for expert in ALL for readout in READOUTS.get(expert, ("best",))]
+    rows = compare(tmp_path, experts, budgets=(30,), seeds=1, units=("tokens",)).run()
+    wanted = [(name, readout) for name in experts for readout in READOUTS.get(name, ("best",))]
     assert [(row["expert"], row["readout"]) for row in rows] == wanted
     assert set(ALL) == set(EXPERTS) - {"guess"}
     for row in rows:

@@ -23,7 +23,7 @@ def workdir(parts, tmp_path_factory):
     """Of a run with a comparison of checkpoint 3 on all seven problems."""
     workdir = tmp_path_factory.mktemp("run")
     arguments = parts, fresh_params(parts.network), parts.task.problems("test"), workdir / FOLDER
-    made = Comparison(*arguments, ("samples", "mcts"), (12, 30), seeds=1, checkpoint="checkpoint 3")
+    made = Comparison(*arguments, ("samples",), (12,), seeds=1, checkpoint="checkpoint 3")
     made.write(made.run())
     return workdir
 
@@ -66,7 +66,7 @@ def test_trees_lead_to_their_answers(data, parts):
     problems = parts.task.problems("test")[:2]
     assert [tree["prompt"] for tree in data["trees"]] == [p.prompt.strip() for p in problems]
     for tree, problem in zip(data["trees"], problems, strict=True):
-        assert (tree["expert"], tree["budget"]) == ("MCTS", 30)
+        assert (tree["expert"], tree["budget"]) == ("mcts", 30)
         node, path = tree["root"], ""
         while chosen := [child for child in node["children"] if child["chosen"]]:
             (node,) = chosen

@@ -127,7 +127,13 @@ def groups_of(line, devices=8):
     raise AssertionError(f"no devices in: {line}")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+SLOW = "data=4,fsdp=2", "tensor-parallel search"  # the other two cut along every axis
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in LAYOUTS],
+)
 def test_trees_and_losses_do_not_depend_on_the_layout(alone, layout, tmp_path):
     ours, lines, params, mesh, program = played(tmp_path / "run", **LAYOUTS[layout])
     theirs, *others = alone

@@ -43,6 +43,7 @@ def alone(tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "alone", 1, 8, *GUESS, SELDOM)
 
 
+@pytest.mark.slow
 def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path):
     workdir, rng = tmp_path / "two", random.Random(0)
 
@@ -102,6 +103,7 @@ def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
         assert_same_run(workdir, alone, CLOSE)
 
 
+@pytest.mark.slow
 def test_told_to_leave_in_every_phase(tmp_path):
     told = tmp_path / "told"
     for phase, unit in PHASES.values():

@@ -263,7 +263,7 @@ def test_ctrl_c_does_not_end_workers(hostile):
 
 
 def test_close_leaves_no_process(hostile):
-    before = children(os.getpid())
+    before, threads = children(os.getpid()), set(threading.enumerate())
     pool = hostile(FOREVER)
     pool.judge(PROBLEMS, ["a"] * 9)
     pending = pool.submit(PROBLEMS[:3], ["start_another", "spin_in_c", "a"])
@@ -278,7 +278,8 @@ def test_close_leaves_no_process(hostile):
         pending.result(0)
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(PROBLEMS, ["a"] * 9)
-    assert not [thread for thread in threading.enumerate() if thread.name == "verdicts"]
+    started = set(threading.enumerate()) - threads
+    assert not [thread for thread in started if thread.name == "verdicts"]
     pool.close()
 
 
