@@ -23,6 +23,7 @@ from expert_iter import overrides
 from expert_iter.errors import Preempted, UserError
 from expert_iter.pod import files
 from expert_iter.pod import workdir as workdir_lib
+from expert_iter.pod.host_memory import keep_freed_memory
 
 CHECKPOINT = (  # help of the flag --checkpoint, which commands that load a run's network define
     "Which checkpoint: last, best (by tree search on validation problems), or a position."
@@ -157,6 +158,7 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
         raise UserError(f"{error} (arguments beside flags: {listed}); see --help") from None
     if source is not None:
         enable_compilation_cache()
+        keep_freed_memory()
     return main(*arguments, *given)
 
 
