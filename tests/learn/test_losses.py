@@ -201,7 +201,7 @@ def test_gradient_on_steps_and_values_in_closed_form(batch, monkeypatch, policy)
     rng = np.random.default_rng(3)
     log_pi = rng.normal(-3, 2, batch.parent_RxG.shape).astype(np.float32)
     logit = rng.normal(size=batch.parent_RxG.shape).astype(np.float32)
-    monkeypatch.setattr(losses, "step_log_probs", lambda network, params, batch: params)
+    monkeypatch.setattr(losses, "step_log_probs", lambda network, params, batch, where: params)
     config = LossConfig(policy, value_weight=0.7)
     by_log_pi, by_logit = jax.grad(lambda heads: losses.loss(None, heads, batch, config)[0])(
         (jnp.asarray(log_pi), jnp.asarray(logit))
