@@ -96,6 +96,7 @@ def began(tmp_path_factory):
     return folder, model
 
 
+@pytest.mark.slow
 def test_the_path_of_the_readme(began):
     folder, before = began
     names = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from expert_iter.model.tokenizer import TokenIds
 from expert_iter.search import experts
@@ -73,6 +74,7 @@ TINY = """
 """.split()
 
 
+@pytest.mark.slow
 def test_problems_of_your_own_need_no_code(tmp_path):
     """The commands as they stand there, but for smaller sizes and other folders."""
     section = README[README.index("## Your own problems") :]

@@ -52,6 +52,7 @@ def kill_when(process, reached):
     return False
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_phase_ends_as_if_it_never_was(uninterrupted, tmp_path):
     for phase, unit in KILLS.values():
         process = start("train", *FLAGS, f"--workdir={tmp_path}")

@@ -55,12 +55,14 @@ def step_log_probs(network: Network, params, batch: Batch, where: Sharding | Non
     """
     mask = tree_mask(batch.step_RxT, batch.ancestor_RxGxG)
     hidden, _ = network.hidden(params, batch.token_RxT, batch.position_RxT, mask, rows=where)
-    rows = jnp.arange(hidden.shape[0])[:, None]
-    logits = network.logits(params, hidden[rows, batch.before_RxT])
+    # Row by row: of indices of rows and places XLA does not see that they stay within a device's
+    # rows, and would have every device look at the rows of all.
+    at = jax.vmap(lambda hidden_TxD, places: hidden_TxD[places])
+    logits = network.logits(params, at(hidden, batch.before_RxT))
     log_prob = -optax.softmax_cross_entropy_with_integer_labels(logits, batch.token_RxT)
     member = jax.nn.one_hot(batch.step_RxT, batch.end_RxG.shape[1])
     log_pi = jnp.einsum("rt,rtg->rg", log_prob, member)
-    return log_pi, network.value_logit(params, hidden[rows, batch.end_RxG])
+    return log_pi, network.value_logit(params, at(hidden, batch.end_RxG))
 
 
 def loss(network: Network, params, batch: Batch, config: LossConfig, where: Sharding | None = None):

@@ -161,7 +161,7 @@ class Comparison:
 
     def describe(self) -> str:
         """Who is compared on what, for people."""
-        return f"{self.checkpoint or 'a network'} on {len(self.problems)} problems"
+        return f"{len(self.problems)} problems, by {self.checkpoint or 'a network'}"
 
     def baseline(self) -> standings.Method:
         """What the others are paired with: best-of-N, the better of its two samplers if there."""

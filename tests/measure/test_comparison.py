@@ -100,7 +100,7 @@ def test_the_grid_is_all_there_and_files_say_so(grid):
     assert (folder / "comparison.md").read_text() == text
     with open(folder / "comparison.csv") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
-    kept = {"of": "a network on 7 problems", "rows": rows}
+    kept = {"of": "7 problems, by a network", "rows": rows}
     assert json.loads((folder / "comparison.json").read_text()) == kept
     for picture in ("accuracy_by_tokens", "accuracy_by_flops", "over_optimisation_samples"):
         assert (folder / f"{picture}.png").stat().st_size > 5000

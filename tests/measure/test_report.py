@@ -38,8 +38,8 @@ def data(parts, workdir):
 
 def test_it_says_which_checkpoint_is_shown_and_which_was_compared(data):
     facts = dict(map(tuple, data["facts"]))
-    assert facts["trees and solutions"] == "checkpoint 5 on 2 problems"
-    assert facts["compared"] == "checkpoint 3 on 7 problems"
+    assert facts["trees and solutions"] == "2 problems, by checkpoint 5"
+    assert facts["compared"] == "7 problems, by checkpoint 3"
 
 
 def test_a_comparison_that_does_not_say_whose_it_is_is_left_out(parts, tmp_path):
@@ -82,4 +82,4 @@ def test_trees_lead_to_their_answers(data, parts):
 
 
 def test_the_page_takes_it(data):
-    assert "checkpoint 3 on 7 problems" in page(data, {})
+    assert "7 problems, by checkpoint 3" in page(data, {})

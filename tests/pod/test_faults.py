@@ -63,6 +63,7 @@ def test_a_disk_that_fills_up_ends_training_and_the_same_command_goes_on(tmp_pat
         assert f"resuming at phase {before[0]}, unit {before[1]}" in pod.said(0)
 
 
+@pytest.mark.slow
 def test_one_process_of_two_that_cannot_write_ends_both(tmp_path):
     workdir = tmp_path / "run"
     with Pod(workdir, 2, 1, *WIDE, "--config.mesh.fsdp=2") as pod:  # each writes half

@@ -84,6 +84,7 @@ def newest_save(workdir):
     return int(saved[-1].name.partition(".")[0]) if saved else -1
 
 
+@pytest.mark.slow
 def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
     """With tree search, which asks each process for verdicts while it goes on."""
     flags = *SEED, SELDOM, "--config.run.keep_checkpoints=99"
