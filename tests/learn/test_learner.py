@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -235,3 +236,24 @@ def test_rows_that_the_devices_cannot_share_are_refused(network):
     layout = Layout(MeshConfig(data=2, fsdp=2))
     with pytest.raises(UserError, match=r"learner\.rows \(6\) must be a multiple of the 4 parts"):
         Learner(network, config, LossConfig(), OPTIMIZER, 1, 0, layout)
+
+
+@pytest.mark.parametrize("policy", ["steps", "set"])
+def test_devices_tell_each_other_gradients_alone(network, policy):
+    """With whole weights on each device nothing is gathered: what is talked about is as large as
+    the parameters and the loss's parts.
+    """
+    config, layout = LearnerConfig(rows=8, row_tokens=64, row_steps=8), Layout(MeshConfig(data=8))
+    learner = Learner(network, config, LossConfig(policy), OPTIMIZER, 1, 0, layout)
+    state = learner.abstract_state()
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),
+        learner.packer.pack([])[0],
+    )
+    program = learner.update.lower(state, batch).compile().as_text()
+    talk = re.findall(r"= (.*) (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", program)
+    assert talk and {kind for _, kind in talk} == {"all-reduce"}
+    shapes = [shape for told, _ in talk for shape in re.findall(r"f32\[([\d,]*)\]", told)]
+    amount = sum(int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes)
+    size = sum(x.size for x in jax.tree.leaves(state.trained))
+    assert amount <= size + 20  # a scan over layers sends one at a time
