@@ -259,6 +259,7 @@ if what == "after":
     while not (here / "going").exists():
         time.sleep(0.001)
 if what in ("exit", "later", "after"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends by itself, if it takes a while
     (here / "going").touch()
     sys.exit(int(value))
 if what == "die":
