@@ -47,7 +47,7 @@ def tree_mask(step_RxT, ancestor_RxGxG):
 def step_log_probs(network: Network, params, batch: Batch, where: Sharding | None = None):
     """Runs the network over packed trees.
 
-    where: the batch's rows lie (see `Network.hidden`).
+    where: on which devices the batch's rows lie (see `Network.hidden`).
 
     Returns log π of every step given its path, `[R, G]`, and the value's log-odds at its end, `[R,
     G]`. (A prompt's first token is predicted by nothing: the log π of prompts means nothing and

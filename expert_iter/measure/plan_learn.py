@@ -39,7 +39,7 @@ def update_parts(
     gradients = held(state.trained)
     kept = tokens * c.num_layers * number * _kept_numbers(c, tensor)
     at_logits = vocabulary * (_LOGITS * tokens + _HEADS * c.width) * _FLOAT
-    # A layer's weights are put together along `fsdp`, and so are their gradients.
+    # A layer's weights, copied out of the stack; put together along `fsdp`, as their gradients are.
     layer = shape[FSDP] * held({"blocks": state.params["blocks"]}) / c.num_layers
     at_layer = (
         layer * (2 if shape[FSDP] > 1 else 1)
@@ -79,8 +79,8 @@ def _kept_numbers(c: TransformerConfig, tensor: _Cut) -> int:
 
 
 def _orthogonalising(state: TrainState, layout: Layout) -> float:
-    """Muon works on whole matrices: where they are cut along `fsdp`, XLA puts those of all layers
-    together (see `_TOGETHER`).
+    """Muon works on whole matrices: where they are cut, XLA puts those of all layers together (see
+    `_TOGETHER`).
     """
     named = jax.tree_util.tree_leaves_with_path(state.trained)
     matrices = [leaf for path, leaf in named if path[-1].key in MATRICES]

@@ -251,7 +251,8 @@ def test_devices_tell_each_other_gradients_alone(network, policy):
         learner.packer.pack([])[0],
     )
     program = learner.update.lower(state, batch).compile().as_text()
-    talk = re.findall(r"= (.*) (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", program)
+    kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
+    talk = re.findall(rf"= (.*) ({kinds})(?:-start)?\(", program)
     assert talk and {kind for _, kind in talk} == {"all-reduce"}
     shapes = [shape for told, _ in talk for shape in re.findall(r"f32\[([\d,]*)\]", told)]
     amount = sum(int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes)

@@ -67,7 +67,7 @@ def grid(compare, tmp_path_factory):
     return made, made.run()
 
 
-# Of each kind of search one that is compiled like the others of its kind.
+# Guesses, one search and one a step, a frontier with rollouts; all of them only with --slow.
 KINDS = (*FEW, "samples_without_replacement", "mcts_by_step")
 
 
