@@ -9,6 +9,8 @@ evaluate       every method on test problems, each with its bill
 Each `run.phase` yields the units of work that are still to be done: a run can be killed anywhere.
 """
 
+from functools import partial
+
 from expert_iter.measure.evaluation import judged, legal_share
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.processes import joined
@@ -33,8 +35,10 @@ def train(run: Run) -> list[dict]:
 
 
 def warm_start(run: Run, plays) -> None:
-    for update in run.phase("warm start", run.settings.warm_start.updates, "update"):
-        batch, _ = run.learner.batch(run.replay, plays, run.rng("warm start", update))
+    updates, rng = run.settings.warm_start.updates, partial(run.rng, "warm start")
+    batches = run.learner.batches(run.replay, plays, updates, rng)
+    for update in run.phase("warm start", updates, "update"):
+        batch, _ = batches.make(update)
         run.train, losses = run.learner.update(run.train, batch)
         run.learned(losses, batch)
 
@@ -54,8 +58,10 @@ def self_play(run: Run, expert, problems, round: int) -> None:
 
 
 def learn(run: Run, plays, round: int) -> None:
-    for update in run.phase("learn", run.updates_worth_making(), "update", round):
-        batch, _ = run.learner.batch(run.replay, plays, run.rng("learn", round, update))
+    updates, rng = run.updates_worth_making(), partial(run.rng, "learn", round)
+    batches = run.learner.batches(run.replay, plays, updates, rng)
+    for update in run.phase("learn", updates, "update", round):
+        batch, _ = batches.make(update)
         run.train, losses = run.learner.update(run.train, batch)
         run.learned(losses, batch)
 

@@ -85,6 +85,7 @@ class Run:
             self._metrics = Metrics(self.workdir, resume_at=self._phase)
         self._preemption, self._profile, self._units = Preemption(), profile, 0
         self._next_phase, self._saved_at = 0, time.monotonic()
+        self._ask_after = 1  # so many units, whether to save
 
     def describe(self) -> str:
         """One line for people."""
@@ -122,7 +123,7 @@ class Run:
         number, self._next_phase = self._next_phase, self._next_phase + 1
         if number < self._phase:
             return
-        self._latest = {}
+        self._latest, self._ask_after = {}, 1
         begin, before = time.monotonic(), self._tally.get("seconds", 0.0)
         label = self._where = f"round {round}: {name}" if round else name
         with progress(total, label, done=self._unit, unit=unit) as bar:
@@ -217,12 +218,24 @@ class Run:
         """Saves where the last time is long ago, or the run is told to leave."""
         self._units += 1
         leaving = self._preemption.reached(self._units)
-        due = time.monotonic() - self._saved_at > self.settings.run.save_seconds
-        if leaving or processes.every(due)[0]:
+        if leaving or self._is_due():
             self._save()
         if leaving:
             self.close()
             raise Preempted
+
+    def _is_due(self) -> bool:
+        """Whether the last save is long ago, by the first process's clock. Processes that ask each
+        other wait for their devices: they ask again when, at the pace of the phase, half of the
+        time that is left has gone by.
+        """
+        self._ask_after -= 1
+        if self._ask_after > 0:
+            return False
+        left = self._saved_at + self.settings.run.save_seconds - time.monotonic()
+        pace = max(1e-6, self._tally["seconds"] / self._unit)
+        due, self._ask_after = processes.every((left <= 0, max(1, int(left / pace / 2))))[0]
+        return due
 
     def _save(self, checked: float | None = None) -> None:
         """checked: the accuracy of these very parameters, where it has just been measured."""

@@ -229,9 +229,10 @@ def test_the_published_structure_runs(name, tmp_path):
     state = learner.init(parts.initial_params())
     frozen = jax.tree.map(np.asarray, state.frozen)
     plays, nothing = parts.plays(problems), Replay(parts.settings.replay)
+    batches = learner.batches(nothing, plays, 2, np.random.default_rng)
     losses = []
     for update in range(2):
-        batch, _ = learner.batch(nothing, plays, np.random.default_rng(update))
+        batch, _ = batches.make(update)
         state, figures = learner.update(state, batch)
         losses.append({key: float(x) for key, x in figures.items()})
     assert all(np.isfinite(list(figures.values())).all() for figures in losses)

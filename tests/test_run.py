@@ -1,15 +1,19 @@
 """Which checkpoint is the best, and how one is asked for, on rounds that are played by hand."""
 
 import shutil
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from expert_iter import run as run_lib
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.measure.comparison import Comparison
+from expert_iter.pod import processes
 from expert_iter.pod.checkpoints import Checkpoints
 from expert_iter.run import Run, describe, load_params, read_checkpoint, trained_params
 from tests.pod.test_checkpoints import damage, files_of
@@ -30,6 +34,14 @@ def make(tmp_path_factory):
         return Run(assembled[save_seconds], workdir)
 
     return make
+
+
+class FakeClock:
+    def __init__(self, start):
+        self.start, self.seconds = start, 0
+
+    def monotonic(self):
+        return self.start + self.seconds
 
 
 def play(run, accuracies):
@@ -69,6 +81,22 @@ def test_the_best_by_tree_search_stays_beside_the_newest(make, tmp_path, accurac
     assert round_of(tmp_path, "last") == round_of(tmp_path, str(newest)) == len(accuracies)
     said = describe(read_checkpoint(tmp_path, "best"))
     assert said == f"checkpoint {2 * best - 1}, last checked after round {best}"
+
+
+def test_a_phase_saves_by_the_clock_which_processes_seldom_compare(make, tmp_path, monkeypatch):
+    """Units of a second, then of four: a save a minute, and one at the end of the phase."""
+    run = make(tmp_path, save_seconds=60.0)
+    clock, saved, asked = FakeClock(run._saved_at), [], []
+    every = processes.every
+    monkeypatch.setattr(run_lib, "time", clock)
+    monkeypatch.setattr(run, "_checkpoints", mock.Mock())
+    run._checkpoints.start_saving = lambda *_, **__: saved.append(clock.seconds)
+    monkeypatch.setattr(processes, "every", lambda value: asked.append(value) or every(value))
+    for unit in run.phase("learn", 200, "update"):
+        clock.seconds += 1 if unit < 140 else 4
+    gaps = np.diff([0, *saved])
+    assert gaps[:2].tolist() == [60, 60] and (gaps[2:-1] <= 60 + 32).all()
+    assert len(asked) < 50
 
 
 def test_a_resumed_run_remembers_the_best(make, tmp_path):

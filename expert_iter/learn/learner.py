@@ -1,10 +1,8 @@
-"""The learner: batches from replay, with some of the warm start mixed in, and jitted updates of the
-parameters.
-"""
+"""The learner: jitted updates of the parameters."""
 
 import dataclasses
 import functools
-import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,19 +11,16 @@ import optax
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
+from expert_iter.learn.batches import Batches
 from expert_iter.learn.losses import LossConfig, loss
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.replay import Replay
-from expert_iter.learn.splitting import split
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.model import adapters
 from expert_iter.model.transformer import Network
-from expert_iter.pod import compiler, processes
-from expert_iter.pod.mesh import Layout, held_rows, put
-
-# Share of a batch's tokens to fill: with more, the trees that find no room are no random choice.
-FILL = 0.92
+from expert_iter.pod import compiler
+from expert_iter.pod.mesh import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,32 +120,13 @@ class Learner:
         trained = optax.apply_updates(state.trained, changes)
         return TrainState(trained, state.frozen, optimizer, state.updates + 1), parts
 
-    def batch(
-        self, replay: Replay, plays: WarmStart, rng: np.random.Generator
-    ) -> tuple[Batch, int]:
-        """Packs random trees of the replay, and random warm-start plays for the share of the
-        batch's tokens that is rehearsed (all of it where there are no trees).
-
-        Returns the batch, and how many trees of the replay are in it. Every process brings the
-        trees that it has, and packs the rows of its own devices.
-        """
-        c = self.config
-        share = c.rehearsal if len(replay) else 1.0
-        tokens = c.rows * c.row_tokens
-        order = rng.permutation(len(replay))
-        enough = np.cumsum(replay.tokens[order]) - replay.tokens[order]
-        chosen = order[enough < FILL * (1 - share) * tokens]
-        plays_wanted = math.ceil(FILL * share * tokens / plays.mean_size) if share else 0
-        drawn = plays.draw(plays_wanted, rng)
-        own = replay.own(chosen.tolist()) | {len(chosen) + i: play for i, play in drawn.items()}
-        trees = list(processes.merged(own).values())
-        # Replay's trees fit a row; of plays that do not, the user must hear.
-        rehearsed = [
-            part for play in trees[len(chosen) :] for part in split(play, c.row_tokens, c.row_steps)
-        ]
-        mixed = trees[: len(chosen)] + rehearsed
-        # Large trees first: what is small finds room between them.
-        order = sorted(range(len(mixed)), key=lambda i: -mixed[i].size)
-        rows = set(held_rows(self._layout.rows, c.rows).tolist())
-        batch, taken = self.packer.pack((mixed[i] for i in order), held=rows)
-        return put(batch, self._layout.rows), sum(order[i] < len(chosen) for i in taken)
+    def batches(
+        self,
+        replay: Replay,
+        plays: WarmStart,
+        updates: int,
+        rng: Callable[[int], np.random.Generator],
+    ) -> Batches:
+        """Of a phase of so many updates; `rng` is the randomness of one (see `Batches`)."""
+        rehearsal = self.config.rehearsal
+        return Batches(self.packer, self._layout, replay, plays, rehearsal, updates, rng)

@@ -43,8 +43,9 @@ def played(request, tmp_path_factory):
     problems = parts.task.problems("train")
     learner, plays = parts.learner(), parts.plays(problems)
     state, nothing = learner.init(parts.initial_params()), Replay(parts.settings.replay)
+    batches = learner.batches(nothing, plays, 40, np.random.default_rng)
     for update in range(40):
-        batch, _ = learner.batch(nothing, plays, np.random.default_rng(update))
+        batch, _ = batches.make(update)
         state, _ = learner.update(state, batch)
     problems = problems[:16]
     return parts, parts.expert().search(state.params, (problems, jax.random.key(1)))

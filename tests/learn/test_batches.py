@@ -1,0 +1,171 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from expert_iter.errors import UserError
+from expert_iter.learn import batches as batches_lib
+from expert_iter.learn.batches import Batches
+from expert_iter.learn.packing import Packer
+from expert_iter.learn.replay import Replay, ReplayConfig
+from expert_iter.pod import processes
+from expert_iter.pod.mesh import one_device
+
+
+class Plays:
+    """Warm-start plays that can be told from searched trees by their first token."""
+
+    mean_size = 9.0
+
+    def __init__(self, random_tree):
+        self.random_tree, self.drawn = random_tree, 0
+
+    def draw(self, count, rng):
+        self.drawn += count
+        trees = [self.random_tree(rng, steps=3, prompt=5) for _ in range(count)]
+        for tree in trees:
+            tree.token[0] = -1
+        own = range(processes.index(), count, processes.count())
+        return {i: trees[i] for i in own}
+
+
+@pytest.fixture
+def plays(random_tree):
+    return Plays(random_tree)
+
+
+@pytest.fixture(scope="module")
+def trees(random_tree):
+    rng = np.random.default_rng(0)
+    return [random_tree(rng, steps=rng.integers(4, 12)) for _ in range(300)]
+
+
+def batches_of(replay, plays, rehearsal=0.0, packer=None, updates=200):
+    packer = packer or Packer(rows=16, row_tokens=64, row_steps=32)
+    return Batches(packer, one_device(), replay, plays, rehearsal, updates, np.random.default_rng)
+
+
+def replay_of(trees):
+    """All trees in the window, which this process has all."""
+    replay = Replay(ReplayConfig())
+    replay.add(dict(enumerate([tree] for tree in trees)))
+    return replay
+
+
+@pytest.fixture(scope="module")
+def replay(trees):
+    return replay_of(trees)
+
+
+@pytest.fixture(scope="module")
+def nothing():
+    return replay_of([])
+
+
+def test_a_batch_is_a_function_of_its_random_generator(replay, plays):
+    batches = batches_of(replay, plays, rehearsal=0.15)
+    (a, used_a), (c, _), (b, used_b) = map(batches.make, (5, 6, 5))
+    assert used_a == used_b
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert (a.token_RxT != c.token_RxT).any()
+
+
+def contents(batch):
+    """(is it a play, its tokens) of each tree in the batch."""
+    for row in range(len(batch.token_RxT)):
+        # Only a prompt's first token is the first of its text.
+        starts = np.flatnonzero((batch.step_RxT[row] >= 0) & (batch.position_RxT[row] == 0))
+        used = int((batch.step_RxT[row] >= 0).sum())
+        ends = [*starts[1:], used] if used else []  # a row may have stayed empty
+        for begin, end in zip(starts, ends, strict=True):
+            yield batch.token_RxT[row, begin] == -1, end - begin
+
+
+@pytest.mark.parametrize("rehearsal", [0.0, 0.15, 0.5])
+def test_rehearsal_has_its_share_of_the_tokens(replay, plays, rehearsal):
+    batches = batches_of(replay, plays, rehearsal)
+    shares, fill = [], []
+    for seed in range(20):
+        batch, used = batches.make(seed)
+        batch = jax.device_get(batch)
+        sizes = {True: [], False: []}
+        for is_play, size in contents(batch):
+            sizes[bool(is_play)].append(size)
+        assert used == len(sizes[False])
+        fill.append((sum(sizes[True]) + sum(sizes[False])) / (16 * 64))
+        shares.append(sum(sizes[True]) / (sum(sizes[True]) + sum(sizes[False])))
+    assert abs(np.mean(shares) - rehearsal) < 0.03
+    assert np.mean(fill) > 0.9
+    assert (plays.drawn == 0) == (rehearsal == 0)
+
+
+def test_without_trees_all_is_rehearsal(nothing, plays):
+    batch, used = batches_of(nothing, plays).make(0)
+    batch = jax.device_get(batch)
+    found = list(contents(batch))
+    assert used == 0 and all(is_play for is_play, _ in found)
+    assert sum(size for _, size in found) > 0.85 * 16 * 64
+
+
+def test_a_play_that_no_row_can_hold_is_said(nothing, plays):
+    with pytest.raises(UserError, match=r"learner\.row_tokens"):
+        batches_of(nothing, plays, packer=Packer(rows=1, row_tokens=6, row_steps=8)).make(0)
+
+
+def test_a_batch_has_a_tree_at_most_once_and_over_many_batches_all_have_their_turn(trees, plays):
+    marked = replay_of(
+        dataclasses.replace(tree, correction=np.full(len(tree.length), n + 1, np.float32))
+        for n, tree in enumerate(trees)
+    )
+    batches, seen = batches_of(marked, plays), np.zeros(len(trees))
+    for update in range(150):
+        batch, used = batches.make(update)
+        batch = jax.device_get(batch)
+        roots = (batch.parent_RxG < 0) & (batch.correction_RxG > 0)
+        numbers = batch.correction_RxG[roots].astype(int) - 1
+        assert len(set(numbers.tolist())) == len(numbers) == used
+        seen[numbers] += 1
+    mean = seen.mean()
+    assert np.abs(seen - mean).max() < 5 * np.sqrt(mean)
+    sizes = np.array([tree.size for tree in trees])
+    small, large = seen[sizes < np.median(sizes)].mean(), seen[sizes > np.median(sizes)].mean()
+    # The last trees to be placed, the smallest, are those that find no room.
+    assert 0.75 * large < small <= 1.1 * large
+
+
+def test_processes_that_have_a_part_of_the_trees_each_pack_the_same_batches(
+    trees, random_tree, as_processes, monkeypatch
+):
+    """Four of them, whose devices hold four of the rows each: these are as one process has them.
+    They tell each other the trees of three updates at once, and begin where a run was resumed.
+    """
+    first, last = 2, 10
+    alone = batches_of(replay_of(trees), Plays(random_tree), rehearsal=0.2, updates=last)
+    wanted = [alone.make(update) for update in range(first, last)]
+
+    def own_rows(_, count):
+        return np.arange(count).reshape(4, -1)[processes.index()]
+
+    def work():
+        replay = Replay(ReplayConfig())
+        own = range(processes.index(), len(trees), 4)
+        replay.add({row: [trees[row]] for row in own})
+        batches = batches_of(replay, Plays(random_tree), rehearsal=0.2, updates=last)
+        return [batches.make(update) for update in range(first, last)]
+
+    merged, told = processes.merged, []
+
+    def tell(own):
+        told.append(processes.index())
+        return merged(own)
+
+    monkeypatch.setattr(processes, "merged", tell)
+    monkeypatch.setattr(batches_lib, "held_rows", own_rows)
+    monkeypatch.setattr(batches_lib, "_TOLD_AT_ONCE", 3 * 16 * 64)
+    for number, made in enumerate(as_processes(4, work)):
+        rows = slice(4 * number, 4 * number + 4)
+        for (batch, used), (whole, used_alone) in zip(made, wanted, strict=True):
+            assert used == used_alone
+            jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[rows], y[rows]), batch, whole)  # noqa: B023
+    assert sorted(told) == sorted(4 * [0, 1, 2, 3])  # once for replay, then for 3, 3 and 2 updates
