@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
@@ -42,6 +44,9 @@ class LearnerConfig:
         check.at_least(1, "rows", "row_tokens", "row_steps", "updates_per_round")
         check.positive("max_passes")
         check.below_one("rehearsal")
+
+
+_SMALL = 1 << 20  # numbers; copies of larger arrays would take memory worth having
 
 
 class TrainState(NamedTuple):
@@ -81,7 +86,7 @@ class Learner:
         self.network, self.config, self._layout = network, config, layout
         self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
         self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates)
-        self._loss = functools.partial(loss, network, config=loss_config, where=layout.rows)
+        self._loss = functools.partial(loss, network, config=loss_config)
         self._abstract = jax.eval_shape(self._init, network.abstract_params())
         self._shardings = layout.learning(self._abstract)
         self.update = jax.jit(
@@ -110,15 +115,36 @@ class Learner:
         """`update`: one update; returns the new state and the loss's parts with the gradient's
         norm. The old state's arrays are gone.
         """
-
-        def loss_of(trained):
-            return self._loss(adapters.join(trained, state.frozen), batch)
-
-        (_, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.trained)
+        gradient, parts = self._gradient(state.trained, state.frozen, batch)
         changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.trained)
-        parts["gradient_norm"] = optax.tree.norm(gradient)
+        figures = {
+            name: total / jnp.maximum(weight, 1e-6) for name, (total, weight) in parts.items()
+        }
+        figures["gradient_norm"] = optax.tree.norm(gradient)
         trained = optax.apply_updates(state.trained, changes)
-        return TrainState(trained, state.frozen, optimizer, state.updates + 1), parts
+        return TrainState(trained, state.frozen, optimizer, state.updates + 1), figures
+
+    def _gradient(self, trained: dict, frozen: dict, batch: Batch) -> tuple[dict, dict]:
+        """Of the loss, by what is trained; and the loss's parts."""
+        layout = self._layout
+
+        def gradient(trained, frozen, batch, where=None):
+            def loss_of(trained):
+                return self._loss(adapters.join(trained, frozen), batch, where=where)
+
+            (_, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+            return gradient, parts
+
+        if layout.row_shards == 1 or not layout.weights_lie_whole:
+            return gradient(trained, frozen, batch, where=layout.rows)  # XLA cuts the work
+        everywhere, rows = layout.everywhere.spec, layout.rows.spec
+        return jax.shard_map(
+            lambda *own: _mean(gradient(*own), axes=rows[0]),
+            mesh=layout.mesh,
+            in_specs=(everywhere, everywhere, rows),
+            out_specs=everywhere,
+            check_vma=False,
+        )(trained, frozen, batch)
 
     def batches(
         self,
@@ -130,3 +156,17 @@ class Learner:
         """Of a phase of so many updates; `rng` is the randomness of one (see `Batches`)."""
         rehearsal = self.config.rehearsal
         return Batches(self.packer, self._layout, replay, plays, rehearsal, updates, rng)
+
+
+def _mean(tree: Any, axes: tuple[str, ...]) -> Any:
+    """Over the devices along these axes of the mesh. All small arrays are told at once: processes
+    on CPUs tell each other one after the other, and each waits for the slower one.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    small = [leaf for leaf in leaves if leaf.size <= _SMALL]
+    together, parted = ravel_pytree(small)
+    small_means = iter(parted(jax.lax.pmean(together, axes)))
+    means = [
+        next(small_means) if leaf.size <= _SMALL else jax.lax.pmean(leaf, axes) for leaf in leaves
+    ]
+    return jax.tree.unflatten(structure, means)

@@ -66,9 +66,10 @@ def step_log_probs(network: Network, params, batch: Batch, where: Sharding | Non
 
 
 def loss(network: Network, params, batch: Batch, config: LossConfig, where: Sharding | None = None):
-    """Total loss of a batch, and its parts. Sums over the batch divided by the number of rows, a
-    constant: a mean over what happens to be in the batch would weigh the same step differently from
-    batch to batch.
+    """Total loss of a batch, and its parts: each a sum over the batch, and the weight it has there.
+    All are divided by the number of rows, a constant: a mean over what happens to be in the batch
+    would weigh the same step differently from batch to batch. So those of a batch are the means of
+    those of its parts, of as many rows each.
     """
     rows = batch.token_RxT.shape[0]
     log_pi, value_logit = step_log_probs(network, params, batch, where)
@@ -86,9 +87,7 @@ def loss(network: Network, params, batch: Batch, config: LossConfig, where: Shar
     errors = optax.sigmoid_binary_cross_entropy(value_logit, batch.value_target_RxG)
     value = jnp.sum(batch.value_weight_RxG * errors) / rows
     parts = {
-        "policy_loss": -jnp.sum(batch.policy_weight_RxG * scored)
-        / jnp.maximum(jnp.sum(batch.policy_weight_RxG), 1e-6),
-        "value_loss": jnp.sum(batch.value_weight_RxG * errors)
-        / jnp.maximum(jnp.sum(batch.value_weight_RxG), 1e-6),
+        "policy_loss": (policy, jnp.sum(batch.policy_weight_RxG) / rows),
+        "value_loss": (value, jnp.sum(batch.value_weight_RxG) / rows),
     }
     return policy + config.value_weight * value, parts

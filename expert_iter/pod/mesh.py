@@ -82,6 +82,11 @@ class Layout:
         return math.prod(self.mesh.shape[axis] for axis in (DATA, FSDP))
 
     @property
+    def weights_lie_whole(self) -> bool:
+        """Whether every device has all parameters while it learns."""
+        return self.mesh.shape[FSDP] == self.mesh.shape[TENSOR] == 1
+
+    @property
     def search_shards(self) -> int:
         """Into how many parts a batch of problems is cut."""
         return math.prod(self.mesh.shape[axis] for axis in self.search_axes)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import re
 
 import jax
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
+from expert_iter.learn import learner as learner_lib
 from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.losses import LossConfig, step_log_probs
 from expert_iter.learn.optimizer import OptimizerConfig
@@ -90,8 +92,8 @@ def test_rows_that_the_devices_cannot_share_are_refused(network):
 
 @pytest.mark.parametrize("policy", ["steps", "set"])
 def test_devices_tell_each_other_gradients_alone(network, policy):
-    """With whole weights on each device nothing is gathered: what is talked about is as large as
-    the parameters and the loss's parts.
+    """With whole weights on each device nothing is gathered: what is told, in one piece, is as large
+    as the parameters and the loss's parts.
     """
     config, layout = LearnerConfig(rows=8, row_tokens=64, row_steps=8), Layout(MeshConfig(data=8))
     learner = Learner(network, config, LossConfig(policy), OPTIMIZER, 1, 0, layout)
@@ -107,4 +109,22 @@ def test_devices_tell_each_other_gradients_alone(network, policy):
     shapes = [shape for told, _ in talk for shape in re.findall(r"f32\[([\d,]*)\]", told)]
     amount = sum(int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes)
     size = sum(x.size for x in jax.tree.leaves(state.trained))
-    assert amount <= size + 20  # a scan over layers sends one at a time
+    assert len(shapes) == 1 and amount <= size + 20
+
+
+@pytest.mark.parametrize("small", [0, 6, 1000])
+def test_means_over_devices_are_told_in_one_piece_or_several(monkeypatch, small):
+    monkeypatch.setattr(learner_lib, "_SMALL", small)
+    layout, rng = Layout(MeshConfig(data=4, fsdp=2)), np.random.default_rng(0)
+    sizes = {"a": (8,), "b": (8, 2, 3), "c": (8, 7), "d": (8, 2)}
+    tree = {name: rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    rows, everywhere = layout.rows.spec, layout.everywhere.spec
+    mean = jax.shard_map(
+        lambda own: learner_lib._mean(jax.tree.map(lambda x: x[0], own), rows[0]),
+        mesh=layout.mesh,
+        in_specs=rows,
+        out_specs=everywhere,
+        check_vma=False,
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+    jax.tree.map(lambda x, y: close(x, y.mean(axis=0)), jax.jit(mean)(tree), tree)

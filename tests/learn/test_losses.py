@@ -182,17 +182,17 @@ def test_loss_is_its_definition(network, params, trees, batch, gradient_of, poli
     (total, parts), _ = gradient_of[policy](params, batch)
     config = LossConfig(policy, value_weight=0.5)
     expected = slow_loss(trees, *alone(network, params, trees), PACKER.rows, config)
-    got = (total, parts["policy_loss"], parts["value_loss"])
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    means = [loss / weight for loss, weight in (parts["policy_loss"], parts["value_loss"])]
+    np.testing.assert_allclose((total, *means), expected, rtol=1e-5)
 
 
 def test_losses_differ_and_the_value_has_its_weight(params, batch, network, gradient_of):
     steps = gradient_of["steps"](params, batch)[0][0]
     assert abs(steps - gradient_of["set"](params, batch)[0][0]) > 0.1
     heavier = losses.loss(network, params, batch, LossConfig("steps", value_weight=1.5))[0]
-    weighed = np.sum(batch.value_weight_RxG) / PACKER.rows
-    value_loss = gradient_of["steps"](params, batch)[0][1]["value_loss"]
-    np.testing.assert_allclose(heavier - steps, value_loss * weighed, rtol=1e-4)
+    value_loss, weight = gradient_of["steps"](params, batch)[0][1]["value_loss"]
+    np.testing.assert_allclose(weight, np.sum(batch.value_weight_RxG) / PACKER.rows, rtol=1e-6)
+    np.testing.assert_allclose(heavier - steps, value_loss, rtol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["steps", "set"])
