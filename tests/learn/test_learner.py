@@ -92,8 +92,8 @@ def test_rows_that_the_devices_cannot_share_are_refused(network):
 
 @pytest.mark.parametrize("policy", ["steps", "set"])
 def test_devices_tell_each_other_gradients_alone(network, policy):
-    """With whole weights on each device nothing is gathered: what is told, in one piece, is as large
-    as the parameters and the loss's parts.
+    """With whole weights on each device nothing is gathered: what is told, in one piece, is as
+    large as the parameters and the loss's parts.
     """
     config, layout = LearnerConfig(rows=8, row_tokens=64, row_steps=8), Layout(MeshConfig(data=8))
     learner = Learner(network, config, LossConfig(policy), OPTIMIZER, 1, 0, layout)
