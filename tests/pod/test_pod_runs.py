@@ -56,7 +56,7 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
         assert pod.codes(SOON) == [0, 0]
         for i in range(2):
             assert pod.said(i).endswith("preempted: saved; the same command goes on\n")
-    assert newest_place(workdir) < (1, 0)
+    assert newest_place(workdir) < (2, 0)  # soon: updates this small are many in a moment
 
     for kill in range(KILLS):
         with Pod(workdir, 2, 4, *GUESS) as pod:
