@@ -30,7 +30,7 @@ PHASES = {
 }
 # Sums over processes are rounded otherwise than sums over devices; where two candidates are level
 # but for that, a tree may take the other one. With this seed it meets no such two.
-SEED = ("--config.run.seed=1",)
+SEED = ("--config.run.seed=0",)
 # Guess-and-check, whose programs are small and, asking nobody anything, are compiled once for all
 # processes. What is saved and taken up again is the same for every expert.
 SELDOM = "--config.run.save_seconds=600"  # saves at the ends of phases alone

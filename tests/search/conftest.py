@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from expert_iter.model.tokenizer import TokenIds
-from expert_iter.model.transformer import causal_mask
+from expert_iter.model.transformer import Network, causal_mask
+from tests.search import worlds
 
 VOCAB = 12
 
@@ -16,6 +17,12 @@ VOCAB = 12
 @pytest.fixture(scope="session")
 def ids():
     return TokenIds(pad=0, bos=1, eos=2, newline=3)
+
+
+@pytest.fixture(scope="session")
+def table_network():
+    """For searches on a table of candidates, or of its size."""
+    return Network(worlds.SHAPE, worlds.VOCAB)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from expert_iter.model.transformer import TransformerConfig
 from expert_iter.search.candidates import DEAD, Candidates
 
 ROWS, FIRST, FILLER = 24, 4, 15  # candidate k writes FIRST + k, perhaps fillers, then an end mark
+# Of the network beside a table.
+SHAPE = TransformerConfig(
+    num_layers=1, width=8, num_heads=1, num_kv_heads=1, head_dim=4, mlp_width=8
+)
+VOCAB = 16
 PROMPT = np.array([[1, 5, 7]] * ROWS), np.array([3, 2, 1] * (ROWS // 3))
 
 
