@@ -23,6 +23,7 @@ SETTINGS = """
 task.train_size=4000 task.validation_size=16 task.test_size=16 warm_start.updates=20
 learner.updates_per_round=30 learner.max_passes=1000.0 run.rounds=4 run.problems_per_round=256
 run.batch_size=256 run.save_seconds=1000.0 search.num_simulations=12
+search.num_candidates=8 search.root_candidates=0
 evaluation.problems=16 evaluation.batch_size=16 evaluation.samples=(2,)
 evaluation.simulations=(2,) evaluation.round_problems=16 evaluation.round_simulations=2
 """

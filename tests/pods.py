@@ -25,9 +25,10 @@ SETTINGS = (
     "model.num_heads=2 model.head_dim=8 model.mlp_width=32 warm_start.updates=6 "
     "learner.rows=8 learner.row_tokens=64 learner.row_steps=16 learner.updates_per_round=4 "
     "run.rounds=1 run.problems_per_round=24 run.batch_size=8 run.save_seconds=0 "
-    "search.num_simulations=3 search.num_candidates=3 evaluation.problems=16 "
-    "evaluation.batch_size=8 evaluation.samples=() evaluation.simulations=(2,4) "
-    "evaluation.num_candidates=3 evaluation.round_problems=8 evaluation.round_simulations=2"
+    "search.num_simulations=3 search.num_candidates=3 search.root_candidates=0 "
+    "evaluation.problems=16 evaluation.batch_size=8 evaluation.samples=() "
+    "evaluation.simulations=(2,4) evaluation.num_candidates=3 evaluation.root_candidates=0 "
+    "evaluation.round_problems=8 evaluation.round_simulations=2"
 ).split()
 FLAGS = [f"--config={CONFIG}", *(f"--config.{setting}" for setting in SETTINGS)]
 

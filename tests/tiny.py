@@ -25,9 +25,10 @@ FLAGS = [
             "model.mlp_width=32 warm_start.updates=6 learner.rows=4 "
             "learner.updates_per_round=4 run.rounds=2 "
             "run.problems_per_round=16 run.batch_size=8 run.save_seconds=0 "
-            "search.num_simulations=3 search.num_candidates=3 "
+            "search.num_simulations=3 search.num_candidates=3 search.root_candidates=0 "
             "evaluation.problems=16 evaluation.batch_size=16 "
-            "evaluation.samples=(4,) evaluation.simulations=(2,) evaluation.num_candidates=3 "
+            "evaluation.samples=(4,) evaluation.simulations=(2,) "
+            "evaluation.num_candidates=3 evaluation.root_candidates=0 "
             "evaluation.round_problems=8 evaluation.round_simulations=2"
         ).split()
     ),
