@@ -24,6 +24,8 @@ from expert_iter.model.transformer import Network
 from expert_iter.pod import compiler
 from expert_iter.pod.mesh import Layout
 
+_SMALL = 1 << 20  # numbers; copies of larger arrays would take memory worth having
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
@@ -44,9 +46,6 @@ class LearnerConfig:
         check.at_least(1, "rows", "row_tokens", "row_steps", "updates_per_round")
         check.positive("max_passes")
         check.below_one("rehearsal")
-
-
-_SMALL = 1 << 20  # numbers; copies of larger arrays would take memory worth having
 
 
 class TrainState(NamedTuple):
