@@ -201,13 +201,9 @@ def test_the_published_size(name, tmp_path):
     assert made.learner.row_tokens >= 256 + made.search.max_steps * made.search.max_step_tokens
 
 
-# One without --slow: tests/model/test_pretrained.py shows that every family is computed right.
-STRUCTURES = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name != "gsm8k_qwen3_4b")) for name in PUBLISHED
-]
-
-
-@pytest.mark.parametrize("name", STRUCTURES)
+# That every family is computed right is shown without --slow by tests/model/test_pretrained.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_structure_runs(name, tmp_path):
     """Two updates on demonstrations and a search with the verifier; transformers agrees with what
     was read from its tensors and the config.json above.

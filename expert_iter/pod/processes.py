@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from expert_iter.errors import UserError
+from expert_iter.pod import last_words
 
 # How a launch script tells what JAX cannot find out by itself (it knows TPU pods, Slurm, Open MPI).
 COORDINATOR, COUNT, INDEX = (
@@ -65,6 +66,10 @@ def start(distributed: bool) -> None:
         ) from error
     _STARTED.set()
     if jax.process_count() > 1:
+        last_words.leave(
+            f"process {index()}: ended without a word, as when it is killed, memory runs out, or "
+            f"JAX loses process 0; {_START_AGAIN}"
+        )
         threading.Thread(target=_watch, name="peers", daemon=True).start()
 
 
@@ -173,6 +178,7 @@ def exit(code: int) -> None:
         _exit(code)
 
 
+_START_AGAIN = "start all again by the same command: the run goes on from its last checkpoint"
 _STARTED = threading.Event()
 _LEAVING = threading.Event()
 
@@ -199,8 +205,7 @@ def end_without(missing: list[int]) -> NoReturn:
     """Says which processes are gone, and exits at once: what waits for them would wait for ever."""
     who = " and ".join(map(str, missing)) or "another one"
     print(
-        f"process {index()}: process {who} has died; start all again by the same command: the run "
-        "goes on from its last checkpoint",
+        f"process {index()}: process {who} has died; {_START_AGAIN}",
         file=sys.stderr,
         flush=True,
     )
@@ -208,6 +213,7 @@ def end_without(missing: list[int]) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
+    last_words.take_back()
     if is_primary() and not _LEAVING.is_set():
         # JAX aborts those that lose its coordinator, which is in this process: others that end for
         # the same reason get the time to say so.

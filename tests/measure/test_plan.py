@@ -112,8 +112,8 @@ def compiled_search(network, mesh: MeshConfig, config: SearchConfig, problems: i
     [
         ("pages", ONE),
         ("pages", TENSOR),
-        ("trees", ONE),
-        ("weights", ALL),
+        pytest.param("trees", ONE, marks=pytest.mark.slow),
+        pytest.param("weights", ALL, marks=pytest.mark.slow),
     ],
 )
 def test_a_search_needs_what_the_plan_says(name, mesh):

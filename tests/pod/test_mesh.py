@@ -127,7 +127,7 @@ def groups_of(line, devices=8):
     raise AssertionError(f"no devices in: {line}")
 
 
-SLOW = "data=4,fsdp=2", "tensor-parallel search"  # the other two cut along every axis
+SLOW = "data=8", "data=4,fsdp=2", "tensor-parallel search"  # the one left cuts along every axis
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ SEED = ("--config.run.seed=0",)
 # processes. What is saved and taken up again is the same for every expert.
 SELDOM = "--config.run.save_seconds=600"  # saves at the ends of phases alone
 GUESS = *SEED, "--config.run.expert=guess", "--config.guess.num_samples=4"
+# Said for a process that is killed or aborted.
+LAST_WORDS = "process {}: ended without a word, as when it is killed, memory runs out, or JAX loses"
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +71,25 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
             print(f"kill {kill}: {codes} after {time.monotonic() - begin:.0f} s")
             other, said = codes[1 - victim], pod.said(1 - victim)
             assert codes[victim] == -signal.SIGKILL
-            line = f"process {1 - victim}: process {victim} has died; start all again by the same"
+            assert wait_for(lambda v=victim: LAST_WORDS.format(v) in pod.said(v))
             if victim == 0 and other == -signal.SIGABRT:  # JAX's or Gloo's own doing
                 assert "distributed service detected fatal errors" in said or "gloo::" in said
+                assert wait_for(lambda o=1 - victim: LAST_WORDS.format(o) in pod.said(o))
             else:
-                assert other == 75 and line in said and "Traceback" not in said
+                line = f"process {1 - victim}: process {victim} has died; start all again by the"
+                assert other == 75 and line in said
+                assert "Traceback" not in said and LAST_WORDS.format(1 - victim) not in said
 
     train(workdir, 2, 4, *GUESS)
     assert_same_run(workdir, alone, CLOSE)
+
+
+def wait_for(true, seconds=10.0):
+    """Whether it becomes so: last words come after the end."""
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return true()
 
 
 def newest_save(workdir):

@@ -211,6 +211,7 @@ def test_impossible_searches_are_refused_by_name(bad):
         SearchConfig(**bad)
 
 
+@pytest.mark.slow
 def test_a_batch_that_shrinks_as_trees_end_grows_the_same_trees(
     network, params, ids, questions, run
 ):

@@ -80,7 +80,10 @@ class Rolled:
         return list(range(first, first + ROLLOUTS))
 
 
-@pytest.fixture(scope="module", params=["beam", "beam, until solved", "mcts, until solved"])
+SLOW = pytest.param("beam, until solved", marks=pytest.mark.slow)  # the others show its two sides
+
+
+@pytest.fixture(scope="module", params=["beam", SLOW, "mcts, until solved"])
 def rolled(request, table_network, random_params, ids):
     judged, until_solved = request.param != "beam", "until" in request.param
     rng = np.random.default_rng(0)

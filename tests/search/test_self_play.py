@@ -1,5 +1,6 @@
 """Self-play: the trees carry verdicts on what finished, and those of the right problems."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -16,8 +17,9 @@ from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem
 
 
-@pytest.fixture(scope="module", params=["mcts", "guess"])
-def played(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The parts of a run, and the parameters of a network that knows what a solution looks like."""
     config = default_config("countdown")
     config.update_from_flattened_dict(
         {
@@ -33,7 +35,6 @@ def played(request, tmp_path_factory):
             "warm_start.updates": 40,
             "learner.rows": 8,
             "run.batch_size": 16,
-            "run.expert": request.param,
             "search.num_candidates": 4,
             "search.num_simulations": 4,
             "guess.num_samples": 8,
@@ -47,8 +48,17 @@ def played(request, tmp_path_factory):
     for update in range(40):
         batch, _ = batches.make(update)
         state, _ = learner.update(state, batch)
-    problems = problems[:16]
-    return parts, parts.expert().search(state.params, (problems, jax.random.key(1)))
+    return parts, state.params
+
+
+@pytest.fixture(scope="module", params=["mcts", "guess"])
+def played(request, taught):
+    parts, params = taught
+    s = parts.settings
+    changed = dataclasses.replace(s, run=dataclasses.replace(s.run, expert=request.param))
+    parts = dataclasses.replace(parts, settings=changed)
+    problems = parts.task.problems("train")[:16]
+    return parts, parts.expert().search(params, (problems, jax.random.key(1)))
 
 
 def texts(parts, tree, b):
