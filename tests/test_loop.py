@@ -150,10 +150,8 @@ def going(tmp_path_factory):
     run.close()
 
 
-@pytest.mark.parametrize(
-    "expert",
-    [pytest.param(n, marks=[pytest.mark.slow] * n.endswith("_mixed")) for n in kinds_of_experts()],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("expert", kinds_of_experts())
 def test_each_kind_of_expert_can_drive_the_loop(expert, going):
     """A round: it searches with the verifier, and the network learns from what it leaves."""
     run, plays = going

@@ -14,7 +14,7 @@ from expert_iter.search.experts import EXPERTS
 from expert_iter.search.judge import HostJudge
 from tests.guarded import GuardedTask, Letters, fresh_params, settings
 
-FEW = ("greedy", "samples", "mcts", "beam_mixed")
+FEW = ("greedy", "samples", "mcts", "beam")
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +67,11 @@ def grid(compare, tmp_path_factory):
     return made, made.run()
 
 
-# Guesses, one search and one a step, a frontier with rollouts; all of them only with --slow.
-KINDS = (*FEW, "samples_without_replacement", "mcts_by_step")
-
-
-@pytest.mark.parametrize("experts", [KINDS, pytest.param(ALL, marks=pytest.mark.slow)])
-def test_experts_answer_without_the_verifier(experts, compare, tmp_path):
+@pytest.mark.slow  # the grid below has a few of them
+def test_every_expert_answers_without_the_verifier(compare, tmp_path):
     """Each is there with all its readouts, and the answers were made with the task closed."""
-    rows = compare(tmp_path, experts, budgets=(30,), seeds=1, units=("tokens",)).run()
-    wanted = [(name, readout) for name in experts for readout in READOUTS.get(name, ("best",))]
+    rows = compare(tmp_path, ALL, budgets=(30,), seeds=1, units=("tokens",)).run()
+    wanted = [(name, readout) for name in ALL for readout in READOUTS.get(name, ("best",))]
     assert [(row["expert"], row["readout"]) for row in rows] == wanted
     assert set(ALL) == set(EXPERTS) - {"guess"}
     for row in rows:
@@ -109,7 +105,7 @@ def test_the_grid_is_all_there_and_files_say_so(grid):
 def test_larger_budgets_are_spent(grid):
     _, rows = grid
     for unit, cost in (("tokens", "tokens"), ("flops", "flops")):
-        for expert in ("samples", "mcts", "beam_mixed"):
+        for expert in ("samples", "mcts", "beam"):
             spent = {}
             for row in rows:
                 if (row["expert"], row["unit"]) == (expert, unit):

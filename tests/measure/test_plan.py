@@ -111,7 +111,7 @@ def compiled_search(network, mesh: MeshConfig, config: SearchConfig, problems: i
     "name, mesh",
     [
         ("pages", ONE),
-        ("pages", TENSOR),
+        pytest.param("pages", TENSOR, marks=pytest.mark.slow),
         pytest.param("trees", ONE, marks=pytest.mark.slow),
         pytest.param("weights", ALL, marks=pytest.mark.slow),
     ],
@@ -143,7 +143,12 @@ UPDATES = {
 }
 
 
-@pytest.mark.parametrize("name", UPDATES)
+SLOW = "many tokens along fsdp", "adapters", "muon along fsdp"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in UPDATES]
+)
 def test_an_update_needs_what_the_plan_says(name):
     shape, mesh, optimizer, (rows, tokens) = UPDATES[name]
     network, config = network_of(shape, 2048), LearnerConfig(rows, tokens, 8)
