@@ -31,7 +31,8 @@ search.num_simulations=6 search.num_candidates=4 replay.min_trees=256 replay.max
 evaluation.problems=16 evaluation.batch_size=16 evaluation.samples=(4,)
 evaluation.simulations=(4,) evaluation.round_problems=16 evaluation.round_simulations=4
 """
-SETTLED = 150  # seconds after which a process has compiled what it will
+SETTLED = 15  # phases after which a process has compiled what it will
+PATIENCE = 600  # seconds for them
 flags.DEFINE_float("minutes", 60, "How long.")
 flags.DEFINE_float("life", 4, "Minutes from one kill to the next, on average.")
 flags.DEFINE_integer("processes", 2, "How many train together.")
@@ -65,15 +66,21 @@ def megabytes(process: subprocess.Popen) -> float:
 
 
 def live(workdir: Path, count: int, seconds: float, how: signal.Signals, victim: int) -> dict:
-    """One life of the processes, from start to the end of the last of them."""
-    began, memory = time.monotonic(), []
+    """One life of the processes: from their start until they have settled, and so many seconds on,
+    to the end of the last of them.
+    """
+    began, before, memory = time.monotonic(), len(metrics.read(workdir)), []
+    end = began + PATIENCE
     all_of_them = start(workdir, count)
-    while time.monotonic() - began < seconds:
+    while time.monotonic() < end:
         time.sleep(2)
         if any(process.poll() is not None for process in all_of_them):
             raise SystemExit(f"a process ended by itself; see {workdir / 'log'}")
-        if time.monotonic() - began > SETTLED:
+        if memory or len(metrics.read(workdir)) >= before + SETTLED:
+            end = end if memory else time.monotonic() + seconds
             memory.append(max(map(megabytes, all_of_them)))
+    if not memory:
+        raise SystemExit(f"hardly a phase in {PATIENCE} seconds; see {workdir / 'log'}")
     all_of_them[victim].send_signal(how)
     told, killed = time.monotonic(), ""
     for process in all_of_them:
@@ -103,7 +110,7 @@ def main(_) -> None:
     until, lives = time.monotonic() + 60 * flags.FLAGS.minutes, []
     print("life  signal   ended after  exit codes   phases so far  memory: median, last, in MiB")
     while time.monotonic() < until:
-        seconds = SETTLED + 60 * flags.FLAGS.life * rng.uniform(0.5, 1.5)
+        seconds = 60 * flags.FLAGS.life * rng.uniform(0.5, 1.5)
         how = rng.choice([signal.SIGKILL, signal.SIGTERM])
         life = live(workdir, flags.FLAGS.processes, seconds, how, rng.randrange(2))
         lives.append(life)
