@@ -104,7 +104,8 @@ def test_another_config_is_refused_and_nothing_overwritten(uninterrupted):
 def test_evaluate_and_solve_need_only_the_workdir(uninterrupted, tmp_path):
     problems = tmp_path / "problems.jsonl"
     problems.write_text('{"input": "3,5,7", "output": "15"}\n{"input": "2,4,6", "output": "12"}\n')
-    done = finish("evaluate", f"--workdir={uninterrupted}", f"--problems={problems}")
+    methods = "--methods=greedy,samples"  # the trees are for solve
+    done = finish("evaluate", f"--workdir={uninterrupted}", f"--problems={problems}", methods)
     assert done.returncode == 0, done.stderr
     assert "2 problems" in done.stdout and "pass@4" in done.stdout
 

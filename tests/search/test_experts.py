@@ -40,8 +40,11 @@ EXHAUSTIVE = (
     "best_first_rewards",
     *(name for name in EXPERTS if name.startswith("mcts") and name != "mcts_by_step"),
 )
-# Rules that tests/search/test_experts_reference.py checks, each a program of its own.
-SLOW = "mcts_puct", "mcts_max", "mcts_length_normalised"
+# Programs of their own, whose trees are checked beside a reference (test_*_reference.py), too.
+SLOW = (
+    *("mcts_puct", "mcts_max", "mcts_length_normalised"),
+    *(name for name in EXPERTS if name.endswith(("_rollouts", "_mixed"))),
+)
 every_name = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in EXPERTS]
 )
