@@ -35,8 +35,8 @@ from floors import seconds as seconds_of
 from shapes import SHAPES
 
 from expert_iter import cli
+from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import TokenIds
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch

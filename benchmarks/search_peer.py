@@ -40,8 +40,8 @@ from torch_peer import PAD, Peer, differences, padded
 
 from expert_iter import cli
 from expert_iter.model.export import export
+from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import TokenIds
 from expert_iter.model.transformer import Network
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch

@@ -17,8 +17,10 @@ from expert_iter.learn.targets import step_trees
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.measure.evaluation import Contest
 from expert_iter.model import adapters, pretrained
+from expert_iter.model.load_tokenizer import load_tokenizer
+from expert_iter.model.sentencepiece_model import SentencePieceTokenizer
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import TextTokenizer, Tokenizer, load_tokenizer
+from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod import workdir as workdir_lib
 from expert_iter.pod.mesh import TENSOR, TENSOR_PARALLEL, Layout
@@ -147,5 +149,5 @@ def _tokenizer(settings: Settings, task: Task, workdir: epath.Path) -> TextToken
         tokenizer.save(workdir / tokenizer.file_name)
         return tokenizer
     texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
-    path = workdir / Tokenizer.file_name
-    return Tokenizer.train(texts, task.symbols(), settings.tokenizer, path)
+    path = workdir / SentencePieceTokenizer.file_name
+    return SentencePieceTokenizer.train(texts, task.symbols(), settings.tokenizer, path)

@@ -25,7 +25,7 @@ from expert_iter.learn.warm_start import WarmStartConfig
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model import pretrained
 from expert_iter.model.pretrained import PretrainedConfig
-from expert_iter.model.tokenizer import TokenizerConfig
+from expert_iter.model.sentencepiece_model import TokenizerConfig
 from expert_iter.model.transformer import TransformerConfig
 from expert_iter.pod.mesh import MeshConfig
 from expert_iter.search.candidates import SamplerConfig

@@ -22,7 +22,7 @@ from expert_iter.overrides import load_config
 from tests.model import hf_models
 from tests.model.test_bpe import write_checkpoint
 from tests.model.test_export import logits
-from tests.model.test_tokenizer import write_gemma
+from tests.model.test_sentencepiece_model import write_gemma
 from tests.tasks import made_up
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))

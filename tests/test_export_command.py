@@ -10,7 +10,7 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, fill_from_weights, settings
 from expert_iter.export import text_files
 from expert_iter.model import pretrained
-from expert_iter.model.tokenizer import load_tokenizer
+from expert_iter.model.load_tokenizer import load_tokenizer
 from expert_iter.pod import workdir as workdir_lib
 from expert_iter.run import Run, trained_params
 from tests.model import hf_models

@@ -20,7 +20,7 @@ from expert_iter.learn.learner import Learner, TrainState
 from expert_iter.measure.plan_learn import update_parts
 from expert_iter.measure.plan_parts import WAITING, Part, Phase, held_bytes
 from expert_iter.measure.plan_search import SearchMemory
-from expert_iter.model.tokenizer import load_tokenizer
+from expert_iter.model.load_tokenizer import load_tokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import GATHERED, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from expert_iter.errors import UserError
-from expert_iter.model.tokenizer import Declared, Marks, TextTokenizer, choose_marks
+from expert_iter.model.marks import Declared, Marks, choose_marks
+from expert_iter.model.tokenizer import TextTokenizer
 
 _KEPT = "expert_iter"  # where a run's file keeps the marks: the library skips it in `model`
 

@@ -10,8 +10,8 @@ from expert_iter.learn.warm_start import (
     path_tree,
     read_demonstrations,
 )
+from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import Tokenizer, TokenizerConfig
 from expert_iter.tasks import load_task
 
 PROMPT, SOLUTION = "3 5 7 -> 15\n", "3 + 5 = 8 : 7 8\n7 + 8 = 15 : 15"
@@ -27,7 +27,9 @@ def task():
 @pytest.fixture(scope="module")
 def tokenizer(task, tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    return Tokenizer.train(task.sample_texts(200, 0), task.symbols(), TokenizerConfig(), path)
+    return SentencePieceTokenizer.train(
+        task.sample_texts(200, 0), task.symbols(), TokenizerConfig(), path
+    )
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from expert_iter.measure.plan_learn import update_parts
 from expert_iter.measure.plan_parts import WAITING, held_bytes, whole_bytes
 from expert_iter.measure.plan_search import SearchMemory, record_bytes
 from expert_iter.measure.plan_table import short, table
-from expert_iter.model.tokenizer import TokenIds
+from expert_iter.model.marks import TokenIds
 from expert_iter.model.transformer import Network, TransformerConfig
 from expert_iter.overrides import load_config
 from expert_iter.pod.mesh import Layout, MeshConfig

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers,
 
 from expert_iter.errors import UserError
 from expert_iter.model.bpe import BytePairTokenizer
-from expert_iter.model.tokenizer import load_tokenizer
+from expert_iter.model.load_tokenizer import load_tokenizer
 
 TEXTS = [
     "Natalia sold 48 clips in April (twice).\n\nSo she sold: 24 / 2 = 12 \n",

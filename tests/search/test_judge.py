@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.model.tokenizer import TokenIds, Tokenizer, TokenizerConfig
+from expert_iter.model.marks import TokenIds
+from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.mcts import TreeSearch
@@ -30,7 +31,7 @@ RIGHT = np.array([[True, False, False, False], [False, True, False, False]])
 def tokenizer(tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
     texts = [*FIRST, *SECOND[0], *SECOND[1], *(problem.prompt for problem in PROBLEMS)]
-    return Tokenizer.train(texts, TASK.symbols(), TokenizerConfig(), path)
+    return SentencePieceTokenizer.train(texts, TASK.symbols(), TokenizerConfig(), path)
 
 
 def judged(judge, problem, prefix, step, finished):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.model.tokenizer import Tokenizer, TokenizerConfig
+from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 from expert_iter.search.player import Player, padded_length
 from expert_iter.tasks.task import Question
@@ -37,7 +37,9 @@ class Mirror:
 def tokenizer(tmp_path_factory):
     texts = [question.prompt for question in QUESTIONS]
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    return Tokenizer.train(texts, ["1", "2", "3", "4", "5", " ", "\n"], TokenizerConfig(), path)
+    return SentencePieceTokenizer.train(
+        texts, ["1", "2", "3", "4", "5", " ", "\n"], TokenizerConfig(), path
+    )
 
 
 @pytest.fixture

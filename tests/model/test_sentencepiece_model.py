@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expert_iter.errors import UserError
-from expert_iter.model.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
+from expert_iter.model.load_tokenizer import load_tokenizer
+from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.tasks import load_task
 
 PROSE = [
@@ -21,14 +22,16 @@ BLANK = "\N{LOWER ONE EIGHTH BLOCK}"
 def countdown(tmp_path_factory):
     task = load_task("countdown", {"train_size": 200})
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    return Tokenizer.train(task.sample_texts(200, seed=0), task.symbols(), TokenizerConfig(), path)
+    return SentencePieceTokenizer.train(
+        task.sample_texts(200, seed=0), task.symbols(), TokenizerConfig(), path
+    )
 
 
 @pytest.fixture(scope="module")
 def prose(tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
     config = TokenizerConfig(vocab_size=330, byte_fallback=True)
-    return Tokenizer.train(PROSE, [], config, path)
+    return SentencePieceTokenizer.train(PROSE, [], config, path)
 
 
 def published(**options):
@@ -118,7 +121,9 @@ def test_the_vocabulary_is_the_symbols_and_four_controls(countdown):
 def test_the_tasks_own_texts_come_back(name, tmp_path):
     task = load_task(name)
     texts = task.sample_texts(300, seed=1)
-    tokenizer = Tokenizer.train(texts, task.symbols(), TokenizerConfig(), tmp_path / "t.model")
+    tokenizer = SentencePieceTokenizer.train(
+        texts, task.symbols(), TokenizerConfig(), tmp_path / "t.model"
+    )
     for text in texts + [problem.prompt for problem in task.problems("test")]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -150,7 +155,9 @@ def test_what_cannot_be_written_is_refused(countdown, prose):
 
 
 def test_characters_beside_the_symbols_get_pieces(tmp_path):
-    tokenizer = Tokenizer.train(["a12 b"], ["12", " "], TokenizerConfig(), tmp_path / "t.model")
+    tokenizer = SentencePieceTokenizer.train(
+        ["a12 b"], ["12", " "], TokenizerConfig(), tmp_path / "t.model"
+    )
     assert pieces(tokenizer, "ab12 \n") == ["a", "b", "12", " ", "\n"]
     assert tokenizer.vocab_size == 4 + 5
 
@@ -159,25 +166,25 @@ def test_training_is_deterministic_silent_and_saved(countdown, tmp_path, capfd):
     task = load_task("countdown", {"train_size": 200})
     texts = task.sample_texts(200, seed=0)
     path = tmp_path / "new" / "t.model"
-    Tokenizer.train(texts, task.symbols(), TokenizerConfig(), path)
+    SentencePieceTokenizer.train(texts, task.symbols(), TokenizerConfig(), path)
     assert capfd.readouterr() == ("", "")
     countdown.save(tmp_path / "again.model")
     assert path.read_bytes() == (tmp_path / "again.model").read_bytes()
-    loaded = Tokenizer.load(path)
+    loaded = SentencePieceTokenizer.load(path)
     assert loaded.encode(texts[0]) == countdown.encode(texts[0])
     assert [file.name for file in path.parent.iterdir()] == ["t.model"]
 
 
 def test_damaged_or_missing_models(countdown, tmp_path):
     with pytest.raises(UserError, match="none.model cannot be read: No such file"):
-        Tokenizer.load(tmp_path / "none.model")
+        SentencePieceTokenizer.load(tmp_path / "none.model")
     path = tmp_path / "t.model"
     countdown.save(path)
     whole = path.read_bytes()
     for damaged in (b"", b"garbage", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="t.model"):
-            Tokenizer.load(path)
+            SentencePieceTokenizer.load(path)
 
 
 def test_models_that_cannot_be_used(tmp_path):
@@ -191,7 +198,7 @@ def test_models_that_cannot_be_used(tmp_path):
     ]:
         (tmp_path / "t.model").write_bytes(published(**options))
         with pytest.raises(UserError, match=message):
-            Tokenizer.load(tmp_path / "t.model")
+            SentencePieceTokenizer.load(tmp_path / "t.model")
 
 
 def test_impossible_vocabularies(tmp_path):
@@ -199,7 +206,7 @@ def test_impossible_vocabularies(tmp_path):
         with pytest.raises(UserError, match="tokenizer.vocab_size="):
             TokenizerConfig(**config)
     with pytest.raises(UserError, match="tokenizer.vocab_size=6 "):
-        Tokenizer.train(PROSE, [], TokenizerConfig(vocab_size=6), tmp_path / "t.model")
+        SentencePieceTokenizer.train(PROSE, [], TokenizerConfig(vocab_size=6), tmp_path / "t.model")
 
 
 TEXT = st.text(st.sampled_from(" \n\tab1é<>/s") | st.characters(codec="utf-8")).filter(
@@ -286,7 +293,7 @@ def test_which_file_of_a_folder(tmp_path):
     with pytest.raises(UserError, match="tokenizer.json is no tokenizer.json, or is damaged"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(published())
-    assert isinstance(load_tokenizer(tmp_path), Tokenizer)
+    assert isinstance(load_tokenizer(tmp_path), SentencePieceTokenizer)
 
 
 def test_files_that_name_wrong_marks(llama, tmp_path):
