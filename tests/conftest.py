@@ -51,7 +51,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes half a minute or more; only run with --slow")
+    config.addinivalue_line("markers", "slow: long, or one more variant; only run with --slow")
 
 
 def pytest_collection_modifyitems(config, items):
