@@ -22,6 +22,7 @@ need so much more for more simulations, and how much of that is its page of keys
 
 import argparse
 import dataclasses
+import resource
 import statistics
 import time
 from pathlib import Path
@@ -214,6 +215,8 @@ def main() -> None:
                         f"page {page_bytes(subject):,}; {needs[many] / 2**20:,.0f} MiB in all for "
                         f"{many} simulations"
                     )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    held.append(f"this process, with all that it compiled: {peak:,.0f} MiB at most")
     print("\n" + "\n".join(f"* {line}" for line in held))
 
 
