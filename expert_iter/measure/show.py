@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from expert_iter.measure.tree_text import TreeNode
-from expert_iter.model.sentencepiece_model import SentencePieceTokenizer
+from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.search.readout import Solution, path, step_tokens
 from expert_iter.search.tree import SearchTree
 
@@ -13,7 +13,7 @@ from expert_iter.search.tree import SearchTree
 def tree_of(
     tree: SearchTree,
     answer: Solution | None,
-    tokenizer: SentencePieceTokenizer,
+    tokenizer: TextTokenizer,
     prompt: str,
     b: int = 0,
     verdict: Callable[[str], bool] | None = None,

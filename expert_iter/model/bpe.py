@@ -87,7 +87,7 @@ class BytePairTokenizer(TextTokenizer):
         return self._pieces.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        written = (self._bytes.get(i, b"") for i in self._written([int(i) for i in ids]))
+        written = (self._bytes.get(i, b"") for i in self._textual([int(i) for i in ids]))
         return b"".join(written).decode(errors="replace")
 
     def token_text(self, i: int) -> str:
