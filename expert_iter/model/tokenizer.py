@@ -114,7 +114,7 @@ class TextTokenizer(abc.ABC):
         return 0 <= i < self.vocab_size and i not in self._silent
 
     def _textual(self, ids: Sequence[int]) -> list[int]:
-        """Those of the ids that write something. (A loop of self-play's verifier: no calls in it.)"""
+        """Those of the ids that write something. (The verifier waits for it: no calls within.)"""
         size, silent = self.vocab_size, self._silent
         return [i for i in ids if 0 <= i < size and i not in silent]
 
