@@ -42,7 +42,7 @@ EXHAUSTIVE = (
 )
 # Programs of their own, whose trees are checked beside a reference (test_*_reference.py), too.
 SLOW = (
-    *("mcts_puct", "mcts_max", "mcts_length_normalised"),
+    *("mcts_puct", "mcts_max", "mcts_length_normalised", "mcts_by_step"),
     *(name for name in EXPERTS if name.endswith(("_rollouts", "_mixed"))),
 )
 every_name = pytest.mark.parametrize(

@@ -239,6 +239,7 @@ def test_the_tree_is_the_references(name, search, ids):
         np.testing.assert_array_equal(tree.value[kept], tree.model_value[kept])
 
 
+@pytest.mark.slow
 def test_a_smaller_budget_is_a_search_compiled_for_it(search):
     world, config = SETTINGS["gumbel"]
     large = search(world, config, 5, judged=True)
