@@ -48,6 +48,6 @@ train="$(shown env WORKDIR="$WORKDIR" bash launch/worker.sh "$@")"
 call xpk workload create --workload="$NAME" --cluster="$CLUSTER" --tpu-type="$TPU_TYPE" \
   --zone="$ZONE" ${PROJECT:+--project="$PROJECT"} \
   --base-docker-image="$IMAGE" --script-dir="$folder/checkout" \
-  --max-restarts="$MAX_RESTARTS" --restart-on-exit-codes=1,75,76 \
+  --max-restarts="$MAX_RESTARTS" --restart-on-exit-codes=1,75,76,134 \
   --termination-grace-period-seconds="$GRACE_SECONDS" \
   --command="bash launch/setup.sh tpu && exec $train"

@@ -50,6 +50,5 @@ while kill -0 "$program" 2>/dev/null; do
 done
 code=0
 wait "$program" || code=$?
-if [[ "$code" == 134 ]]; then code=75; fi  # JAX and Gloo abort when they lose the coordinator
 if [[ "$code" == 0 ]]; then finished || code=$?; fi
 exit "$code"

@@ -101,13 +101,18 @@ def test_another_config_is_refused_and_nothing_overwritten(uninterrupted):
     assert (uninterrupted / "config.json").read_text() == before
 
 
-def test_evaluate_and_solve_need_only_the_workdir(uninterrupted, tmp_path):
+FEW = pytest.param(["--methods=greedy,samples"], id="few methods")
+ALL = pytest.param([], id="all methods", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("methods", [FEW, ALL])
+def test_evaluate_and_solve_need_only_the_workdir(methods, uninterrupted, tmp_path):
     problems = tmp_path / "problems.jsonl"
     problems.write_text('{"input": "3,5,7", "output": "15"}\n{"input": "2,4,6", "output": "12"}\n')
-    methods = "--methods=greedy,samples"  # the trees are for solve
-    done = finish("evaluate", f"--workdir={uninterrupted}", f"--problems={problems}", methods)
+    done = finish("evaluate", f"--workdir={uninterrupted}", f"--problems={problems}", *methods)
     assert done.returncode == 0, done.stderr
     assert "2 problems" in done.stdout and "pass@4" in done.stdout
+    assert ("MCTS" in done.stdout) == (not methods)
 
     done = finish("solve", f"--workdir={uninterrupted}", "3 5 7 -> 15")
     assert done.returncode == 0, done.stderr

@@ -194,13 +194,12 @@ class SentencePieceTokenizer(TextTokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         ids = [int(i) for i in ids]
-        if self.bos_id not in ids:
-            return self._pieces.decode(self._textual(ids))
-        begins = [at for at, i in enumerate(ids) if i == self.bos_id]
+        bos = self.bos_id
+        begins = [at for at, i in enumerate(ids) if i == bos]
         texts = []
         for begin, end in zip([0, *begins], [*begins, len(ids)], strict=True):
             text = self._pieces.decode(self._textual(ids[begin:end]))
-            after_begin = ids[begin : begin + 1] == [self.bos_id] and begin + 1 < end
+            after_begin = ids[begin : begin + 1] == [bos] and begin + 1 < end
             if self._dummy_blank and after_begin and self._writes(ids[begin + 1]):
                 text = text.removeprefix(" ")
             texts.append(text)

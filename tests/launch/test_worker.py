@@ -16,9 +16,8 @@ def test_worker_says_by_its_code_what_to_do_next(tmp_path):
     assert result.returncode == 76
     train = f"-m expert_iter.train --workdir={tmp_path} --distributed"
     assert result.stdout == " ".join([train, *FLAGS]) + "\n"
-    for code in (1, 2, 75, 130):
+    for code in (1, 2, 75, 130, 134):
         assert launch("worker", CODE=code, **where).returncode == code
-    assert launch("worker", CODE=134, **where).returncode == 75  # aborted by JAX, for another died
     (tmp_path / "summary.json").touch()
     assert launch("worker", CODE=0, **where).returncode == 0
     assert launch("worker", CODE=1, **where).returncode == 1

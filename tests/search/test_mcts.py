@@ -170,15 +170,16 @@ def test_the_same_tree_on_four_devices(tree, search, params, questions):
     assert_same(tree, by_hand(params, *questions, budget))
 
 
+@pytest.mark.slow
 def test_values_do_not_drift_in_bfloat16(network, params, ids):
-    """All that is read is worth 0.3: after 128 simulations all statistics still are."""
+    """All that is read is worth 0.3: after 300 simulations all statistics still are."""
     half = Network(dataclasses.replace(network.config, dtype="bfloat16"), network.vocab_size)
     params = params | {
         "value_weight": jnp.zeros_like(params["value_weight"]),
         "value_bias": jnp.float32(np.log(0.3 / 0.7)),
     }
     config = SearchConfig(
-        num_simulations=128, num_candidates=4, max_steps=24, max_step_tokens=2, value_scale=0.01
+        num_simulations=300, num_candidates=4, max_steps=40, max_step_tokens=2, value_scale=0.01
     )
     search = TreeSearch(half, config, SamplerConfig(temperature=2.0), steps_of(ids))
     tree = jax.jit(search.run)(
@@ -187,14 +188,14 @@ def test_values_do_not_drift_in_bfloat16(network, params, ids):
         np.ones(1, int),
         np.zeros(1, int),
         jax.random.split(jax.random.key(0), 1),
-        128,
+        300,
     )
     tree = jax.tree.map(np.asarray, tree)
-    deepest = max(len(path(tree, 0, n)) for n in range(129))
-    assert tree.live.all() and 3 <= deepest < 23
+    deepest = max(len(path(tree, 0, n)) for n in range(301))
+    assert tree.live.all() and 3 <= deepest < 39
     for name in ("q", "value", "model_value"):
         np.testing.assert_allclose(getattr(tree, name)[tree.valid], 0.3, atol=1e-5, err_msg=name)
-    assert tree.visits[0, 0].max() > 30
+    assert tree.visits[0, 0].max() > 60
 
 
 @pytest.mark.parametrize(
