@@ -22,6 +22,7 @@ need so much more for more simulations, and how much of that is its page of keys
 
 import argparse
 import dataclasses
+import math
 import resource
 import statistics
 import time
@@ -38,10 +39,13 @@ from shapes import SHAPES
 from expert_iter import cli
 from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.pod.host_devices import split_cpu
+from expert_iter.pod.host_memory import keep_freed_memory
+from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
-from expert_iter.search.player import padded_length
+from expert_iter.search.player import by_rows, padded_length
 from expert_iter.search.search_config import SearchConfig
 
 HEAD = (
@@ -110,6 +114,7 @@ def measured(
     out.
     """
     rows = len(subject.prompts)
+    layout = Layout(MeshConfig(data=math.gcd(rows, jax.device_count())))
     config = dataclasses.replace(
         subject.config, num_candidates=candidates, root_candidates=0, num_simulations=simulations
     )
@@ -120,18 +125,21 @@ def measured(
     )
     plain = Guess(network, whole, dataclasses.replace(sampler, replacement=True), subject.steps)
     keys = jax.random.split(jax.random.key(1), rows)
-    given = subject.params, subject.prompts, subject.lengths, np.arange(rows), keys
+    params = jax.device_put(subject.params, layout.everywhere)
+    of_rows = subject.prompts, subject.lengths, np.arange(rows), keys
+    questions = params, *jax.device_put(of_rows, layout.search_rows)
+    given, sampled_by = (*questions, simulations), (*questions, candidates)
 
     start = time.perf_counter()
-    run = jax.jit(search.run).lower(*given, simulations).compile()
+    run = jax.jit(by_rows(search.run, layout)).lower(*given).compile()
     compile_seconds = time.perf_counter() - start
-    sample = jax.jit(plain.run).lower(*given).compile()
-    tree, samples = jax.device_get((run(*given, simulations), sample(*given)))
+    sample = jax.jit(by_rows(plain.run, layout)).lower(*sampled_by).compile()
+    tree, samples = jax.device_get((run(*given), sample(*sampled_by)))
 
     taken, plainly = [], []
     for _ in range(args.repeats):
-        taken += seconds_of(lambda: run(*given, simulations), 1)
-        plainly += seconds_of(lambda: sample(*given), 1)
+        taken += seconds_of(lambda: run(*given), 1)
+        plainly += seconds_of(lambda: sample(*sampled_by), 1)
 
     generated, sampled = float(np.sum(tree.bill.generated)), float(np.sum(samples.bill.generated))
     nodes = int(np.sum(tree.live)) - rows
@@ -155,7 +163,8 @@ def measured(
         f"{float(np.sum(tree.bill.flops)) / seconds / matmul:.0%}",
         f"{compile_seconds:.1f} s",
     ]
-    return f"| {' | '.join(map(str, cells))} |", run.memory_analysis().temp_size_in_bytes
+    needs = layout.search_shards * run.memory_analysis().temp_size_in_bytes
+    return f"| {' | '.join(map(str, cells))} |", needs
 
 
 def page_bytes(subject: Subject) -> int:
@@ -185,6 +194,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     cli.quiet()
+    keep_freed_memory()
+    split_cpu(rows=2)
     matmul = matmul_flops(args.dtype)
     print(
         f"{machine()}; {args.dtype} matrix product {matmul / 1e9:,.0f} GFLOP/s, memory "

@@ -21,6 +21,7 @@ compared before anything is measured. Prints a Markdown table.
 """
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -43,8 +44,12 @@ from expert_iter.model.export import export
 from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
+from expert_iter.pod.host_devices import split_cpu
+from expert_iter.pod.host_memory import keep_freed_memory
+from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
+from expert_iter.search.player import by_rows
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
 
@@ -123,9 +128,12 @@ def arms_of(name: str, args) -> tuple[list[Arm], str]:
     rng = np.random.default_rng(args.seed)
     prompts = rng.integers(1, network.vocab_size, (rows, args.prompt)).astype(np.int32)
     keys = jax.random.split(jax.random.key(args.seed), rows)
-    given = params, prompts, np.full(rows, args.prompt), np.arange(rows), keys, args.simulations
+    layout = Layout(MeshConfig(data=math.gcd(rows, jax.device_count())))
+    of_rows = prompts, np.full(rows, args.prompt), np.arange(rows), keys
+    on_all = jax.device_put(params, layout.everywhere)
+    given = on_all, *jax.device_put(of_rows, layout.search_rows), args.simulations
     start = time.perf_counter()
-    compiled = jax.jit(search.run).lower(*given).compile()
+    compiled = jax.jit(by_rows(search.run, layout)).lower(*given).compile()
     compile_seconds = time.perf_counter() - start
     tree = jax.device_get(compiled(*given))
     prefixes = prefixes_of(tree, prompts)
@@ -223,6 +231,8 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     jax.config.update("jax_platforms", "cpu")
+    keep_freed_memory()
+    split_cpu(rows=2)
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(args.threads or cores)
     torch.manual_seed(args.seed)

@@ -21,6 +21,8 @@ from expert_iter import cli
 from expert_iter.assembly import assemble
 from expert_iter.config import completed, settings
 from expert_iter.pod import workdir as workdir_lib
+from expert_iter.pod.host_devices import split_cpu
+from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.run import load_params
 
 # The innermost scope of an operation's name says what it is part of.
@@ -79,6 +81,8 @@ def main() -> None:
     args = parser.parse_args()
     cli.quiet()
     checked = settings(completed(workdir_lib.read_config(args.workdir)))
+    keep_freed_memory()
+    split_cpu(checked.learner.rows)
     parts = assemble(checked, args.workdir)
     params, expert = load_params(args.workdir, parts), parts.expert()
     problems = parts.task.problems("train")[: checked.run.batch_size]

@@ -12,6 +12,7 @@ products) are not counted, its time is. Medians of --repeats, in turn.
 """
 
 import argparse
+import math
 import statistics
 
 import jax
@@ -25,6 +26,8 @@ from expert_iter.learn.losses import LossConfig
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.step_tree import StepTree
+from expert_iter.pod.host_devices import split_cpu
+from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.bill import flops_per_token
 
@@ -97,6 +100,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     cli.quiet()
+    keep_freed_memory()
+    split_cpu(rows=2)
     matmul = matmul_flops(args.dtype)
     print(
         f"{machine()}; {args.dtype} matrix product {matmul / 1e9:,.0f} GFLOP/s; medians of "
@@ -132,7 +137,7 @@ def lines(name: str, optimizer: str, args, matmul: float) -> list[str]:
             OptimizerConfig(name=optimizer),
             100,
             100,
-            Layout(MeshConfig()),
+            Layout(MeshConfig(data=math.gcd(packer.rows, jax.device_count()))),
         )
         state = learner.init(jax.jit(network.init)(jax.random.key(0)))
 

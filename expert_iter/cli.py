@@ -157,8 +157,11 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
         listed = ", ".join(map(repr, given)) or "none"
         raise UserError(f"{error} (arguments beside flags: {listed}); see --help") from None
     if source is not None:
+        from expert_iter.pod.host_devices import split_cpu  # here, for it imports JAX
+
         enable_compilation_cache()
         keep_freed_memory()
+        split_cpu(config.get("learner", {}).get("rows"))
     return main(*arguments, *given)
 
 

@@ -22,6 +22,8 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     config.evaluation.simulations = (flags.FLAGS.simulations,)
     config.evaluation.samples = (flags.FLAGS.simulations,)
     config.evaluation.batch_size = 1
+    if config.mesh.fsdp == config.mesh.tensor == 1:
+        config.mesh.data = 1  # there is but one problem to search
     checked = settings(config)
 
     from expert_iter.assembly import assemble

@@ -142,8 +142,8 @@ class Contest:
         by default; 'oracle' gives all it found to the verifier to choose from).
         """
         key = jax.random.key(self.config.seed + seed)
-        for budget in budgets:
-            tree, seconds = self.play(params, questions, expert, budget, key)
+        trees = self._play_each(params, questions, expert, budgets, key)
+        for budget, (tree, seconds) in zip(budgets, trees, strict=True):
             if expert == "samples" and isinstance(budget, int):
                 # A program for fewer draws takes a share of the time of the one for most.
                 seconds *= budget / tree.valid.shape[-1]
@@ -187,21 +187,34 @@ class Contest:
         """The trees of all questions, and the seconds it took. Raises UserError for an expert that
         is not there, and for more samples or simulations than the contest was set up for.
         """
+        [played] = self._play_each(params, questions, expert, [budget], key)
+        return played
+
+    def _play_each(
+        self, params, questions, expert: str, budgets: Sequence[int | Budget], key
+    ) -> Iterator[tuple[SearchTree, float]]:
         if expert not in self._players:
             made = experts_lib.build(expert, self.network, self.experts, self.steps)
             batch_size, layout = self.config.batch_size, self.layout
             self._players[expert] = Player(made, self.tokenizer, batch_size, layout)
         player, size = self._players[expert], self.config.batch_size
         most = player.expert.most
-        if isinstance(budget, int) and budget > most:
-            raise UserError(f"a budget of {budget} is beyond what {expert} was set up for, {most}")
-        begin = time.monotonic()
-        trees = [
-            player.play(params, questions[i : i + size], key, budget)
-            for i in range(0, len(questions), size)
-        ]
-        tree = jax.tree.map(lambda *parts: np.concatenate(parts), *trees)
-        return tree, time.monotonic() - begin
+        for budget in budgets:
+            if isinstance(budget, int) and budget > most:
+                raise UserError(
+                    f"a budget of {budget} is beyond what {expert} was set up for, {most}"
+                )
+        for together in (
+            [budgets] if player.draws_once and budgets else [[budget] for budget in budgets]
+        ):
+            begin = time.monotonic()
+            parts = [
+                player.play_each(params, questions[i : i + size], key, together)
+                for i in range(0, len(questions), size)
+            ]
+            seconds = time.monotonic() - begin
+            for trees in zip(*parts, strict=True):
+                yield jax.tree.map(lambda *rows: np.concatenate(rows), *trees), seconds
 
     def _choose(self, question: Question, found, readout: str) -> str | None:
         propose = lambda s: self.propose(question.prompt, self.tokenizer.decode(s.tokens))  # noqa: E731

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from expert_iter.checks import Checks
 from expert_iter.model.state import read_prompt, repeat
 from expert_iter.search.bill import Bill, Budget
-from expert_iter.search.candidates import DEAD, merge_duplicates
+from expert_iter.search.candidates import DEAD, Candidates, merge_duplicates
 from expert_iter.search.expert import Expert
 from expert_iter.search.tree import SearchTree
 
@@ -47,6 +47,13 @@ class Guess(Expert):
         """As `TreeSearch.run`; simulations are samples, and of the `config.num_samples` that are
         drawn the first ones that the budget pays for are kept (all without a budget).
         """
+        drawn = self.draws(params, token_BxP, length_B, problem_B, keys_B)
+        return self.kept(drawn, length_B, budget)
+
+    def draws(self, params, token_BxP, length_B, problem_B, keys_B) -> Candidates:
+        """All of them, which no budget has a say in: the costly part of `run`. (What is one number
+        in other `Candidates`, how deep the loop ran, is there for each row.)
+        """
         B, M = token_BxP.shape[0], self.config.num_samples
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         # Independent draws need not see each other: they are decoded in groups, as rows of their
@@ -60,12 +67,17 @@ class Guess(Expert):
             self.config.max_tokens,
             whole=True,
         )
-        loop_steps = drawn.loop_steps
-        drawn = jax.tree.map(
+        candidates = jax.tree.map(
             lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None)
         )
-        exists = jnp.ones((B, M), bool) if self.sampler.replacement else drawn.valid_BxK
-        kept, bill = self._pay(length_B, drawn.length_BxK, exists, loop_steps, budget)
+        return candidates._replace(loop_steps=jnp.full(B, drawn.loop_steps))
+
+    def kept(self, drawn: Candidates, length_B, budget=None) -> SearchTree:
+        """The tree of those of the `draws` that the budget pays for."""
+        exists, (B, M) = drawn.valid_BxK, drawn.valid_BxK.shape
+        if self.sampler.replacement:
+            exists = jnp.ones_like(exists)
+        kept, bill = self._pay(length_B, drawn.length_BxK, exists, drawn.loop_steps, budget)
         valid, count, prior = kept, kept.astype(int), drawn.prior_logit_BxK
         if self.sampler.replacement:
             valid, count = merge_duplicates(drawn.token_BxKxL, kept)
@@ -101,7 +113,9 @@ class Guess(Expert):
             bill=bill,
         )
 
-    def _pay(self, prompt_B, length_BxM, exists_BxM, loop_steps, budget) -> tuple[jax.Array, Bill]:
+    def _pay(
+        self, prompt_B, length_BxM, exists_BxM, loop_steps_B, budget
+    ) -> tuple[jax.Array, Bill]:
         """Which draws the budget pays for, and the bill. Draws are paid one after the other, for as
         long as one more like those before leads nearer to the budget.
         """
@@ -109,9 +123,8 @@ class Guess(Expert):
         nothing = jnp.zeros_like(prompt_B)
         prompt = self.price(nothing, prompt_B, nothing, prompt_B)
         context = prompt_B[:, None] + length_BxM / 2
-        draw = self.price(
-            length_BxM, 0 * length_BxM, jnp.full(length_BxM.shape, loop_steps), context
-        )
+        lockstep = jnp.broadcast_to(loop_steps_B[:, None], length_BxM.shape)
+        draw = self.price(length_BxM, 0 * length_BxM, lockstep, context)
         draw = jax.tree.map(lambda x: x * exists_BxM, draw)
         # Before each draw: what was spent, and what a draw cost on average.
         before = jax.tree.map(lambda x: jnp.cumsum(x, axis=1) - x, draw)

@@ -3,7 +3,7 @@ brings the trees to the host.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -11,35 +11,49 @@ from jax.sharding import PartitionSpec
 
 from expert_iter.model.tokenizer import TextTokenizer
 from expert_iter.pod.mesh import Layout, own_part, own_rows, put
+from expert_iter.search.guess import Guess
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
 SHORT = 32  # tokens; prompts up to here are padded to a multiple of 4
 
 
-class Player:
-    """One expert at one batch size. `expert` has `run(params, tokens, lengths, numbers, keys,
-    budget) -> SearchTree`.
-
-    Each device searches rows of its own and waits for no other.
+def by_rows(run: Callable[..., SearchTree], layout: Layout) -> Callable[..., SearchTree]:
+    """`run(params, tokens, lengths, numbers, keys, budget)` on all devices: each searches rows of
+    its own and waits for no other.
     """
+    rows, whole = PartitionSpec(layout.search_axes), PartitionSpec()
+    return jax.shard_map(
+        run,
+        mesh=layout.mesh,
+        in_specs=(whole, rows, rows, rows, rows, whole),
+        out_specs=rows,
+        axis_names=set(layout.search_axes),
+        check_vma=False,  # it fails inside mctx
+    )
+
+
+class Player:
+    """One expert at one batch size; `expert` has a `run` as in `by_rows`."""
 
     def __init__(self, expert, tokenizer: TextTokenizer, batch_size: int, layout: Layout):
         self.expert, self.tokenizer = expert, tokenizer
         self.batch_size, self._layout = batch_size, layout
         shards = layout.search_shards
         self._rows = -(-batch_size // shards) * shards
-        rows, whole = PartitionSpec(layout.search_axes), PartitionSpec()
-        search = jax.shard_map(
-            expert.run,
-            mesh=layout.mesh,
-            in_specs=(whole, rows, rows, rows, rows, whole),
-            out_specs=rows,
-            axis_names=set(layout.search_axes),
-            check_vma=False,  # it fails inside mctx
-        )
-        self._search = jax.jit(search)
+        search = expert.run
+        if self.draws_once:
+            search = lambda *given: expert.draws(*given[:-1])  # noqa: E731
+            self._keep = jax.jit(expert.kept, out_shardings=layout.search_rows)
+        self._search = jax.jit(by_rows(search, layout))
         self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)
+
+    @property
+    def draws_once(self) -> bool:
+        """Whether `play_each` costs no more than its largest budget: solutions are drawn, and then
+        counted.
+        """
+        return isinstance(self.expert, Guess)
 
     def play(self, params, questions: Sequence[Question], key, budget: int) -> SearchTree:
         """Searches at most `batch_size` questions; the arrays of the result are on the host, one
@@ -48,10 +62,17 @@ class Player:
         A question's tree depends on the parameters, the key, the budget and its own id, not on its
         neighbours nor on the devices.
         """
-        tree = self._run(params, questions, key, budget)
+        [tree] = self.play_each(params, questions, key, [budget])
+        return tree
+
+    def play_each(
+        self, params, questions: Sequence[Question], key, budgets: Sequence[int]
+    ) -> list[SearchTree]:
+        """`play` at each of these budgets."""
+        trees = self._run(params, questions, key, budgets)
         if jax.process_count() > 1:
-            tree = self._gather(tree)
-        return jax.tree.map(lambda x: x[: len(questions)], jax.device_get(tree))
+            trees = [self._gather(tree) for tree in trees]
+        return jax.tree.map(lambda x: x[: len(questions)], jax.device_get(trees))
 
     def play_own(
         self, params, questions: Sequence[Question], key, budget: int
@@ -60,11 +81,11 @@ class Player:
         all, and the trees.
         """
         rows = own_rows(self._layout.search_rows, self._rows)
-        tree = self._run(params, questions, key, budget)
+        [tree] = self._run(params, questions, key, [budget])
         asked = rows < len(questions)
         return rows[asked], jax.tree.map(lambda x: own_part(x)[asked], tree)
 
-    def _run(self, params, questions: Sequence[Question], key, budget) -> SearchTree:
+    def _run(self, params, questions: Sequence[Question], key, budgets) -> list[SearchTree]:
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))
         tokens = np.full((self._rows, padded_length(longest)), self.tokenizer.pad_id, np.int32)
@@ -80,9 +101,11 @@ class Player:
         numbers[len(questions) :] = 0
         rows = self._layout.search_rows
         keys = _row_keys(key, put(ids, rows))
-        return self._search(
-            params, put(tokens, rows), put(lengths, rows), put(numbers, rows), keys, budget
-        )
+        on_devices = put((tokens, lengths, numbers), rows)
+        if not self.draws_once:
+            return [self._search(params, *on_devices, keys, budget) for budget in budgets]
+        drawn = self._search(params, *on_devices, keys, budgets[0])
+        return [self._keep(drawn, on_devices[1], budget) for budget in budgets]
 
 
 @jax.jit

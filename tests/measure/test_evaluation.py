@@ -318,6 +318,11 @@ def test_a_budget_is_answered_alike_alone_and_among_others(contest, params, prob
     questions = [p.question for p in problems]
     (alone,) = contest.answer(params, questions, "mcts", (3,))
     assert alone.texts == entries["mcts", 3].texts
+    for one in contest.answer(params, questions, "samples", (2,)):
+        among = entries[one.method, 2]
+        assert one.texts == among.texts
+        for ours, theirs in zip(one.bill, among.bill, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
     tree, solution = contest.search_one(params, questions[0], 3)
     assert tree.live.shape[0] == 1
     if solution is not None:
