@@ -161,7 +161,7 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
 
         enable_compilation_cache()
         keep_freed_memory()
-        split_cpu(config.get("learner", {}).get("rows"))
+        split_cpu(getattr(config.get("learner"), "rows", None))
     return main(*arguments, *given)
 
 

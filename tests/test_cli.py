@@ -35,6 +35,9 @@ def main(config, workdir, problem=None):
             file.write("x")
     if FAIL.value == "missing":
         open("/no/such/file")
+    if FAIL.value == "not":
+        import jax
+        return print(jax.device_count())
     if FAIL.value == "wait":
         print("waiting", flush=True)
         time.sleep(60)
@@ -293,6 +296,16 @@ def test_the_compilation_cache_has_a_place(tmp_path):
     used, said = cache_settings(XDG_CACHE_HOME=str(tmp_path / "file"))
     assert used == "None"
     assert said.count("\n") == 1 and "cannot be written" in said
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
+@pytest.mark.parametrize("learner, devices", [({"rows": 16}, 2), ({"rows": 15}, 1), (None, 1)])
+def test_a_cpu_is_two_devices_for_a_learner_of_even_rows(command, tmp_path, learner, devices):
+    (tmp_path / "config.py").write_text(
+        f"from ml_collections import ConfigDict\n\n"
+        f"get_config = lambda: ConfigDict({{'learner': {learner}}})\n"
+    )
+    assert command(*USUAL, "--fail=not", XLA_FLAGS="") == (0, f"{devices}\n", "")
 
 
 def test_an_override_follows_a_reference():
