@@ -7,8 +7,9 @@ of laying them out are compared: packed, as the learner does (a tree once, each 
 its own path, several trees a row), and unpacked (each path from the prompt on in a row of its own,
 padded to the longest). Tokens/s count each step of a tree once, whichever way.
 
-FLOPs are the model's: six for each parameter and token, and attention; the optimizer's own (Muon's
-products) are not counted, its time is. Medians of --repeats, in turn.
+`of matmul` is the model's FLOPs: six for each parameter and token, and attention. The optimizer's
+time is in the update's; its own products, Muon's, are counted under `with Muon's`. Medians of
+--repeats.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from shapes import SHAPES
 from expert_iter import cli
 from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.losses import LossConfig
-from expert_iter.learn.optimizer import OptimizerConfig
+from expert_iter.learn.optimizer import MATRICES, OptimizerConfig
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.pod.host_devices import split_cpu
@@ -31,7 +32,10 @@ from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.bill import flops_per_token
 
-HEAD = "| model | optimizer | layout | tokens/s | update | batch's tokens | used | of matmul |"
+HEAD = (
+    "| model | optimizer | layout | tokens/s | update | batch's tokens | used | of matmul | "
+    "with Muon's |"
+)
 PROMPT, STEP, CANDIDATES = 16, 8, 6
 ROWS = {"tiny": (16, 128), "small": (16, 256), "medium": (4, 256)}  # and tokens of each
 
@@ -90,6 +94,19 @@ def model_flops(network, batch: Batch) -> float:
     return 3 * float(np.sum(real)) * (trunk + heads)
 
 
+def muon_flops(params: dict, steps: int = 5) -> float:
+    """Of an update's Newton-Schulz steps (Jordan et al. 2024), each X Xᵀ, its square, and their
+    sum's product with X, for each matrix of the layers.
+    """
+    total = 0
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if path[-1].key in MATRICES:
+            layers, *sides = leaf.shape
+            short, long = sorted(sides)
+            total += layers * steps * (4 * short**2 * long + 2 * short**3)
+    return float(total)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,17 +158,20 @@ def lines(name: str, optimizer: str, args, matmul: float) -> list[str]:
         )
         state = learner.init(jax.jit(network.init)(jax.random.key(0)))
 
+        products = muon_flops(state.trained) if optimizer == "muon" else 0.0
+
         def update(learner=learner, batch=batch, state=[state]):  # noqa: B006
             state[0], losses = learner.update(state[0], batch)
             return losses
 
         seconds_each = statistics.median(seconds(update, args.repeats))
         tokens = packer.rows * packer.row_tokens
-        share = model_flops(network, batch) / seconds_each / matmul
+        flops = model_flops(network, batch)
+        shares = [x / seconds_each / matmul for x in (flops, flops + products)]
         found.append(
             f"| {name} | {optimizer} | {layout} | {useful / seconds_each:,.0f} | "
             f"{seconds_each * 1e3:,.0f} ms | {tokens:,} | "
-            f"{np.mean(batch.step_RxT >= 0):.0%} | {share:.0%} |"
+            f"{np.mean(batch.step_RxT >= 0):.0%} | {shares[0]:.0%} | {shares[1]:.0%} |"
         )
     return found
 

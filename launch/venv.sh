@@ -28,7 +28,9 @@ install() {
   fi
   if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
     echo "Installing expert_iter and what it needs into .venv (a few minutes the first time)"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}" ||
+    # Python compiles what it imports: compiling all that is installed would double the time.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile \
+      --editable ".${extra:+[$extra]}" ||
       fail "pip could not install expert_iter; the lines above say why"
     echo "$wanted" | tee "$ROOT/.venv/installed" >"$stamp"  # with an extra comes the rest
   fi
