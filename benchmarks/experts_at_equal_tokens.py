@@ -89,6 +89,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         base = runpy.run_path(arguments.config)["get_config"]()
         base.run.seed = seed
+        base.search.num_simulations = 8  # the quick start's are fewer, for its time's sake
         base.evaluation.samples, base.evaluation.simulations = (32,), (8,)
         base.run.rounds = 0
         warm = arguments.out / f"seed{seed}" / "warm"

@@ -43,7 +43,7 @@ class Player:
         self._rows = -(-batch_size // shards) * shards
         search = expert.run
         if self.draws_once:
-            search = lambda *given: expert.draws(*given[:-1])  # noqa: E731
+            search = lambda *given: expert.draws(*given[:-1])  # noqa: E731 (all but the budget)
             self._keep = jax.jit(expert.kept, out_shardings=layout.search_rows)
         self._search = jax.jit(by_rows(search, layout))
         self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)

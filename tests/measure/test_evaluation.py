@@ -329,6 +329,15 @@ def test_a_budget_is_answered_alike_alone_and_among_others(contest, params, prob
         assert Letters().decode(solution.tokens) == alone.texts[0]
 
 
+def test_samples_are_drawn_once_for_all_budgets(contest, params, problems, entries, monkeypatch):
+    questions, player, calls = [p.question for p in problems], contest._players["samples"], []
+    draw = player._search
+    monkeypatch.setattr(player, "_search", lambda *given: calls.append(given) or draw(*given))
+    found = list(contest.answer(params, questions, "samples", (1, 2)))
+    assert {entry.budget for entry in found} == {1, 2}
+    assert len(calls) == -(-len(questions) // player.batch_size)
+
+
 def test_judge_counts_by_hand(problems, task):
     texts = ["a", None, "b", "d", "aa", "bbb", ""]  # the secrets are a b c d a b c
     bill = Bill(*(np.arange(7.0) * scale for scale in (1, 10, 100, 1000)))
