@@ -22,7 +22,6 @@ need so much more for more simulations, and how much of that is its page of keys
 
 import argparse
 import dataclasses
-import math
 import resource
 import statistics
 import time
@@ -30,6 +29,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import host
 import jax
 import numpy as np
 from floors import machine, matmul_flops, memory_bandwidth
@@ -39,9 +39,6 @@ from shapes import SHAPES
 from expert_iter import cli
 from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.pod.host_devices import split_cpu
-from expert_iter.pod.host_memory import keep_freed_memory
-from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
@@ -114,7 +111,7 @@ def measured(
     out.
     """
     rows = len(subject.prompts)
-    layout = Layout(MeshConfig(data=math.gcd(rows, jax.device_count())))
+    layout = host.layout_for(rows)
     config = dataclasses.replace(
         subject.config, num_candidates=candidates, root_candidates=0, num_simulations=simulations
     )
@@ -194,8 +191,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     cli.quiet()
-    keep_freed_memory()
-    split_cpu(rows=2)
+    host.prepare()
     matmul = matmul_flops(args.dtype)
     print(
         f"{machine()}; {args.dtype} matrix product {matmul / 1e9:,.0f} GFLOP/s, memory "

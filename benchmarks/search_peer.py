@@ -21,7 +21,6 @@ compared before anything is measured. Prints a Markdown table.
 """
 
 import argparse
-import math
 import os
 import statistics
 import sys
@@ -32,6 +31,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import host
 import jax
 import numpy as np
 import torch
@@ -44,9 +44,6 @@ from expert_iter.model.export import export
 from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
-from expert_iter.pod.host_devices import split_cpu
-from expert_iter.pod.host_memory import keep_freed_memory
-from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import by_rows
@@ -128,7 +125,7 @@ def arms_of(name: str, args) -> tuple[list[Arm], str]:
     rng = np.random.default_rng(args.seed)
     prompts = rng.integers(1, network.vocab_size, (rows, args.prompt)).astype(np.int32)
     keys = jax.random.split(jax.random.key(args.seed), rows)
-    layout = Layout(MeshConfig(data=math.gcd(rows, jax.device_count())))
+    layout = host.layout_for(rows)
     of_rows = prompts, np.full(rows, args.prompt), np.arange(rows), keys
     on_all = jax.device_put(params, layout.everywhere)
     given = on_all, *jax.device_put(of_rows, layout.search_rows), args.simulations
@@ -231,8 +228,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     jax.config.update("jax_platforms", "cpu")
-    keep_freed_memory()
-    split_cpu(rows=2)
+    host.prepare()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(args.threads or cores)
     torch.manual_seed(args.seed)

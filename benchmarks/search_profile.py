@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import host
 import jax
 import numpy as np
 
@@ -21,8 +22,6 @@ from expert_iter import cli
 from expert_iter.assembly import assemble
 from expert_iter.config import completed, settings
 from expert_iter.pod import workdir as workdir_lib
-from expert_iter.pod.host_devices import split_cpu
-from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.run import load_params
 
 # The innermost scope of an operation's name says what it is part of.
@@ -81,8 +80,7 @@ def main() -> None:
     args = parser.parse_args()
     cli.quiet()
     checked = settings(completed(workdir_lib.read_config(args.workdir)))
-    keep_freed_memory()
-    split_cpu(checked.learner.rows)
+    host.prepare(checked.learner.rows)
     parts = assemble(checked, args.workdir)
     params, expert = load_params(args.workdir, parts), parts.expert()
     problems = parts.task.problems("train")[: checked.run.batch_size]

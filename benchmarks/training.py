@@ -13,9 +13,9 @@ time is in the update's; its own products, Muon's, are counted under `with Muon'
 """
 
 import argparse
-import math
 import statistics
 
+import host
 import jax
 import numpy as np
 from floors import machine, matmul_flops, seconds
@@ -27,9 +27,6 @@ from expert_iter.learn.losses import LossConfig
 from expert_iter.learn.optimizer import MATRICES, OptimizerConfig
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.step_tree import StepTree
-from expert_iter.pod.host_devices import split_cpu
-from expert_iter.pod.host_memory import keep_freed_memory
-from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.bill import flops_per_token
 
 HEAD = (
@@ -117,8 +114,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     cli.quiet()
-    keep_freed_memory()
-    split_cpu(rows=2)
+    host.prepare()
     matmul = matmul_flops(args.dtype)
     print(
         f"{machine()}; {args.dtype} matrix product {matmul / 1e9:,.0f} GFLOP/s; medians of "
@@ -154,7 +150,7 @@ def lines(name: str, optimizer: str, args, matmul: float) -> list[str]:
             OptimizerConfig(name=optimizer),
             100,
             100,
-            Layout(MeshConfig(data=math.gcd(packer.rows, jax.device_count()))),
+            host.layout_for(packer.rows),
         )
         state = learner.init(jax.jit(network.init)(jax.random.key(0)))
 
