@@ -84,7 +84,7 @@ class Learner:
             )
         self.network, self.config, self._layout = network, config, layout
         self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
-        self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates)
+        self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates, layout)
         self._loss = functools.partial(loss, network, config=loss_config)
         self._abstract = jax.eval_shape(self._init, network.abstract_params())
         self._shardings = layout.learning(self._abstract)

@@ -7,9 +7,10 @@ import dataclasses
 
 import jax
 import optax
-from optax import contrib
 
 from expert_iter.checks import Checks
+from expert_iter.learn.muon import muon
+from expert_iter.pod.mesh import Layout
 
 MATRICES = frozenset({"q", "k", "v", "out", "gate", "up", "down"})
 # Neither decayed nor orthogonalised.
@@ -62,7 +63,7 @@ def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> 
 
 
 def make_optimizer(
-    config: OptimizerConfig, warm_updates: int, round_updates: int
+    config: OptimizerConfig, warm_updates: int, round_updates: int, layout: Layout
 ) -> optax.GradientTransformation:
     """Matrices are decayed, by Adam the embedding too; norms' scales and the value head are not."""
     rate = schedule(config, warm_updates, round_updates)
@@ -73,17 +74,15 @@ def make_optimizer(
         )
 
     if config.name == "muon":
-        # Layers are stacked: the matrices are the last two dimensions.
-        dimensions = contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
-        update = contrib.muon(
+        matrices = muon(
             lambda step: config.muon_scale * rate(step),
-            weight_decay=config.weight_decay / config.muon_scale,
-            adam_b1=config.beta1,
-            adam_b2=config.beta2,
-            adam_learning_rate=rate,
-            muon_weight_dimension_numbers=by_name(
-                lambda name: dimensions if name in MATRICES else None
-            ),
+            config.weight_decay / config.muon_scale,
+            layout,
+        )
+        rest = optax.adamw(rate, config.beta1, config.beta2, weight_decay=0.0, nesterov=True)
+        update = optax.partition(
+            {"muon": matrices, "adam": rest},
+            by_name(lambda name: "muon" if name in MATRICES else "adam"),
         )
     else:
         update = optax.adamw(

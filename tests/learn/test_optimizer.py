@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer, schedule
+from expert_iter.pod.mesh import one_device
 
 FLAT = dict(learning_rate=0.01, warmup_updates=0, final_fraction=1.0, weight_decay=0.0)
 
 
 def updates(config, gradients, params, warm_updates=10**6, round_updates=0):
     """The changes that a sequence of gradients makes; the parameters are held still."""
-    optimizer = make_optimizer(config, warm_updates, round_updates)
+    optimizer = make_optimizer(config, warm_updates, round_updates, one_device())
     state = optimizer.init(params)
     for gradient in gradients:
         changes, state = optimizer.update(gradient, state, params)

@@ -1,0 +1,103 @@
+"""Muon (Jordan et al. 2024): momentum, made orthogonal, for the layers' matrices.
+
+The updates are optax's own Muon's; the devices share the work of making them orthogonal, all of
+which each would do by itself otherwise.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
+from optax import contrib
+
+from expert_iter.pod.mesh import Layout
+
+_STEPS = 5
+_COEFFICIENTS = 3.4445, -4.7750, 2.0315
+
+
+def muon(
+    learning_rate: optax.Schedule, weight_decay: float, layout: Layout
+) -> optax.GradientTransformation:
+    """For matrices [layers, inputs, outputs]; of each layer by itself."""
+    whole = contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+    return optax.chain(
+        # No steps: Nesterov's momentum with Frobenius norm 1, from which the steps begin.
+        contrib.scale_by_muon(
+            ns_steps=0,
+            weight_dimension_numbers=lambda params: jax.tree.map(lambda _: whole, params),
+        ),
+        optax.stateless(lambda momentum, _: jax.tree.map(_scaled, _orthogonal(momentum, layout))),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def _scaled(change: jax.Array) -> jax.Array:
+    """As optax does it: changes of a step's inputs then move its outputs about alike."""
+    _, inputs, outputs = change.shape
+    return change * max(1.0, outputs / inputs) ** 0.5
+
+
+def _orthogonal(momentum: dict, layout: Layout) -> dict:
+    if layout.mesh.size == 1 or not layout.weights_lie_whole:
+        return jax.tree.map(_newton_schulz, momentum)  # XLA cuts the work as the weights are
+    matrices, structure = jax.tree.flatten(momentum)
+    stacks = _by_shape(matrices)
+    axes = layout.mesh.axis_names
+    stacks = jax.shard_map(
+        lambda own: _all_of(jax.tree.map(_newton_schulz, own), axes),
+        mesh=layout.mesh,
+        in_specs=PartitionSpec(axes),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )(jax.tree.map(lambda stack: _padded(stack, layout.mesh.size), stacks))
+    return jax.tree.unflatten(structure, _unstacked(stacks, matrices))
+
+
+def _newton_schulz(x: jax.Array) -> jax.Array:
+    """[matrices, m, n] of norm at most 1, with all singular values brought near 1."""
+    if x.shape[1] > x.shape[2]:
+        return _newton_schulz(x.mT).mT  # the same, and the smaller square
+    a, b, c = _COEFFICIENTS
+    for _ in range(_STEPS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x
+
+
+def _all_of(own: dict, axes: tuple[str, ...]) -> dict:
+    """Every device's parts, in one message: processes on CPUs wait for each one's slowest."""
+    together, parted = ravel_pytree(own)
+    parts = jax.vmap(parted)(jax.lax.all_gather(together, axes))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return x.mT if x.shape[1] > x.shape[2] else x
+
+
+def _by_shape(matrices: list[jax.Array]) -> dict[tuple[int, int], jax.Array]:
+    """Those of one shape in one stack, tall ones lying: few matrices of a shape cannot be dealt out
+    evenly, and most have their like."""
+    stacks: dict[tuple[int, int], list] = {}
+    for x in map(_wide, matrices):
+        stacks.setdefault(x.shape[1:], []).append(x)
+    return {shape: jnp.concatenate(stack) for shape, stack in stacks.items()}
+
+
+def _unstacked(stacks: dict, like: list[jax.Array]) -> list[jax.Array]:
+    """The inverse of `_by_shape`; what pads the stacks is left over."""
+    taken, found = dict.fromkeys(stacks, 0), []
+    for x in like:
+        shape, count = _wide(x).shape[1:], len(x)
+        own = stacks[shape][taken[shape] : taken[shape] + count]
+        taken[shape] += count
+        found.append(own if own.shape == x.shape else own.mT)
+    return found
+
+
+def _padded(stack: jax.Array, multiple: int) -> jax.Array:
+    """With matrices of zeros, up to a number of them that can be dealt out evenly."""
+    return jnp.pad(stack, ((0, -len(stack) % multiple), (0, 0), (0, 0)))

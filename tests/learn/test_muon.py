@@ -1,0 +1,82 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from optax import contrib
+
+from expert_iter.learn.muon import muon
+from expert_iter.pod.mesh import Layout, MeshConfig, put
+
+# Inputs and outputs of three layers' matrices: some as many as others, some lying, some standing.
+SHAPES = {"q": (12, 12), "k": (12, 8), "out": (12, 12), "up": (12, 20), "down": (20, 12)}
+LAYERS, RATE, DECAY = 3, 0.1, 0.3
+
+
+def some(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(size=(LAYERS, *sides)).astype(np.float32) for name, sides in SHAPES.items()
+    }
+
+
+def rate(step):
+    return RATE / (1 + step)
+
+
+def changes(optimizer, layout: Layout, updates: int = 4) -> list[dict]:
+    """Of so many updates, each with a gradient of its own; where they lie is the layout's."""
+    params = put(some(0), layout.learning(some(0)))
+    state, update, found = optimizer.init(params), jax.jit(optimizer.update), []
+    for n in range(updates):
+        change, state = update(put(some(1 + n), layout.learning(params)), state, params)
+        params = jax.tree.map(jnp.add, params, change)
+        found.append(jax.tree.map(np.asarray, change))
+    return found
+
+
+def peer():
+    whole = contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+    return contrib.muon(
+        rate,
+        weight_decay=DECAY,
+        muon_weight_dimension_numbers=lambda params: jax.tree.map(lambda _: whole, params),
+    )
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [dict(data=1), dict(data=2), dict(data=8), dict(data=2, fsdp=2, tensor=2)],
+    ids=["one device", "two", "more than can be dealt out evenly", "weights cut"],
+)
+def test_updates_are_those_of_optax(mesh):
+    layout = Layout(MeshConfig(**mesh))
+    ours = changes(muon(rate, DECAY, layout), layout)
+    theirs = changes(peer(), Layout(MeshConfig(data=1)))
+    for own, other in zip(ours, theirs, strict=True):
+        for name, change in own.items():
+            np.testing.assert_allclose(change, other[name], rtol=1e-4, atol=2e-6, err_msg=name)
+
+
+def test_a_matrix_of_zeros_stays_where_it_is():
+    layout = Layout(MeshConfig(data=2))
+    optimizer, params = muon(rate, 0.0, layout), some(0)
+    gradient = some(1) | {"q": np.zeros_like(params["q"])}
+    change, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    assert not np.any(change["q"])
+    assert all(np.any(change[name]) for name in SHAPES if name != "q")
+
+
+def test_devices_share_the_work():
+    """Products that one device is left with, as XLA counts them."""
+
+    def flops(devices: int) -> float:
+        layout = Layout(MeshConfig(data=devices))
+        optimizer, params = muon(rate, DECAY, layout), put(some(0), layout.everywhere)
+        return (
+            jax.jit(optimizer.update)
+            .lower(params, optimizer.init(params), params)
+            .compile()
+            .cost_analysis()["flops"]
+        )
+
+    assert flops(3) < 0.45 * flops(1)  # all but momentum, decay and rate, which each does
