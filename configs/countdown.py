@@ -22,6 +22,7 @@ def get_config():
     config.learner.updates_per_round = 160
     config.learner.rehearsal = 0.12
     config.optimizer.round_learning_rate = 1.5e-3
+    config.optimizer.average = 0.98
     config.targets.max_lost = 2
     config.loss.value_weight = 0.3
     config.run.rounds = 9

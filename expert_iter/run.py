@@ -260,12 +260,13 @@ class Run:
 
 
 def _arrays(state: TrainState) -> dict:
-    """What is saved of it. What is frozen is not the run's own: it can be had again from where it
-    came.
+    """What is saved of it, the parameters that search by themselves. What is frozen is not the
+    run's own: it can be had again from where it came.
     """
-    others = jax.tree.leaves(state._replace(trained={}, frozen={}))
+    searching = _searching(state)
+    others = jax.tree.leaves(state._replace(**{searching: {}}, frozen={}))
     return {
-        "params": state.trained,
+        "params": getattr(state, searching),
         "optimizer": {f"{i:04d}": leaf for i, leaf in enumerate(others)},
     }
 
@@ -273,8 +274,14 @@ def _arrays(state: TrainState) -> dict:
 def _state(arrays: dict, like: TrainState, frozen: dict) -> TrainState:
     """The inverse of `_arrays`."""
     leaves = [leaf for _, leaf in sorted(arrays["optimizer"].items())]
-    shape = jax.tree.structure(like._replace(trained={}, frozen={}))
-    return jax.tree.unflatten(shape, leaves)._replace(trained=arrays["params"], frozen=frozen)
+    searching = {_searching(like): arrays["params"]}
+    shape = jax.tree.structure(like._replace(**dict.fromkeys(searching, {}), frozen={}))
+    return jax.tree.unflatten(shape, leaves)._replace(**searching, frozen=frozen)
+
+
+def _searching(state: TrainState) -> str:
+    """Which of its fields searches."""
+    return "averaged" if state.averaged else "trained"
 
 
 def load_params(workdir: str | Path, parts: Parts, checkpoint: str = "last") -> dict:

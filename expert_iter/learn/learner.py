@@ -49,19 +49,21 @@ class LearnerConfig:
 
 
 class TrainState(NamedTuple):
-    """trained: the parameters that are, frozen: those that are not (see `model.adapters`);
-    optimizer: optax's state; updates: how many were made.
+    """trained: the parameters that are; averaged: their running mean, if one is kept; frozen: those
+    that are not trained (see `model.adapters`); optimizer: optax's state; updates: how many were
+    made.
     """
 
     trained: dict
+    averaged: dict
     frozen: dict
     optimizer: optax.OptState
     updates: jax.Array
 
     @property
     def params(self) -> dict:
-        """All of the network's."""
-        return adapters.join(self.trained, self.frozen)
+        """All of the network's, as it searches."""
+        return adapters.join(self.averaged or self.trained, self.frozen)
 
 
 class Learner:
@@ -83,6 +85,7 @@ class Learner:
                 "that mesh.data and mesh.fsdp cut a batch into"
             )
         self.network, self.config, self._layout = network, config, layout
+        self._average = optimizer_config.average
         self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
         self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates, layout)
         self._loss = functools.partial(loss, network, config=loss_config)
@@ -108,7 +111,8 @@ class Learner:
 
     def _init(self, params: dict) -> TrainState:
         trained, frozen = adapters.split(params, self.network.config)
-        return TrainState(trained, frozen, self.optimizer.init(trained), np.int32(0))
+        averaged = jax.tree.map(jnp.copy, trained) if self._average else {}
+        return TrainState(trained, averaged, frozen, self.optimizer.init(trained), np.int32(0))
 
     def _update(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
         """`update`: one update; returns the new state and the loss's parts with the gradient's
@@ -121,7 +125,11 @@ class Learner:
         }
         figures["gradient_norm"] = optax.tree.norm(gradient)
         trained = optax.apply_updates(state.trained, changes)
-        return TrainState(trained, state.frozen, optimizer, state.updates + 1), figures
+        averaged = state.averaged
+        if self._average:
+            newest = jnp.maximum(1 - self._average, 1 / (state.updates + 1.0))
+            averaged = optax.incremental_update(trained, averaged, newest)
+        return TrainState(trained, averaged, state.frozen, optimizer, state.updates + 1), figures
 
     def _gradient(self, trained: dict, frozen: dict, batch: Batch) -> tuple[dict, dict]:
         """Of the loss, by what is trained; and the loss's parts."""

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
 from optax import contrib
 
 from expert_iter.pod.mesh import Layout
@@ -43,16 +42,30 @@ def _scaled(change: jax.Array) -> jax.Array:
 def _orthogonal(momentum: dict, layout: Layout) -> dict:
     if layout.mesh.size == 1 or not layout.weights_lie_whole:
         return jax.tree.map(_newton_schulz, momentum)  # XLA cuts the work as the weights are
-    matrices, structure = jax.tree.flatten(momentum)
-    stacks = _by_shape(matrices)
-    axes = layout.mesh.axis_names
-    stacks = jax.shard_map(
-        lambda own: _all_of(jax.tree.map(_newton_schulz, own), axes),
+    everywhere = layout.everywhere.spec
+    return jax.shard_map(
+        lambda momentum: _shared_out(momentum, layout.mesh.axis_names),
         mesh=layout.mesh,
-        in_specs=PartitionSpec(axes),
-        out_specs=PartitionSpec(),
+        in_specs=everywhere,
+        out_specs=everywhere,
         check_vma=False,
-    )(jax.tree.map(lambda stack: _padded(stack, layout.mesh.size), stacks))
+    )(momentum)
+
+
+def _shared_out(momentum: dict, axes: tuple[str, ...]) -> dict:
+    """On one of the devices, which all have the same momentum."""
+    matrices, structure = jax.tree.flatten(momentum)
+    devices, device = jax.lax.axis_size(axes), jax.lax.axis_index(axes)
+
+    def own(stack):
+        share = -(-len(stack) // devices)
+        padded = jnp.pad(stack, ((0, share * devices - len(stack)), (0, 0), (0, 0)))
+        return _newton_schulz(jax.lax.dynamic_slice_in_dim(padded, device * share, share))
+
+    # In one message: processes on CPUs wait for the slowest at each.
+    together, parted = ravel_pytree(jax.tree.map(own, _by_shape(matrices)))
+    stacks = jax.vmap(parted)(jax.lax.all_gather(together, axes))
+    stacks = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacks)
     return jax.tree.unflatten(structure, _unstacked(stacks, matrices))
 
 
@@ -65,13 +78,6 @@ def _newton_schulz(x: jax.Array) -> jax.Array:
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
     return x
-
-
-def _all_of(own: dict, axes: tuple[str, ...]) -> dict:
-    """Every device's parts, in one message: processes on CPUs wait for each one's slowest."""
-    together, parted = ravel_pytree(own)
-    parts = jax.vmap(parted)(jax.lax.all_gather(together, axes))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -96,8 +102,3 @@ def _unstacked(stacks: dict, like: list[jax.Array]) -> list[jax.Array]:
         taken[shape] += count
         found.append(own if own.shape == x.shape else own.mT)
     return found
-
-
-def _padded(stack: jax.Array, multiple: int) -> jax.Array:
-    """With matrices of zeros, up to a number of them that can be dealt out evenly."""
-    return jnp.pad(stack, ((0, -len(stack) % multiple), (0, 0), (0, 0)))

@@ -21,7 +21,11 @@ PLAIN = frozenset({"scale", "q_bias", "k_bias", "v_bias", "value_weight", "value
 class OptimizerConfig:
     """name: 'muon' (Jordan et al. 2024: orthogonalised momentum, at muon_scale times the learning
     rate) or 'adamw'. learning_rate: peak of the warm start; round_learning_rate: peak of the
-    rounds. Each rises over warmup_updates and falls as a cosine to final_fraction of its peak."""
+    rounds. Each rises over warmup_updates and falls as a cosine to final_fraction of its peak.
+    average: how much of the parameters' running mean an update leaves (0: none is kept). It is the
+    mean that searches and is evaluated, as KataGo's (Wu 2019, appendix): newest parameters are
+    noisy, and what they find is learned from. It takes the memory of the parameters once more.
+    """
 
     name: str = "muon"
     learning_rate: float = 4e-3
@@ -33,6 +37,7 @@ class OptimizerConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     clip_norm: float = 1.0
+    average: float = 0.0
 
     def __post_init__(self):
         check = Checks("optimizer", self)
@@ -40,7 +45,7 @@ class OptimizerConfig:
         check.positive("learning_rate", "round_learning_rate", "muon_scale", "clip_norm")
         check.not_negative("warmup_updates", "weight_decay")
         check.share("final_fraction")
-        check.below_one("beta1", "beta2")
+        check.below_one("beta1", "beta2", "average")
 
 
 def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> optax.Schedule:

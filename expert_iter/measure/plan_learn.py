@@ -55,7 +55,7 @@ def update_parts(
     kept = min(kept, peak - gradients)
     return [
         Part("parameters", held(state.params)),
-        Part("optimizer", held(state.optimizer)),
+        Part("optimizer", held(state.optimizer) + held(state.averaged)),
         Part("gradients", gradients),
         Part("kept for the backward pass", kept),
         Part("at the fullest moment", peak - gradients - kept),

@@ -83,6 +83,32 @@ def test_an_update_is_deterministic(learner, forked):
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
+def test_the_mean_of_the_newest_parameters_searches(network, forked):
+    """The plain mean at first, and then one that forgets a fifth at each update."""
+    optimizer = dataclasses.replace(OPTIMIZER, average=0.8)
+    learner = small_learner(network, optimizer=optimizer)
+    state, (batch, _) = learner.init(network.init(jax.random.key(1))), learner.packer.pack([forked])
+    known = []
+    for _ in range(8):
+        state, _ = learner.update(state, batch)
+        known.append(jax.device_get(state.trained))
+        mean = jax.tree.map(lambda *x: np.mean(x, axis=0), *known[:5])
+        for newer in known[5:]:
+            mean = jax.tree.map(lambda old, new: 0.8 * old + 0.2 * new, mean, newer)
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), state.params, mean
+        )
+    newest, searching = (jax.tree.leaves(tree)[0] for tree in (state.trained, state.params))
+    assert np.abs(newest - searching).max() > 1e-3
+
+
+def test_without_a_mean_the_newest_parameters_search(learner, forked):
+    assert learner.abstract_state().averaged == {}
+    state = learner.init(learner.network.init(jax.random.key(1)))
+    state, _ = learner.update(state, learner.packer.pack([forked])[0])
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.trained)
+
+
 def test_rows_that_the_devices_cannot_share_are_refused(network):
     config = LearnerConfig(rows=6, row_tokens=16, row_steps=8)
     layout = Layout(MeshConfig(data=2, fsdp=2))

@@ -1,3 +1,6 @@
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,17 +69,24 @@ def test_a_matrix_of_zeros_stays_where_it_is():
     assert all(np.any(change[name]) for name in SHAPES if name != "q")
 
 
+def compiled(devices: int):
+    layout = Layout(MeshConfig(data=devices))
+    optimizer, params = muon(rate, DECAY, layout), put(some(0), layout.everywhere)
+    return jax.jit(optimizer.update).lower(params, optimizer.init(params), params).compile()
+
+
 def test_devices_share_the_work():
     """Products that one device is left with, as XLA counts them."""
 
-    def flops(devices: int) -> float:
-        layout = Layout(MeshConfig(data=devices))
-        optimizer, params = muon(rate, DECAY, layout), put(some(0), layout.everywhere)
-        return (
-            jax.jit(optimizer.update)
-            .lower(params, optimizer.init(params), params)
-            .compile()
-            .cost_analysis()["flops"]
-        )
+    one, three = (compiled(devices).cost_analysis()["flops"] for devices in (1, 3))
+    assert three < 0.45 * one  # all but momentum, decay and rate, which each does
 
-    assert flops(3) < 0.45 * flops(1)  # all but momentum, decay and rate, which each does
+
+def test_devices_tell_each_other_in_one_message():
+    """Their shares of all matrices, of which those of each shape are filled up to a multiple."""
+    program = compiled(4).as_text()
+    kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
+    [(told, kind)] = re.findall(rf"= (\S+) ({kinds})(?:-start)?\(", program)
+    whole = 4 * (2 * 12 * 12 + 1 * 12 * 8 + 2 * 12 * 20)
+    assert kind == "all-gather"
+    assert math.prod(map(int, re.search(r"\[([\d,]+)\]", told)[1].split(","))) == whole

@@ -139,11 +139,12 @@ UPDATES = {
     "many tokens along fsdp": (BIG, MeshConfig(data=1, fsdp=8), "adamw", (16, 256)),
     "adapters": (BIG | {"lora_rank": 8}, ALL, "adamw", (4, 64)),
     "muon": (BIG, ONE, "muon", (2, 32)),
+    "muon, rows alone": (BIG, MeshConfig(data=8), "muon", (8, 32)),
     "muon along fsdp": (BIG, MeshConfig(data=1, fsdp=4), "muon", (8, 64)),
 }
 
 
-SLOW = "many tokens along fsdp", "adapters", "muon along fsdp"
+SLOW = "many tokens along fsdp", "adapters", "muon, rows alone", "muon along fsdp"
 
 
 @pytest.mark.parametrize(
