@@ -15,11 +15,11 @@ def get_config():
     config.task.max_value = 60
     config.model.rope_base = 100.0
     config.warm_start.updates = 400
-    config.search.num_simulations = 4
+    config.search.num_simulations = 8
     config.learner.rows = 16
     config.learner.row_tokens = 128
     config.learner.row_steps = 32
-    config.learner.updates_per_round = 160
+    config.learner.updates_per_round = 240
     config.learner.rehearsal = 0.12
     config.optimizer.round_learning_rate = 1.5e-3
     config.optimizer.average = 0.98
