@@ -25,7 +25,7 @@ def get_config():
     config.optimizer.average = 0.98
     config.targets.max_lost = 2
     config.loss.value_weight = 0.3
-    config.run.rounds = 9
+    config.run.rounds = 10
     # Solutions share first steps, and few ways on are right: benchmarks/RESULTS.md.
     config.evaluation.root_candidates = 16
     config.evaluation.num_candidates = 3
