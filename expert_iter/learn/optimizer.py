@@ -23,8 +23,9 @@ class OptimizerConfig:
     rate) or 'adamw'. learning_rate: peak of the warm start; round_learning_rate: peak of the
     rounds. Each rises over warmup_updates and falls as a cosine to final_fraction of its peak.
     average: how much of the parameters' running mean an update leaves (0: none is kept). It is the
-    mean that searches and is evaluated, as KataGo's (Wu 2019, appendix): newest parameters are
-    noisy, and what they find is learned from. It takes the memory of the parameters once more.
+    mean that searches and is evaluated (Polyak and Juditsky 1992; KataGo, Wu 2019, does so too):
+    the newest parameters are noisy, and what they find is learned from. It takes the memory of the
+    parameters once more.
     """
 
     name: str = "muon"
