@@ -100,7 +100,8 @@ class Run:
         )
 
     @property
-    def params(self):
+    def params(self) -> dict:
+        """The network's, with which it searches and is evaluated."""
         return self.train.params
 
     def rng(self, *place: int | str) -> np.random.Generator:

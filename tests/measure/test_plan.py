@@ -132,15 +132,16 @@ def test_a_search_needs_what_the_plan_says(name, mesh):
 
 
 BIG = dict(num_layers=6, width=256, num_heads=4, num_kv_heads=2, head_dim=32, mlp_width=1024)
+ADAM, MUON = {"name": "adamw"}, {"name": "muon"}
 UPDATES = {
-    "weights, one device": (BIG, ONE, "adamw", (2, 32)),
-    "weights, all axes": (BIG, ALL, "adamw", (4, 32)),
-    "rows along fsdp": (BIG, MeshConfig(data=2, fsdp=4), "adamw", (8, 64)),
-    "many tokens along fsdp": (BIG, MeshConfig(data=1, fsdp=8), "adamw", (16, 256)),
-    "adapters": (BIG | {"lora_rank": 8}, ALL, "adamw", (4, 64)),
-    "muon": (BIG, ONE, "muon", (2, 32)),
-    "muon, rows alone": (BIG, MeshConfig(data=8), "muon", (8, 32)),
-    "muon along fsdp": (BIG, MeshConfig(data=1, fsdp=4), "muon", (8, 64)),
+    "weights, one device": (BIG, ONE, ADAM, (2, 32)),
+    "weights, all axes": (BIG, ALL, ADAM, (4, 32)),
+    "rows along fsdp": (BIG, MeshConfig(data=2, fsdp=4), ADAM, (8, 64)),
+    "many tokens along fsdp": (BIG, MeshConfig(data=1, fsdp=8), ADAM, (16, 256)),
+    "adapters": (BIG | {"lora_rank": 8}, ALL, ADAM, (4, 64)),
+    "muon and a mean": (BIG, ONE, MUON | {"average": 0.9}, (2, 32)),
+    "muon, rows alone": (BIG, MeshConfig(data=8), MUON, (8, 32)),
+    "muon along fsdp": (BIG, MeshConfig(data=1, fsdp=4), MUON, (8, 64)),
 }
 
 
@@ -155,12 +156,12 @@ def test_an_update_needs_what_the_plan_says(name):
     network, config = network_of(shape, 2048), LearnerConfig(rows, tokens, 8)
 
     def learner(layout):
-        given = LossConfig(), OptimizerConfig(name=optimizer)
+        given = LossConfig(), OptimizerConfig(**optimizer)
         return Learner(network, config, *given, 10, 10, layout)
 
     planned, layout = Layout(mesh, 8), Layout(mesh)
     state = learner(planned).abstract_state()
-    parts = update_parts(network, planned, config, state, muon=optimizer == "muon")
+    parts = update_parts(network, planned, config, state, muon=optimizer["name"] == "muon")
     real = learner(layout)
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),
