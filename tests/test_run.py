@@ -22,16 +22,16 @@ from tests.test_loop import CHANGES
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
-    """Makes runs in a workdir, all of the same parts but for how often they save."""
+    """Makes runs in a workdir, all of the same parts but for these settings."""
     assembled = {}
 
-    def make(workdir, save_seconds=1e9):
-        if save_seconds not in assembled:
+    def make(workdir, save_seconds=1e9, average=0.0):
+        wanted = (("run.save_seconds", save_seconds), ("optimizer.average", average))
+        if wanted not in assembled:
             config = default_config("countdown")
-            config.update_from_flattened_dict(CHANGES | {"run.save_seconds": save_seconds})
-            made = assemble(settings(config), tmp_path_factory.mktemp("parts"))
-            assembled[save_seconds] = made
-        return Run(assembled[save_seconds], workdir)
+            config.update_from_flattened_dict(CHANGES | dict(wanted))
+            assembled[wanted] = assemble(settings(config), tmp_path_factory.mktemp("parts"))
+        return Run(assembled[wanted], workdir)
 
     return make
 
@@ -81,6 +81,25 @@ def test_the_best_by_tree_search_stays_beside_the_newest(make, tmp_path, accurac
     assert round_of(tmp_path, "last") == round_of(tmp_path, str(newest)) == len(accuracies)
     said = describe(read_checkpoint(tmp_path, "best"))
     assert said == f"checkpoint {2 * best - 1}, last checked after round {best}"
+
+
+def test_the_mean_of_the_parameters_is_what_a_checkpoint_searches_with(make, tmp_path):
+    run = make(tmp_path, average=0.9)
+    for _ in run.phase("learn", 1, "update"):
+        newest, mean = (
+            jax.tree.map(lambda x: jnp.full_like(x, number), run.train.trained)  # noqa: B023
+            for number in (3, 2)
+        )
+        run.train = run.train._replace(trained=newest, averaged=mean)
+    run.close()
+    assert round_of(tmp_path, "last") == 2
+    resumed = make(tmp_path, average=0.9)
+    for params, number in (
+        (resumed.train.trained, 3),
+        (resumed.train.averaged, 2),
+        (resumed.params, 2),
+    ):
+        assert all((x == number).all() for x in jax.tree.leaves(params))
 
 
 def test_a_phase_saves_by_the_clock_which_processes_seldom_compare(make, tmp_path, monkeypatch):

@@ -84,6 +84,12 @@ class Learner:
                 f"learner.rows ({config.rows}) must be a multiple of the {layout.row_shards} parts "
                 "that mesh.data and mesh.fsdp cut a batch into"
             )
+        if optimizer_config.average and network.config.param_dtype != "float32":
+            raise UserError(
+                "optimizer.average keeps a mean that moves by small parts of its numbers, which "
+                f"needs model.param_dtype=float32, not {network.config.param_dtype}; "
+                "optimizer.average=0.0 goes without"
+            )
         self.network, self.config, self._layout = network, config, layout
         self._average = optimizer_config.average
         self.packer = Packer(config.rows, config.row_tokens, config.row_steps)

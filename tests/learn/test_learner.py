@@ -12,6 +12,7 @@ from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.losses import LossConfig, step_log_probs
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
+from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 
 OPTIMIZER = OptimizerConfig(name="adamw", learning_rate=0.02, warmup_updates=3, weight_decay=0.0)
@@ -107,6 +108,15 @@ def test_without_a_mean_the_newest_parameters_search(learner, forked):
     state = learner.init(learner.network.init(jax.random.key(1)))
     state, _ = learner.update(state, learner.packer.pack([forked])[0])
     jax.tree.map(np.testing.assert_array_equal, state.params, state.trained)
+
+
+def test_a_mean_of_coarse_numbers_is_refused(network):
+    coarse = Network(
+        dataclasses.replace(network.config, param_dtype="bfloat16"), network.vocab_size
+    )
+    small_learner(coarse)
+    with pytest.raises(UserError, match="needs model.param_dtype=float32, not bfloat16"):
+        small_learner(coarse, optimizer=dataclasses.replace(OPTIMIZER, average=0.8))
 
 
 def test_rows_that_the_devices_cannot_share_are_refused(network):

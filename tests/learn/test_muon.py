@@ -77,7 +77,6 @@ def compiled(devices: int):
 
 def test_devices_share_the_work():
     """Products that one device is left with, as XLA counts them."""
-
     one, three = (compiled(devices).cost_analysis()["flops"] for devices in (1, 3))
     assert three < 0.45 * one  # all but momentum, decay and rate, which each does
 
