@@ -264,10 +264,9 @@ def _arrays(state: TrainState) -> dict:
     """What is saved of it, the parameters that search by themselves. What is frozen is not the
     run's own: it can be had again from where it came.
     """
-    searching = _searching(state)
-    others = jax.tree.leaves(state._replace(**{searching: {}}, frozen={}))
+    others = jax.tree.leaves(state._replace(**{state.searching: {}}, frozen={}))
     return {
-        "params": getattr(state, searching),
+        "params": getattr(state, state.searching),
         "optimizer": {f"{i:04d}": leaf for i, leaf in enumerate(others)},
     }
 
@@ -275,14 +274,9 @@ def _arrays(state: TrainState) -> dict:
 def _state(arrays: dict, like: TrainState, frozen: dict) -> TrainState:
     """The inverse of `_arrays`."""
     leaves = [leaf for _, leaf in sorted(arrays["optimizer"].items())]
-    searching = {_searching(like): arrays["params"]}
-    shape = jax.tree.structure(like._replace(**dict.fromkeys(searching, {}), frozen={}))
-    return jax.tree.unflatten(shape, leaves)._replace(**searching, frozen=frozen)
-
-
-def _searching(state: TrainState) -> str:
-    """Which of its fields searches."""
-    return "averaged" if state.averaged else "trained"
+    shape = jax.tree.structure(like._replace(**{like.searching: {}}, frozen={}))
+    others = jax.tree.unflatten(shape, leaves)
+    return others._replace(**{like.searching: arrays["params"]}, frozen=frozen)
 
 
 def load_params(workdir: str | Path, parts: Parts, checkpoint: str = "last") -> dict:

@@ -61,9 +61,14 @@ class TrainState(NamedTuple):
     updates: jax.Array
 
     @property
+    def searching(self) -> str:
+        """The field with the parameters that search."""
+        return "averaged" if self.averaged else "trained"
+
+    @property
     def params(self) -> dict:
         """All of the network's, as it searches."""
-        return adapters.join(self.averaged or self.trained, self.frozen)
+        return adapters.join(getattr(self, self.searching), self.frozen)
 
 
 class Learner:

@@ -71,8 +71,8 @@ def _shared_out(momentum: dict, axes: tuple[str, ...]) -> dict:
 
 def _newton_schulz(x: jax.Array) -> jax.Array:
     """[matrices, m, n] of norm at most 1, with all singular values brought near 1."""
-    if x.shape[1] > x.shape[2]:
-        return _newton_schulz(x.mT).mT  # the same, and the smaller square
+    if _wide(x) is not x:
+        return _newton_schulz(_wide(x)).mT  # the same, and the smaller square
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
         square = x @ x.mT
@@ -86,7 +86,8 @@ def _wide(x: jax.Array) -> jax.Array:
 
 def _by_shape(matrices: list[jax.Array]) -> dict[tuple[int, int], jax.Array]:
     """Those of one shape in one stack, tall ones lying: few matrices of a shape cannot be dealt out
-    evenly, and most have their like."""
+    evenly, and most have their like.
+    """
     stacks: dict[tuple[int, int], list] = {}
     for x in map(_wide, matrices):
         stacks.setdefault(x.shape[1:], []).append(x)
