@@ -144,12 +144,17 @@ def _sources(
         wanted[name] = {tensors[name].of_layer(layer): shape for layer in range(count)}
     expected = {name: shape for group in wanted.values() for name, shape in group.items()}
     wrong = [f"{name} is missing" for name in expected if name not in stored]
-    wrong += [f"{name} is surplus" for name in stored if name not in expected]
-    for name, shape in expected.items():
-        if name in stored and stored[name].shape != shape:
-            wrong.append(f"{name} has the shape {list(stored[name].shape)}, not {list(shape)}")
-        elif name in stored and stored[name].dtype not in _FLOATS:
-            wrong.append(f"{name} is of type {stored[name].dtype}, not one of {', '.join(_FLOATS)}")
+    wrong += [
+        f"{tensor.name} is surplus" for name, tensor in stored.items() if name not in expected
+    ]
+    there = ((stored[name], shape) for name, shape in expected.items() if name in stored)
+    for tensor, shape in there:
+        if tensor.shape != shape:
+            wrong.append(f"{tensor.name} has the shape {list(tensor.shape)}, not {list(shape)}")
+        elif tensor.dtype not in _FLOATS:
+            wrong.append(
+                f"{tensor.name} is of type {tensor.dtype}, not one of {', '.join(_FLOATS)}"
+            )
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise UserError(f"{directory}: tensors do not fit: {'; '.join(wrong[:_NAMED])}{more}")

@@ -16,12 +16,9 @@ from expert_iter.errors import UserError
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 BLOCK_BYTES = 8 * 2**20
 
-# A Gemma 3 for text and images keeps the language model under one of these names.
-_PREFIXES = {
-    "language_model.model.": "model.",
-    "model.language_model.": "model.",
-    "language_model.lm_head.": "lm_head.",
-}
+# Where a file keeps the language model: in a model with a head, with images too (Gemma 3), or, as
+# AutoModel saves it, at the top.
+_PLACES = ("language_model.model.", "model.language_model.", "language_model.", "model.", "")
 _NOT_TEXT = (
     "vision_tower.",
     "multi_modal_projector.",
@@ -53,25 +50,41 @@ def row_blocks(tensor: Stored, end: int, begin: int = 0) -> Iterator[slice]:
 
 
 def language_tensors(directory: Path) -> dict[str, Stored]:
-    """Every tensor of the language model, by the name it has in a model of text alone."""
-    files = [directory / WEIGHTS]
-    if not files[0].exists():
-        if not (directory / INDEX).exists():
-            raise UserError(f"{directory} holds neither {WEIGHTS} nor {INDEX}")
-        where = read_json(directory / INDEX).get("weight_map")
-        if not isinstance(where, dict) or not all(isinstance(f, str) for f in where.values()):
-            raise UserError(f"{directory / INDEX} must say in weight_map where each tensor is")
-        files = [directory / name for name in sorted(set(where.values()))]
+    """Every tensor of the language model, by the name it has in a model of text with a head.
+
+    Raises UserError if a file is missing or damaged, or one tensor is there by two names.
+    """
     stored = {}
-    for tensor in (tensor for file in files for tensor in headers(file).values()):
-        name = tensor.name
-        for prefix, plain in _PREFIXES.items():
-            if name.startswith(prefix):
-                name = plain + name.removeprefix(prefix)
+    for tensor in (tensor for file in _files(directory) for tensor in headers(file).values()):
         # Files made by old releases of transformers hold the rotary frequencies.
-        if not name.startswith(_NOT_TEXT) and not name.endswith("rotary_emb.inv_freq"):
-            stored[name] = tensor
+        if tensor.name.startswith(_NOT_TEXT) or tensor.name.endswith("rotary_emb.inv_freq"):
+            continue
+        name = _plain(tensor.name)
+        if name in stored and stored[name].name != tensor.name:
+            raise UserError(
+                f"{directory} holds one tensor by two names, {stored[name].name} and "
+                f"{tensor.name}: remove one of them"
+            )
+        stored[name] = tensor
     return stored
+
+
+def _files(directory: Path) -> list[Path]:
+    if (directory / WEIGHTS).exists():
+        return [directory / WEIGHTS]
+    if not (directory / INDEX).exists():
+        raise UserError(f"{directory} holds neither {WEIGHTS} nor {INDEX}")
+    where = read_json(directory / INDEX).get("weight_map")
+    if not isinstance(where, dict) or not all(isinstance(f, str) for f in where.values()):
+        raise UserError(f"{directory / INDEX} must say in weight_map where each tensor is")
+    return [directory / name for name in sorted(set(where.values()))]
+
+
+def _plain(name: str) -> str:
+    """The name in a model of text with a head."""
+    place = next(place for place in _PLACES if name.startswith(place))
+    inner = name.removeprefix(place)
+    return inner if inner.startswith("lm_head.") else f"model.{inner}"
 
 
 def headers(file: Path) -> dict[str, Stored]:
