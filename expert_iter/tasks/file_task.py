@@ -1,6 +1,7 @@
 """What the tasks share whose rows come from the user's own files, one a split."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ class FileTask(TextTask):
         return [row for row in rows if (share_of(row.question) < VALIDATION_SHARE) == held_out]
 
     def _read(self, path: Path, prefix: str) -> list[Row]:
-        rows: list[Row] = []
-        read_records(
-            path, lambda record, line: rows.append(self.row_of(record, f"{prefix}-{len(rows)}"))
-        )
-        return rows
+        numbers = itertools.count()
+
+        def convert(record, line):
+            return self.row_at(record, f"{prefix}-{next(numbers)}", f"{path}, line {line}")
+
+        return read_records(path, convert)

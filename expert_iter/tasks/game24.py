@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,9 +130,11 @@ class Game24(NumberGame):
         if len(goal.numbers) != 4 or goal.target != TARGET or not in_range:
             raise ValueError(f"not a puzzle of four numbers from 1 to {LARGEST} for {TARGET}")
         rank = record.get("Rank")
-        if rank is not None and not str(rank).strip().isdecimal():
-            raise ValueError(f"the rank {rank!r} is not a whole number")
-        return goal, None if rank is None else int(rank)
+        if rank is None:
+            return goal, None
+        if not re.fullmatch("[0-9]{1,9}", str(rank).strip()):
+            raise ValueError(f"the rank {str(rank)[:40]!r} is not a whole number")
+        return goal, int(str(rank))
 
     def _with_curriculum(
         self, puzzles: list[Goal], kept_out: set[tuple[int, ...]], rng: np.random.Generator

@@ -10,6 +10,7 @@ from typing import Any
 from expert_iter.errors import UserError
 from expert_iter.tasks import published
 from expert_iter.tasks.answers import check_gold
+from expert_iter.tasks.published import Published
 from expert_iter.tasks.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.rows import Row, answer_line, text_field
 from expert_iter.tasks.words import share_of
@@ -54,7 +55,7 @@ class Gsm8k(PublishedTask):
 
     def rows_of_files(self, split: str) -> list[Row]:
         if split == "test":
-            return self.read_file(lambda r, i: self.row_of(r, f"test-{i}"), *_TEST_FILES)
+            return self._read("test", *_TEST_FILES)
         held_out = split == "validation"
         return [
             row
@@ -64,8 +65,11 @@ class Gsm8k(PublishedTask):
 
     @functools.cached_property
     def _train_file(self) -> list[Row]:
+        return self._read("train", published.GSM8K_TRAIN)
+
+    def _read(self, prefix: str, *files: Published) -> list[Row]:
         return self.read_file(
-            lambda record, i: self.row_of(record, f"train-{i}"), published.GSM8K_TRAIN
+            lambda record, i, place: self.row_at(record, f"{prefix}-{i}", place), *files
         )
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:

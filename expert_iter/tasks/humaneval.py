@@ -50,7 +50,7 @@ class HumanEval(PublishedTask):
     def rows_of_files(self, split: str) -> list[Row]:
         self.files(split)
         return self.read_file(
-            lambda record, i: self.row_of(record, text_field(record, "task_id")),
+            lambda record, i, place: self.row_at(record, text_field(record, "task_id"), place),
             published.HUMANEVAL,
         )
 

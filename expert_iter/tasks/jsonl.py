@@ -7,6 +7,7 @@ from typing import Any
 from expert_iter.errors import UserError
 from expert_iter.tasks.answers import ANSWER_TYPES, check_gold
 from expert_iter.tasks.file_task import FileConfig, FileTask
+from expert_iter.tasks.records import WrittenNumber
 from expert_iter.tasks.rows import CODE, Row, tests_of, text_field, with_answer_line
 
 _TYPES = (*ANSWER_TYPES, CODE)
@@ -61,8 +62,9 @@ class Jsonl(FileTask):
         written = text_field(record, config.solution_field) if written else ""
         if self.kind == CODE:
             return Row(id, question, tests_of(answer), written.strip("\n"))
-        if not isinstance(answer, str | int | float):
+        if not isinstance(answer, str | int | float | WrittenNumber):
             raise ValueError(f"`{config.answer_field}` is neither text nor a number")
         answer = str(answer).strip()
+        answer.encode()  # see `text_field`
         check_gold(answer, self.kind)
         return Row(id, question, answer, with_answer_line(written, answer, self.kind))

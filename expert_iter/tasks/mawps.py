@@ -50,8 +50,8 @@ class Mawps(PublishedTask):
                 first.setdefault(normalised(row.question), row)
         return list(first.values())
 
-    def _row(self, name: str, record: Mapping[str, Any], i: int) -> Row:
-        return self.row_of(record, f"{name}-{i}")
+    def _row(self, name: str, record: Mapping[str, Any], i: int, place: str) -> Row:
+        return self.row_at(record, f"{name}-{i}", place)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """`input` and `target`."""

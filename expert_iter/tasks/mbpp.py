@@ -8,7 +8,7 @@ from typing import Any
 
 from expert_iter.tasks import published
 from expert_iter.tasks.published_task import PublishedConfig, PublishedTask
-from expert_iter.tasks.rows import CODE, Row, tests_of, text_field
+from expert_iter.tasks.rows import CODE, Row, tests_of, text_field, whole_number
 
 # By task_id, as in the paper; the rest, 601 to 974, is for training.
 _EXAMPLES = range(1, 11)
@@ -42,11 +42,9 @@ class Mbpp(PublishedTask):
 
     @functools.cached_property
     def _file(self) -> list[tuple[str, Row]]:
-        def convert(record, i):
-            number = record.get("task_id")
-            if type(number) is not int:
-                raise ValueError("there is no whole number in `task_id`")
-            return _split_of(number), self.row_of(record, f"mbpp-{number}")
+        def convert(record, i, place):
+            number = whole_number(record, "task_id")
+            return _split_of(number), self.row_at(record, f"mbpp-{number}", place)
 
         return self.read_file(convert, published.MBPP)
 

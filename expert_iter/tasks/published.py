@@ -1,21 +1,18 @@
 """The published files of the text tasks: where each is, and whether it is here unchanged."""
 
-import gzip
 import hashlib
-import json
-import re
-import zlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from expert_iter.errors import UserError
 from expert_iter.tasks.files import read_records
+from expert_iter.tasks.records import Record
 
 T = TypeVar("T")
-Convert = Callable[[dict[str, Any], int], T]
-_TO_NEXT = re.compile(r"[\s,]*")
+Convert = Callable[[Record, int, str], T]
 
 
 @dataclass(frozen=True)
@@ -118,18 +115,17 @@ def locate(folder: str, *files: Published) -> tuple[Path, Published]:
 
 
 def read(folder: str, files: tuple[Published, ...], verify: bool, convert: Convert) -> list[T]:
-    """`convert(record, row)` of every row, from 0, of the first of the files that is there.
+    """`convert(record, row, place)` of every row, from 0, of the first of the files that is there;
+    `place` is its file and line, for people.
 
     Raises UserError if none is, naming the line for a row that `convert` refuses by a ValueError,
     and, where `verify`, if rows or checksum are not the published ones.
     """
     path, file = locate(folder, *files)
-    rows = []
-
-    def add(record: dict[str, Any], line: int) -> None:
-        rows.append(convert(record, len(rows)))
-
-    _READERS[Path(file.name).suffix](path, add)
+    numbers = itertools.count()
+    rows = read_records(
+        path, lambda record, line: convert(record, next(numbers), f"{path}, line {line}")
+    )
     if verify:
         _verify(path, file, len(rows))
     return rows
@@ -141,48 +137,3 @@ def _verify(path: Path, file: Published, rows: int) -> None:
         raise UserError(f"{path} has {rows} rows where the published file has {file.rows}: {mend}")
     if file.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
         raise UserError(f"{path} is not the published file, its SHA-256 is another: {mend}")
-
-
-def _read_json_list(path: Path, convert: Convert) -> None:
-    """A JSON list of objects."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        records = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(records, list):
-        raise UserError(f"{path}: not a list of problems")
-    decoder, at = json.JSONDecoder(), text.index("[") + 1
-    for record in records:
-        at = _TO_NEXT.match(text, at).end()
-        _convert(path, text.count("\n", 0, at) + 1, record, convert)
-        _, at = decoder.raw_decode(text, at)
-
-
-def _read_gzip(path: Path, convert: Convert) -> None:
-    """JSON lines, compressed."""
-    try:
-        lines = gzip.decompress(path.read_bytes()).splitlines()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            _convert(path, number, record, convert)
-
-
-def _convert(path: Path, line: int, record: Any, convert: Convert) -> None:
-    try:
-        if not isinstance(record, dict):
-            raise ValueError("not a JSON object")
-        convert(record, line)
-    except ValueError as error:
-        raise UserError(f"{path}, line {line}: {error}") from None
-
-
-_READERS = {".jsonl": read_records, ".json": _read_json_list, ".gz": _read_gzip}

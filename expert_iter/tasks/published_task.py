@@ -37,5 +37,7 @@ class PublishedTask(TextTask):
             return Path(self.config.data_dir, files[0].name)
 
     def read_file(self, convert: published.Convert, *files: Published) -> list:
-        """`convert(record, row)` of the first of the files that is there. Raises UserError."""
+        """`convert(record, row, place)` of the first of the files that is there; see
+        `published.read`.
+        """
         return published.read(self.config.data_dir, files, self.config.verify_files, convert)

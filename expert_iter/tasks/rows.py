@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,8 @@ from expert_iter.tasks.answers import check_gold
 from expert_iter.tasks.code_tests import CodeTests
 
 CODE = "code"
+# As JSON, Python and people write plain numbers: no separators, no blanks, nothing infinite.
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,15 @@ class Row:
     """A question with its answer, before any prompt is made of it.
 
     `answer` is the bare answer ("18", "B") or, of a code task, the tests. `solution` is a finished
-    text, a step a line, that ends with the answer; '' if none came with the question.
+    text, a step a line, that ends with the answer; '' if none came with the question. `place` is
+    where it was read, "FILE, line 3", or '' if that is not known; it makes no other row.
     """
 
     id: str
     question: str
     answer: str | CodeTests
     solution: str
+    place: str = dataclasses.field(default="", compare=False)
 
     @classmethod
     def of_texts(cls, record: Mapping[str, str], kind: str) -> "Row":
@@ -65,19 +69,20 @@ def text_field(record: Mapping[str, Any], field: str) -> str:
 
 
 def number_text(record: Mapping[str, Any], field: str) -> str:
-    """A field that must hold one number, as text without a needless `.0`."""
-    value = record.get(field)
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"there is no number in `{field}`") from None
-    text = str(value).strip()
+    """A field that must hold one number, as it is written but for a needless `.0`."""
+    text = str(record.get(field)).strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"there is no number in `{field}`")
     check_gold(text, "number")
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else text
+    return re.sub(r"\.0*$", "", text)
+
+
+def whole_number(record: Mapping[str, Any], field: str) -> int:
+    """A field that must hold a whole number of at most nine digits."""
+    text = str(record.get(field)).strip()
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"there is no whole number in `{field}`")
+    return int(text)
 
 
 def answer_line(answer: str, kind: str) -> str:

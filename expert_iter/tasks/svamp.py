@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expert_iter.tasks import published
+from expert_iter.tasks.answers import number
 from expert_iter.tasks.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.rows import Row, answer_line, number_text, text_field
 from expert_iter.tasks.words import split_of_story
@@ -49,8 +50,9 @@ class Svamp(PublishedTask):
 
     @functools.cached_property
     def _file(self) -> list[tuple[str, Row]]:
-        def convert(record, i):
-            return split_of_story(text_field(record, "Body")), self.row_of(record, f"SVAMP-{i}")
+        def convert(record, i, place):
+            split = split_of_story(text_field(record, "Body"))
+            return split, self.row_at(record, f"SVAMP-{i}", place)
 
         return self.read_file(convert, published.SVAMP)
 
@@ -60,7 +62,7 @@ class Svamp(PublishedTask):
         answer = number_text(record, "Answer")
         steps = []
         equation = str(record.get("Equation") or "")
-        if _value(equation) == Fraction(answer):
+        if _value(equation) == Fraction(number.read(answer)):
             steps = [f"{_tidy(equation)} = {answer}"]
         return Row(
             id,
@@ -80,15 +82,20 @@ def _tidy(equation: str) -> str:
 
 def _value(equation: str) -> Fraction | None:
     """What it comes to; None if it is no arithmetic."""
+    equation = equation.strip()
     try:
-        return _number(ast.parse(equation.strip(), mode="eval").body)
+        return _number(ast.parse(equation, mode="eval").body, equation)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
         return None
 
 
-def _number(node: ast.expr) -> Fraction:
+def _number(node: ast.expr, equation: str) -> Fraction:
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        return _OPERATIONS[type(node.op)](_number(node.left), _number(node.right))
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return Fraction(str(node.value))
+        return _OPERATIONS[type(node.op)](
+            _number(node.left, equation), _number(node.right, equation)
+        )
+    # By its text, for Python has rounded its value.
+    written = number.bare(ast.get_source_segment(equation, node))
+    if isinstance(node, ast.Constant) and written:
+        return Fraction(written)
     raise ValueError("no arithmetic")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,12 +24,19 @@ class Question:
 class Problem:
     """A question with what its verifier needs to know; `answer` never reaches the network.
 
-    It is None where no answer is known, as for a word problem that somebody typed.
+    It is None where no answer is known, as for a word problem that somebody typed. `place` is where
+    it was read, "FILE, line 3", or '' if that is not known; it makes no other problem.
     """
 
     id: str
     prompt: str
     answer: Any
+    place: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """For people: its place, or else its id."""
+        return self.place or f"problem {self.id}"
 
     @property
     def question(self) -> Question:

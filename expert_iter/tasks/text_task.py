@@ -1,5 +1,6 @@
 """What all tasks of questions in words share; a subclass says where its rows come from."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,10 @@ class TextTask:
             self._problems[split] = [self._problem(row) for row in rows]
         return self._problems[split]
 
+    def row_at(self, record: Mapping[str, Any], id: str, place: str) -> Row:
+        """`row_of` with the place where the record was read."""
+        return dataclasses.replace(self.row_of(record, id), place=place)
+
     def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
         """Raises ValueError saying what is wrong with the record."""
         return self._problem(self.row_of(record, id))
@@ -86,10 +91,12 @@ class TextTask:
     def read(self, path: str | os.PathLike) -> list[Problem]:
         """Records are those of the published files, and may hold an `id`."""
         name = Path(path).name
-        return read_records(
-            path,
-            lambda record, line: self.problem_of(record, str(record.get("id", f"{name}:{line}"))),
-        )
+
+        def convert(record, line):
+            id = str(record.get("id", f"{name}:{line}"))
+            return self._problem(self.row_at(record, id, f"{path}, line {line}"))
+
+        return read_records(path, convert)
 
     def parse(self, text: str) -> Problem:
         """The text is the question. No answer is known: `answer` is None, and no verdict means
@@ -123,8 +130,8 @@ class TextTask:
         """The solution that came with the problem."""
         if problem.answer is None or not problem.answer.solution:
             raise UserError(
-                f"problem {problem.id} came without a solution to learn from: name a file of "
-                "warm_start.demonstrations, or set warm_start.updates=0"
+                f"{problem.name} came without a solution to learn from: name a file of "
+                "warm_start.demonstrations, or set warm_start.updates=0 and learner.rehearsal=0"
             )
         return problem.answer.solution
 
@@ -187,7 +194,8 @@ class TextTask:
         solution = row.solution
         if self.kind == CODE and self.config.prompt == "chat" and solution:
             solution = f"```python\n{row.answer.prefix}{solution}\n```"
-        return Problem(row.id, self._prompt(row, self.asked(row)), Gold(row.answer, solution))
+        prompt = self._prompt(row, self.asked(row))
+        return Problem(row.id, prompt, Gold(row.answer, solution), row.place)
 
     def _prompt(self, row: Row, asked: str) -> str:
         if self.config.prompt == "chat":

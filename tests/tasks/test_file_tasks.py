@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import numpy as np
@@ -78,6 +79,46 @@ def test_csv_and_other_names_of_fields(tmp_path):
     assert task.verdict(problems[0], "#### Blue") and not task.verdict(problems[0], "#### blue")
 
 
+def test_a_csv_file_holds_solutions_of_several_steps(tmp_path):
+    path = tmp_path / "mine.csv"
+    long = "x" * 140_000
+    path.write_bytes(
+        '\ufeffquestion,answer,solution\r\n"How\u2028many?",7,"3 + 4 = 7\r\nso ""7""\r\n"\r\n'
+        f'Next?,8,{long}\r\n"Last,\n\nof all?",9,\r\n'.encode()
+    )
+    problems = load_task("jsonl", {"test_file": str(path), "answer_type": "number"}).problems(
+        "test"
+    )
+    assert [p.answer.solution for p in problems] == [
+        '3 + 4 = 7\nso "7"\n#### 7',
+        f"{long}\n#### 8",
+        "#### 9",
+    ]
+    assert [p.place for p in problems] == [f"{path}, line {line}" for line in (2, 5, 6)]
+    assert "How\u2028many?" in problems[0].prompt and "Last,\n\nof all?" in problems[2].prompt
+
+
+@pytest.mark.parametrize(
+    "written", ["12345678901234567890.5", "0.00001", "1234567890123456789", "2.50"]
+)
+def test_a_number_of_a_file_is_the_answer_that_is_written_there(written, tmp_path):
+    """Of all kinds of files; a float would make it 12345678901234567168.0 or 1e-05."""
+    record = f'{{"question": "How many?", "answer": {written}}}'
+    path = tmp_path / "a.jsonl"
+    for name, text in (("a.jsonl", record), ("a.json", f"[{record}]")):
+        path = tmp_path / name
+        path.write_text(text)
+        for kind in ("number", "exact"):
+            task = load_task("jsonl", {"answer_type": kind})
+            (problem,) = task.read(path)
+            assert problem.answer.answer == written
+            assert task.verdict(problem, f"#### {written}")
+            assert not task.verdict(problem, f"#### {written[:-1]}7")
+    compressed = tmp_path / "a.jsonl.gz"
+    compressed.write_bytes(gzip.compress(record.encode()))
+    assert task.read(compressed)[0].answer == problem.answer
+
+
 @pytest.mark.parametrize(
     ("kind", "answer", "right", "wrong"),
     [
@@ -135,6 +176,11 @@ def test_tests_of_code(answer, tests, tmp_path):
         ("number", {"question": "A?", "answer": "two"}, "the answer 'two'"),
         ("number", {"question": "A?", "answer": [2]}, "neither text nor a number"),
         ("exact", {"question": "A?", "answer": True}, "there is no `answer`"),
+        ("exact", {"question": "A?", "answer": float("nan")}, "NaN is no number"),
+        ("number", {"question": "A?", "answer": "1", "note": [float("-inf")]}, "-Infinity is no"),
+        ("number", {"question": "A?", "answer": 10**4000}, "the answer '1000"),
+        ("number", {"question": 5, "answer": "1"}, "no text in `question`"),
+        ("exact", {"question": "A?", "answer": "\ud800"}, "not UTF-8 text"),
         ("choice", {"question": "A?", "answer": "F"}, "the answer 'F'"),
         ("exact", {"question": "A?", "answer": "x", "solution": 5}, "no text in `solution`"),
         ("code", {"question": "A?", "answer": []}, "there are no tests"),
@@ -185,11 +231,11 @@ def test_few_shot_examples_need_solutions(tmp_path):
 
 def test_an_exported_split_is_read_by_this_task(tmp_path):
     task = load_task("mbpp", {"data_dir": str(made_up.mbpp(tmp_path)), "verify_files": False})
-    export(task, "train", tmp_path / "train.jsonl")
-    read = load_task("jsonl", {"answer_type": "code"}).read(tmp_path / "train.jsonl")
-    assert [(p.id, p.answer) for p in read] == [(p.id, p.answer) for p in task.problems("train")]
-    with pytest.raises(UserError, match="several lines: write a .jsonl"):
-        export(task, "train", tmp_path / "train.csv")
+    for name in ("train.jsonl", "train.csv"):
+        export(task, "train", tmp_path / name)
+        read = load_task("jsonl", {"answer_type": "code"}).read(tmp_path / name)
+        known = [(p.id, p.answer) for p in task.problems("train")]
+        assert [(p.id, p.answer) for p in read] == known and "\n" in known[0][1].solution
 
 
 @pytest.mark.parametrize("settings", [{"answer_type": "word"}, {"question_field": ""}])

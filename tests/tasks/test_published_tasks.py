@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,13 +112,26 @@ def test_files_that_are_not_the_published_ones(task):
 def test_the_checksum(tmp_path, monkeypatch):
     made_up.gsm8k(tmp_path)
     file = dataclasses.replace(published.GSM8K_TRAIN, rows=120)
-    read = lambda verify: published.read(str(tmp_path), (file,), verify, lambda r, i: i)  # noqa: E731
+    read = lambda verify: published.read(str(tmp_path), (file,), verify, lambda r, i, p: i)  # noqa: E731
     with pytest.raises(UserError, match="SHA-256.*verify_files=false"):
         read(True)
     assert read(False) == list(range(120))
     # Where no checksum is known the rows are counted.
     file = dataclasses.replace(file, sha256="")
     assert read(True) == list(range(120))
+
+
+def test_a_problem_knows_its_file_and_line_where_it_was_read_from_one(task, tmp_path):
+    stored = task_of(task.name, tmp_path, tfds_dir=str(tmp_path / "tfds"))
+    for split, problems in all_problems(task).items():
+        for problem in problems[:20]:
+            path, _, line = problem.place.rpartition(", line ")
+            assert Path(path) in task.files(split) and problem.name == problem.place
+            if path.endswith(".jsonl"):
+                text = Path(path).read_text().split("\n")[int(line) - 1]
+                row = next(row for row in task.rows(split) if row.id == problem.id)
+                assert row.question in " ".join(json.dumps(json.loads(text)).split())
+        assert [p.name for p in stored.problems(split)] == [f"problem {p.id}" for p in problems]
 
 
 DAMAGE = {
@@ -201,6 +215,19 @@ def test_svamp(tmp_path):
         ("( 1.0 + 2.0 ) * ( 3.0 - 1.0 )", 6, "(1 + 2) * (3 - 1) = 6\n#### 6"),
         ("( 1.0 / 4.0 )", 0.25, "1 / 4 = 0.25\n#### 0.25"),
         ("( 1.0 / 0.0 )", 2.0, "#### 2"),
+        ("( 1e999999999 - 1.0 )", 2.0, "#### 2"),
+        (f"( {'9' * 5000} - 1.0 )", 2.0, "#### 2"),
+        # A float has no room for either.
+        (
+            "( 12345678901234567890.5 - 0.25 )",
+            "12345678901234567890.25",
+            "12345678901234567890.5 - 0.25 = 12345678901234567890.25\n#### 12345678901234567890.25",
+        ),
+        (
+            "( 12345678901234567890.5 - 0.25 )",
+            "12345678901234567890.5",
+            "#### 12345678901234567890.5",
+        ),
         ("__import__('os')", 2.0, "#### 2"),
         (None, 2.0, "#### 2"),
     ],
