@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from expert_iter.tasks.answers import check_gold
-from expert_iter.tasks.answers.place import final_text
+from expert_iter.tasks.answers import check_gold, final
+from expert_iter.tasks.answers.place import has_box
 from expert_iter.tasks.file_task import FileConfig, FileTask
 from expert_iter.tasks.rows import Row, text_field, with_answer_line
 
@@ -32,8 +32,8 @@ class Math(FileTask):
         written = text_field(record, "solution") if record.get("solution") else ""
         if "answer" in record:
             answer = str(record["answer"]).strip()
-        elif "\\boxed" in written:
-            answer = final_text(written, self.kind) or ""
+        elif has_box(written):
+            answer = final(written, self.kind).text
         else:
             raise ValueError("there is neither an `answer` nor a `solution` with \\boxed{...}")
         check_gold(answer, self.kind)

@@ -1,7 +1,6 @@
 """Final answers: hand-written tables, round trips of rationals, and texts made to break it."""
 
 import re
-import threading
 import time
 from fractions import Fraction
 
@@ -114,6 +113,34 @@ NUMBERS = [
     ("She has 10 - 3 = 7 apples.", "7"),
     ("She has 5. 3 are left", "3"),
     ("it is **18**", "18"),
+    # A mark after which no number stands is passed over; one with words that are a number is not.
+    ("So the answer is 18.\nI checked it twice, so the answer is right.", "18"),
+    ("The answer is 18.\nTo verify the answer: 18 / 6 and 3 agree.", "18"),
+    ("The answer is not yet known.\nShe has 18 pens.", "18"),
+    ("Now for the answer: add them.\n3 + 4 = 7", "7"),
+    ("The answer is in sight.\nThe answer is 5 or 6.", None),
+    ("She has 2 and 3 more, so the answer is five.", None),
+    ("18 pens. So the answer is", None),
+    ("#### 18\n#### Check\n18 / 6 = 3", "18"),
+    ("3 + 4\n#### Result\nShe has 7.", "7"),
+    ("3 + 4 = 7\n#### unknown", None),
+    # Display math and fences.
+    ("It comes to\n\\[\n18\n\\]", "18"),
+    ("The answer is:\n$$\n18\n$$", "18"),
+    ("The answer is\n\\begin{align*}\nx &= 3 + 15 \\\\\n&= 18\n\\end{align*}", "18"),
+    ("####\n```\n18\n```", "18"),
+    ("Answer:\n```text\n18\n```\nI used 2 steps.", "18"),
+    ("The answer is:\n\\[\n18", None),
+    # Boxes without braces: the next token.
+    ("so $\\boxed 7$", "7"),
+    ("so $\\boxed7.$", "7"),
+    ("it is \\boxed\\frac34.", "3/4"),
+    ("it is \\boxed \\frac{3}{4}", "3/4"),
+    ("it is \\fbox{7}", "7"),
+    ("\\boxed{5} or \\fbox{6}", "6"),
+    ("so \\boxed{7}. I put it in a \\boxed{}", "7"),
+    ("so \\boxed 18", None),
+    ("so \\boxed -3", None),
     ("from 5 to -3", "-3"),
     ("earns 5 million", "5000000"),
     ("no number", None),
@@ -141,6 +168,15 @@ CHOICES = [
     ("The answer is B because A is false", "B"),
     ("The answer is a dog", None),
     ("The answer is A dog", None),
+    ("Answer: b. 4", "B"),
+    ("Answer: d: Paris", "D"),
+    ("So I choose\n**B**", "B"),
+    ("Thus **C** it is.", "C"),
+    ("**D) Paris**", "D"),
+    ("Answer: (C)\nI checked that the answer is correct.", "C"),
+    ("The answer is clear. It is (E).", "E"),
+    ("#### a. 4 or b. 5", None),
+    ("Answer: at 9 a. m.", None),
     ("#### (A) or (B)", None),
     ("#### A, B", None),
     ("#### A) B)", None),
@@ -163,6 +199,9 @@ EXACTS = [
     ("#### new york", "new york"),
     ("The answer is **New York**", "New York"),
     ("\\boxed{New\nYork}", "New York"),
+    ("The answer is Lyon.\nLyon is far, so the answer is right.", "Lyon"),
+    ("####\n```\nNew York\n```", "New York"),
+    ("The answer is Cafe\u0301", "Caf\u00e9"),
     ("x\n\nNew\u00a0York  \n\n", "New York"),
     ("####", None),
     (" \n ", None),
@@ -188,72 +227,19 @@ def test_what_is_proposed(kind, solution, answer):
         assert not agrees("B" if answer != "B" else "C", solution, kind)
 
 
+def test_texts_are_compared_in_one_normal_form():
+    decomposed, composed = "A\u030angstro\u0308m", "\u00c5ngstr\u00f6m"
+    assert agrees(decomposed, f"#### {composed}", "exact")
+    assert agrees(composed, f"#### {decomposed}", "exact")
+    assert not agrees("x2", "#### x\u00b2", "exact")  # which a form of compatibility would equate
+
+
 @pytest.mark.parametrize(
     ("gold", "solution"),
     [("0.33", "#### 1/3"), ("1/3", "#### 0.333333"), ("0.33", "#### 0.333"), ("0.5", "#### 50%")],
 )
 def test_decimals_are_not_rounded(gold, solution):
     assert not agrees(gold, solution, "number")
-
-
-MATH = [
-    # The right answer, a solution, whether they agree, by hand.
-    ("\\frac{1}{2}", "so \\boxed{0.5}", True),
-    ("\\frac{1}{2}", "\\boxed{\\dfrac12}", True),
-    ("1,234", "\\boxed{1234}", True),
-    ("x^2-1", "\\boxed{(x-1)(x+1)}", True),
-    ("2\\sqrt{3}", "The answer is $\\sqrt{12}$.", True),
-    ("2\\sqrt{3}", "\\sqrt{12}", True),
-    ("5", "\\boxed{x = 5}", True),
-    ("\\left(3, 4\\right)", "\\boxed{(3,4)}", True),
-    ("\\{1, 2\\}", "\\boxed{\\{2, 1\\}}", True),
-    ("\\text{Monday}", "\\boxed{\\text{Monday}}", True),
-    ("\\text{Monday}", "\\boxed{\\text{Tuesday}}", False),
-    ("(3,4)", "\\boxed{[3,4]}", False),
-    ("12", "\\boxed{1 2}", False),
-    ("5", "\\boxed{5 \\text{ or } 6}", False),
-    ("5", "\\boxed{-5}", False),
-    ("x", "\\boxed{y}", False),
-    ("5", "\\boxed{5", False),
-    ("5", "\\boxed{{5}", False),
-    ("5", "\\boxed{\\frac{}{}}", False),
-    ("5", "\\boxed{" + "(" * 200 + "}", False),
-    ("5", "\\boxed{" + "5+" * 1000 + "}", False),
-    ("5", "", False),
-]
-
-
-@pytest.mark.parametrize(("gold", "solution", "same"), MATH, ids=lambda value: repr(value)[:40])
-def test_math(gold, solution, same):
-    check_gold(gold, "math")
-    assert agrees(gold, solution, "math") == same
-
-
-def test_math_outside_the_main_thread():
-    verdicts = []
-
-    def judge():
-        verdicts.append(agrees("x^2-1", "\\boxed{(x-1)(x+1)}", "math"))
-        verdicts.append(agrees("x^2-1", "\\boxed{(x-1)(x+2)}", "math"))
-
-    thread = threading.Thread(target=judge)
-    thread.start()
-    thread.join()
-    assert verdicts == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        ("\\boxed{0.5}", "#### $\\frac{1}{2}$", True),
-        ("\\boxed{\\left( 3,\\, 4 \\right)}", "\\boxed{(3,4)}", True),
-        ("\\boxed{\\dfrac{x}{2}}", "The answer is $\\frac{x}{2}$.", True),
-        ("\\boxed{1 2}", "\\boxed{12}", False),
-        ("\\boxed{x}", "\\boxed{X}", False),
-    ],
-)
-def test_math_votes(first, second, same):
-    assert (proposed(first, "math") == proposed(second, "math")) == same
 
 
 @pytest.mark.parametrize(

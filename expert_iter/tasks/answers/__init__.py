@@ -2,7 +2,7 @@ r"""Final answers: found in a written solution, and compared with the right one,
 
 Four kinds of answer; `place.py` says where in a solution the final answer stands.
 
-    exact   text; blanks are collapsed, final periods are dropped, case is kept
+    exact   text; blanks are collapsed, final periods dropped, Unicode in normal form C, case kept
     number  equal as rationals: 18, 18.0, 36/2 and 1.8e1 are one number, 0.33 and 1/3 are two
     math    a LaTeX expression, compared by the library math-verify
     choice  a letter from A to E, in either case
@@ -12,8 +12,10 @@ The labels of GSM8K's model solutions ask for no rounding: its right answers are
 label is what comparing the last lines as rationals gives.
 """
 
-from expert_iter.tasks.answers import choice, mathematics, number
-from expert_iter.tasks.answers.place import final_text, last_line
+import unicodedata
+
+from expert_iter.tasks.answers import choice, mathematics, number, place
+from expert_iter.tasks.answers.place import Final
 
 ANSWER_TYPES = ("exact", "number", "math", "choice")
 
@@ -33,12 +35,7 @@ def proposed(solution: str, kind: str) -> str | None:
     expressions are numbers or differ in spelling alone. None if none can be read. Never raises,
     whatever the text is.
     """
-    text = final_text(solution, kind)
-    if text is None and kind == "number":
-        return number.last(solution)
-    if text is None and kind == "choice":
-        return choice.last(solution)
-    return _canonical(last_line(solution) if text is None else text, kind)
+    return final(solution, kind).answer
 
 
 def agrees(gold: str, solution: str, kind: str) -> bool:
@@ -47,13 +44,20 @@ def agrees(gold: str, solution: str, kind: str) -> bool:
     False if either cannot be read. Never raises. Of kind math an expression can be made to take
     long: no time limit is set here, so that any thread can call this.
     """
-    right, answer = _canonical(gold, kind), proposed(solution, kind)
-    if right is None or answer is None:
+    right, found = _read(gold, kind), final(solution, kind)
+    if right is None or found.answer is None:
         return False
-    if right == answer or kind != "math":
-        return right == answer
-    text = final_text(solution, kind)
-    return mathematics.equal(gold, last_line(solution) if text is None else text)
+    if right == found.answer or kind != "math":
+        return right == found.answer
+    return mathematics.equal(gold, found.text)
+
+
+def final(solution: str, kind: str) -> Final:
+    """The final answer of a solution: its text, and what is read from it."""
+    if kind not in _READERS:
+        raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")
+    found = place.final(solution, kind, _READERS[kind])
+    return found or Final("", _LAST[kind](solution))
 
 
 def check_gold(gold: str, kind: str) -> None:
@@ -61,17 +65,24 @@ def check_gold(gold: str, kind: str) -> None:
 
     An answer of kind math is not parsed, which would take milliseconds.
     """
-    if _canonical(gold, kind) is None:
+    if _read(gold, kind) is None:
         raise ValueError(f"the answer {gold[:40]!r} {_FAULTS[kind]}")
 
 
-def _canonical(text: str, kind: str) -> str | None:
-    if kind == "number":
-        return number.read(text)
-    if kind == "choice":
-        return choice.read(text)
-    if kind == "math":
-        return mathematics.canonical(text)
-    if kind == "exact":
-        return " ".join(text.split()).rstrip(". ") or None
-    raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")
+def _collapsed(text: str) -> str | None:
+    return " ".join(unicodedata.normalize("NFC", text).split()).rstrip(". ") or None
+
+
+_READERS = {
+    "exact": _collapsed,
+    "number": number.read,
+    "math": mathematics.canonical,
+    "choice": choice.read,
+}
+_LAST = {"number": number.last, "choice": choice.last}
+
+
+def _read(text: str, kind: str) -> str | None:
+    if kind not in _READERS:
+        raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")
+    return _READERS[kind](text)

@@ -1,21 +1,25 @@
-"""Answers that are one of the letters A to E: "B", "b", "(B)", "B)", "B.", "B: Paris"."""
+"""Answers that are one of the letters A to E: "B", "b", "(B)", "B)", "B.", "b. 4", "B: Paris"."""
 
 import re
 
 _COMMANDS = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}")
 _ALONE = re.compile(r"[(\[]?\s?([A-Ea-e])\s?[)\]]?[.:]?")
 _LEADING = re.compile(
-    r"(?:(?i:option|choice)\s+)?(?:[(\[]([A-Ea-e])[)\]]|([A-Ea-e])\)|([A-E])(?:[.:](?!\w)|"
-    r"(?=\s+(?:because|since|as)\b)))"
+    r"(?:(?i:option|choice)\s+)?(?:[(\[]([A-Ea-e])[)\]]|([A-Ea-e])\)|([a-e])[.:](?=\s+(?!m\.))|"
+    r"([A-E])(?:[.:](?!\w)|(?=\s+(?:because|since|as)\b)))"
 )
 _ANOTHER = re.compile(r"\s*(?:or|and|[,/&])?\s*(?:[(\[]?[A-Ea-e][)\].:]|[A-E]\s*$)")
+_OR_ANOTHER = re.compile(
+    r"\b(?:or|and)\s+(?:option\s+)?(?:[(\[][A-Ea-e][)\]]|[A-Ea-e][).:]\s|[A-E]\b(?!\s+[a-z]))"
+)
 # A capital A before a word in small letters is an article, but for words that go on from an answer.
 _ARTICLE = r"(?!(?<=A)\s+(?!(?:because|since|as|is|or|and)\b)[a-z])"
 _STANDING = re.compile(
     rf"(?<![\w.'’-])(?:[(\[]([A-Ea-e])[)\]]|([A-E])(?![\w'’-]|\.\w){_ARTICLE}|([a-e])\))"
 )
 _DELIMITED = re.compile(
-    r"(?<!\w)[(\[]([A-Ea-e])[)\]]|(?<![\w(.'’-])([A-Ea-e])\)|(?<![\w.'’-])([A-E])(?:\.(?=\s|$)|\s*\Z)"
+    r"\*\*([A-E])\*\*|(?<!\w)[(\[]([A-Ea-e])[)\]]|(?<![\w(.'’-])([A-Ea-e])\)|"
+    r"(?<![\w.'’-])([A-E])(?:\.(?=\s|$)|\s*\Z)"
 )
 _MOST_LINE = 1200
 
@@ -28,14 +32,15 @@ def read(text: str) -> str | None:
     if match := _ALONE.fullmatch(text):
         return match[1].upper()
     if match := _LEADING.match(text):
-        return None if _ANOTHER.match(text, match.end()) else _letter(match)
+        more = _ANOTHER.match(text, match.end()) or _OR_ANOTHER.search(text, match.end())
+        return None if more else _letter(match)
     letters = {_letter(match) for match in _STANDING.finditer(text)}
     return letters.pop() if len(letters) == 1 else None
 
 
 def last(text: str) -> str | None:
     """The last letter in a text that stands alone, as a capital; None if there is none."""
-    if match := _ALONE.fullmatch(text.strip()):
+    if match := _ALONE.fullmatch(text.strip(" \t\n*")):
         return match[1].upper()
     letter = None
     for match in _DELIMITED.finditer(text):

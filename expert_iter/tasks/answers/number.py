@@ -28,8 +28,8 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-_SIZES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SIZE = re.compile(rf"[\s-]*({'|'.join(_SIZES)})\b", re.IGNORECASE)
+SIZES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SIZE = re.compile(rf"[\s-]*({'|'.join(SIZES)})\b", re.IGNORECASE)
 
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
 
@@ -127,7 +127,7 @@ def _value(match: re.Match, before: str, after: str) -> str | None:
         return None
     for _ in range(2):  # as in "2 hundred thousand"
         if size := _SIZE.match(after):
-            value *= _SIZES[size[1].lower()]
+            value *= SIZES[size[1].lower()]
             after = after[size.end() :]
     return str(-value if "-" in (match["sign"], match["late_sign"]) else value)
 

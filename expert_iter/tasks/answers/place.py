@@ -1,46 +1,162 @@
 r"""Where in a written solution its final answer stands.
 
-The first of these that the solution has decides, and the last one of its kind:
+The first of these that the solution has decides:
 
-1. `####` (GSM8K): the line after it. Where a \boxed{...} follows, `####` was but a heading: the box
-   counts.
-2. \boxed{...} with balanced braces. A last box that is never closed is no answer.
+1. `####` (GSM8K): the line after the last one. Where a box follows, `####` was but a heading, and
+   the box counts. So it was if no answer stands in its line and more lines follow.
+2. The last \boxed{...} or \fbox{...} that is not empty. Without braces the next token counts, as in
+   TeX. A last box that is never closed is no answer.
 3. "answer is", "answer:", or a last line that begins with "A:", as the model solutions published
-   with GSM8K end (not for choices, where A: names an option): the rest of the line.
+   with GSM8K end (not for choices, where A: names an option): the rest of the line, for the last
+   mark after which an answer of the kind can be read. "So the answer is correct" is no such mark.
+4. The kind's own rule: the last number, the last letter that stands alone, or the last line. But
+   there is no answer if the text breaks off at a mark, or has "5 or 6" after one.
 
-Where the rest of the line is empty, the next line that is not counts. Without any of these, each
-kind has a rule of its own: the last number, the last letter that stands alone, or the last line.
+Where the rest of a line is empty, the next line that is not counts. Display math, and a block in
+code fences, count as one line.
 """
 
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
-_BOX = r"\boxed"
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_MOST_MARKS = 16  # that are looked at, from the last
+_HASHES = re.compile("#{4,}")
 _BOLD = re.compile(r"\*\*[^*]*\*\*")
-_MARK = re.compile(r"\banswer(?:\s+is)?\s*(?:\*+\s*)?:(?:\*\*)?|\banswer\s+is\b", re.IGNORECASE)
+
+# A verdict on an answer is no answer: "the answer is correct", "the answer is not obvious".
+_REMARK = (
+    r"\W{0,3}(?:correct|right|wrong|incorrect|not|verified|confirmed|consistent|reasonable|"
+    r"obvious|clear|unclear|unknown)\b(?!\W*\d)"
+)
+_MARK = re.compile(
+    rf"\banswer(?:\s+is)?\s*(?:\*+\s*)?:(?:\*\*)?|\banswer\s+is\b(?!{_REMARK})", re.IGNORECASE
+)
+# What shows that an answer of the kind was meant, even if it cannot be read.
+_TENS = "ten|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_MEANT = {
+    "number": re.compile(
+        r"[0-9½¼¾]|\\[(\[]|\$|\\begin|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|eleven|twelve|\w+teen|"
+        rf"hundred|thousand|(?:{_TENS})(?:-\w+)?)\b",
+        re.IGNORECASE,
+    ),
+    "choice": re.compile(r"(?<!\w)[A-Ea-e](?!\w)"),
+    "math": re.compile(r"[0-9\\=^_+*/<>$]"),
+    "exact": re.compile(r"\S"),
+}
+
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+# TeX would box the first digit of 18 alone, which nobody means: that is no answer.
+_TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z])(?![A-Za-z0-9])|([0-9])(?![A-Za-z0-9]|[.,][0-9])")
+_ARGUMENT = re.compile(r"\\([A-Za-z]+)|[^\s{}\\]")
+_ARGUMENTS = {"frac": 2, "dfrac": 2, "tfrac": 2, "binom": 2, "sqrt": 1, "text": 1, "mathrm": 1}
+_ARGUMENTS |= {"mathbf": 1, "textbf": 1, "overline": 1}
+_BLANK = re.compile(r"\s*")
+
+_ROWS = r"(?:align|aligned|eqnarray|equation|gather|gathered|multline|split)\*?"
+_MOST_DISPLAY = 1200  # characters
 
 
-def final_text(solution: str, kind: str) -> str | None:
-    """The text of the final answer: '' if there is none where it should be, None if no mark is."""
-    solution = solution.strip()
-    _, hashes, tail = solution.rpartition("####")
-    if _BOX in tail:
-        return _boxed(tail)
-    if hashes:
-        return _first_line(tail)
-    end = 0
-    if "answer" in solution.lower():  # most solutions have none, and searching is slow
-        for match in _MARK.finditer(solution):
-            end = match.end()
-    line = last_line(solution)
-    if kind != "choice" and line.startswith("A:") and end <= len(solution) - len(line):
-        return _first_line(line.removeprefix("A:"))
-    return _first_line(solution[end:]) if end else None
+def _block(opening: str, inside: str, closing: str) -> str:
+    """A block of no blank line, in which `inside` does not stand."""
+    content = rf"\s*((?:(?!{inside}|\n[ \t]*\n).){{0,{_MOST_DISPLAY}}}?)\s*"
+    return opening + content + closing
+
+
+_DISPLAY = re.compile(
+    "|".join(
+        (
+            _block(r"(?<!\\)\\\[", r"(?<!\\)\\[\[\]]", r"(?<!\\)\\\]"),
+            _block(r"(?<!\\)\$\$", r"\$\$", r"\$\$"),
+            _block(
+                rf"\\begin\{{({_ROWS})\}}",
+                r"\\(?:begin|end)\{\3\}",
+                r"\\end\{\3\}",
+            ),
+        )
+    ),
+    re.DOTALL,
+)
+_FENCED = re.compile(_block(r"^[ \t]*```\w*$", "```", r"```[ \t]*$"), re.DOTALL | re.MULTILINE)
+_WRAPPING = re.compile(rf"\\(?:begin|end)\{{{_ROWS}\}}|\\(?:label|tag)\{{[^{{}}]*\}}|\\nonumber")
+# One formula at the end of a sentence that says what it is.
+_CONCLUSION = re.compile(
+    r"[^$\\]*(?:\b(?:is|are|be|equals?|gets?|gives?|have|has|obtain|find|thus|so|hence|therefore)"
+    r"|[:=])\s*(\$[^$]+\$|\\\((?:(?!\\[()]).)+\\\))[.,;!]?",
+    re.IGNORECASE,
+)
+
+
+class Final(NamedTuple):
+    """text: of the final answer, on one line; answer: what is read from it, None if nothing is."""
+
+    text: str
+    answer: str | None
+
+
+def final(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
+    """The final answer of a solution, whatever its text is.
+
+    Args:
+      solution: what was written.
+      kind: one of `answers.ANSWER_TYPES`.
+      read: the answer of this kind in a text; None if there is none.
+
+    Returns:
+      None where no answer is marked, of the kinds that have a rule for such texts: number, choice.
+    """
+    solution = _flattened(solution.strip())
+    if "####" in solution and (found := _after_hashes(solution, kind, read)):
+        return found
+    if "box" in solution and (box := _last_box(solution)) is not None:
+        return Final(box, read(box))
+    return _after_words(solution, kind, read)
+
+
+def has_box(text: str) -> bool:
+    r"""Whether there is a \boxed or \fbox."""
+    return _last_box(text) is not None
 
 
 def last_line(text: str) -> str:
     """The last line that is not blank, or ''."""
     return text.strip().rpartition("\n")[2].strip()
+
+
+def _after_hashes(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
+    for segment in reversed(_HASHES.split(solution)[1:]):
+        if (box := _last_box(segment)) is not None:
+            return Final(box, read(box))
+        line = _first_line(segment)
+        answer = read(line)
+        if answer or _MEANT[kind].search(line) or "\n" not in segment.strip():
+            return Final(line, answer)
+    return None
+
+
+def _after_words(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
+    """What the third rule finds, and the fourth where it is not number's or choice's own."""
+    last = last_line(solution)
+    ends = []
+    if "nswer" in solution or "NSWER" in solution:  # most have none, and searching is slow
+        ends = [match.end() for match in _MARK.finditer(solution)][-_MOST_MARKS:]
+    named = kind != "choice" and last.startswith("A:")
+    if named and (not ends or ends[-1] <= len(solution) - len(last)):
+        ends.append(len(solution) - len(last) + len("A:"))
+    for end in reversed(ends):
+        line = _first_line(solution[end:])
+        if (answer := read(line)) is not None:
+            return Final(line, answer)
+    if ends and not _first_line(solution[ends[-1] :]):
+        return Final("", None)
+    if any(_MEANT[kind].search(_first_line(solution[end:])) for end in ends):
+        return Final("", None)
+    if kind in ("number", "choice"):
+        return None
+    conclusion = _CONCLUSION.fullmatch(last) if kind == "math" else None
+    text = conclusion[1] if conclusion else last
+    return Final(text, read(text))
 
 
 def _first_line(text: str) -> str:
@@ -51,14 +167,48 @@ def _first_line(text: str) -> str:
     return line
 
 
-def _boxed(text: str) -> str:
-    r"""What is in the last \boxed{...}, or '' if its braces do not balance; \{ is not a brace."""
-    text = text.rpartition(_BOX)[2].lstrip()
-    if not text.startswith("{"):
+def _last_box(text: str) -> str | None:
+    """What is in the last box; '' if that is not closed, or all are empty; None without a box."""
+    starts = [box.end() for box in _BOX.finditer(text)][-_MOST_MARKS:]
+    if not starts:
+        return None
+    ends = [_end_of_argument(text, start, _TOKEN) for start in starts]
+    if ends[-1] is None:
         return ""
+    boxes = [text[start:end] for start, end in zip(starts, ends, strict=True) if end is not None]
+    contents = (box[1:-1] if box.startswith("{") else box for box in reversed(boxes))
+    return next((content for content in contents if content.strip()), "")
+
+
+def _end_of_argument(text: str, start: int, token: re.Pattern) -> int | None:
+    r"""The end of the group in braces that begins at `start`, or else of the token and of what it
+    takes. None if there is neither, or the braces do not balance; \{ is not a brace.
+    """
+    if not text.startswith("{", start):
+        match = token.match(text, start)
+        end = match and match.end()
+        for _ in range(_ARGUMENTS.get(match[1], 0) if match else 0):
+            end = end and _end_of_argument(text, _BLANK.match(text, end).end(), _ARGUMENT)
+        return end
     depth = 0
-    for match in _BRACE.finditer(text):
+    for match in _BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
-            return text[1 : match.start()]
-    return ""
+            return match.end()
+    return None
+
+
+def _flattened(text: str) -> str:
+    """The text with each display on one line, of whose rows the last stands, and without fences."""
+    if "```" in text:
+        text = _FENCED.sub(lambda block: " ".join(block[1].split()), text)
+    if "\\" in text or "$$" in text:
+        text = _DISPLAY.sub(lambda block: f"${_last_row(block[block.lastindex])}$", text)
+    return text
+
+
+def _last_row(display: str) -> str:
+    rows = _WRAPPING.sub("", display).strip().removesuffix("\\\\")
+    if "\\begin" not in rows:  # a matrix has rows of its own
+        rows = rows.rpartition("\\\\")[2].replace("&", "").strip().removeprefix("=")
+    return " ".join(rows.split())
