@@ -58,10 +58,12 @@ NEAR = {
         \ne 5 | < 5 | \leq 5 | \geq 5 | \approx 5.2 | x > 5 | \pm 5 | 5 \pm 1 | 5~8 | 5 8 | 5^ | 5_
         5\sqrt(2) | \prod 5 | \int 5 | \lim 5 | 5 \cdot | 5 + | \frac 5 | \frac{5}{}
         2 \bar 4 \bar 5 | 5 - \frac{1}{\mathrm{e}} | \emptyset 5 | 5) | (5 | 5?
-        5\% \% | 5‰ | 5 \mod 3 | 5! | 5t | 5m | 5s | 5x | 5\pi | 5i | 5^2 | 5' | 5\ldots | 5.\overline{3} | 5.\dot{3} | 5...
+        5\% \% | 5‰ | 5 \mod 3 | 5! | 5t | 5m | 5s | 5x | 5\pi | 5i | 5^2 | 5'
+        5\ldots | 5.\overline{3} | 5.\dot{3} | 5...
         5 \text{ or } 6 | 5 \text{ is wrong} | \text{not } 5 | \text{at least } 5
         5 \text{ squared} | 5 \text{ million} | 5 million | 5\text{ dozen}
-        5\text{ ft } 8\text{ in} | \text{ten } 5 | \{5, 6\} | (5, 6) | 5, 6 | 5 \to 6 | 5 \Rightarrow 6 | 5 = 6 | 5:30 | 5 & 6
+        5\text{ ft } 8\text{ in} | \text{ten } 5 | \{5, 6\}
+        (5, 6) | 5, 6 | 5 \to 6 | 5 \Rightarrow 6 | 5 = 6 | 5:30 | 5 & 6
         5.0001 | 4.9999 | 5{,}000 | 5\frac12 | -5 | +-5 | 15 | 5_8 | 5e3 | \binom{5}{2}""",
     "34_7": r"34_8 | 34_{8} | 34 | 34^7 | 35_7 | 25 | (34)_8",
     "34": r"34_7 | 34_{7} | 34_{\text{seven}}",
