@@ -13,11 +13,12 @@ def search_facts(trees: SearchTree) -> dict[str, np.ndarray]:
     put one after the other.
     """
     judged = trees.finished & trees.valid
+    there = trees.valid & trees.live[..., None]  # narrow nodes leave places of wide ones empty
     return {
         "solved": trees.won.any(axis=(1, 2)),
         "nodes": trees.live.sum(axis=1),
-        "candidates": trees.live.sum(axis=1) * trees.valid.shape[-1],
-        "distinct": (trees.valid & trees.live[..., None]).sum(axis=(1, 2)),
+        "drawn": (trees.count * there).sum(axis=(1, 2)),
+        "distinct": there.sum(axis=(1, 2)),
         "judged_value": trees.model_value[judged],
         "judged_won": trees.won[judged],
         **trees.bill._asdict(),
@@ -26,15 +27,15 @@ def search_facts(trees: SearchTree) -> dict[str, np.ndarray]:
 
 def search_means(facts: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Shares and means over a batch: problems solved, nodes a tree, how well the value head tells
-    right from wrong finished solutions (AUC), tokens wanted of those computed, and candidates that
-    were duplicates.
+    right from wrong finished solutions (AUC), tokens wanted of those computed, and draws that were
+    duplicates.
     """
     return {
         "solved": facts["solved"].mean(),
         "nodes": facts["nodes"].mean(),
         "value_auc": auc(facts["judged_value"], facts["judged_won"]),
         "utilisation": facts["generated"].sum() / facts["lockstep"].sum(),
-        "duplicates": 1 - facts["distinct"].sum() / facts["candidates"].sum(),
+        "duplicates": 1 - facts["distinct"].sum() / facts["drawn"].sum(),
     }
 
 
