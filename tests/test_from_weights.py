@@ -67,7 +67,7 @@ def write_gsm8k(folder):
             yield {"question": question, "answer": f"That is {i}+{j}={i + j}.\n#### {i + j}"}
 
     made_up.lines(folder / "train.jsonl", rows("Bo"))
-    made_up.lines(folder / "test.jsonl", rows("Jo"))
+    made_up.lines(folder / "test.jsonl", rows("J'"))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,9 @@ def test_the_path_of_the_readme(began):
     said = dict(names)
     assert [name for name, _ in names] == ["train", "evaluate", "solve", "export"]
     assert "gsm8k: " in said["train"] and "pass@2" in said["train"]
+    suggested = shlex.split(said["train"].rpartition("Next: python -m ")[2])
+    assert suggested[0] == "expert_iter.solve"
+    assert suggested[-1] == "J' has 1 pens and buys 1. How many is that?"
     assert "majority of 2" in said["evaluate"]
     assert said["export"].startswith(f"{folder / 'exported'} holds a llama model of 0.0")
     assert "float32, adapters merged" in said["export"]

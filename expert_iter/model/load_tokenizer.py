@@ -16,7 +16,7 @@ def load_tokenizer(path: str | os.PathLike) -> TextTokenizer:
 
     Raises UserError if there is none, or it cannot be used.
     """
-    path = epath.Path(path)
+    path = epath.Path(path).expanduser()
     if path.is_dir():
         model, bpe = path / "tokenizer.model", path / "tokenizer.json"
         if not model.exists() and not bpe.exists():

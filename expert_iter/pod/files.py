@@ -1,14 +1,34 @@
 """Files on a local disk or in an object store (gs://), written whole or not at all."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 from etils import epath
 
+from expert_iter.errors import UserError
+
+
+# What the stores need, and how to get it.
+_DRIVERS = {
+    "gs": ("gcsfs", "pip install 'expert_iter[gcs]'"),
+    "s3": ("s3fs", "pip install s3fs"),
+    "az": ("adlfs", "pip install adlfs"),
+}
+
 
 def path(name: str) -> Path | epath.Path:
-    """What a user named, `~` resolved."""
-    return Path(name).expanduser() if is_local(name) else epath.Path(name)
+    """What a user named, `~` resolved. Raises UserError for a store that cannot be reached so."""
+    if is_local(name):
+        return Path(name).expanduser()
+    scheme = name.partition("://")[0]
+    if scheme not in _DRIVERS:
+        known = ", ".join(f"{known}://" for known in _DRIVERS)
+        raise UserError(f"{name}: {scheme}:// is no store that is known here; use one of {known}")
+    package, install = _DRIVERS[scheme]
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{name}: {scheme}:// needs the package {package}: {install}")
+    return epath.Path(name)
 
 
 def absolute(path: str | os.PathLike) -> epath.Path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,9 +41,12 @@ def task_settings(name: str) -> type:
 
 
 def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
-    """A task with some of its settings changed. Raises UserError for what cannot be."""
+    """A task with some of its settings changed; a leading `~` in one is the user's directory.
+
+    Raises UserError for what cannot be.
+    """
     config = task_settings(name)
-    settings = settings or {}
+    settings = {key: _expanded(value) for key, value in (settings or {}).items()}
     types = {field.name: field.type for field in dataclasses.fields(config)}
     for key, value in settings.items():
         if key not in types:
@@ -51,6 +55,10 @@ def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise UserError(f"task.{key}={value!r} must be of type {types[key].__name__}")
     return _TASKS[name][0](config(**settings))
+
+
+def _expanded(value: Any) -> Any:
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _near(name: str, known: Iterable[str]) -> str:

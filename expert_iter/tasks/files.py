@@ -30,7 +30,7 @@ def read_records(path: str | os.PathLike, convert: Callable[[Record, int], T]) -
     wrong, for a record it cannot use. Raises UserError naming the file, and the line where there is
     one, if the file is missing, damaged or empty.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     compressed = path.suffix == ".gz"
     parse = _PARSERS.get(path.with_suffix("").suffix if compressed else path.suffix)
     if parse is None:

@@ -117,6 +117,9 @@ class NumberGame:
                 f"{text.strip()[:60]!r} is not a problem: {error}; write it like '3 5 7 -> 15'"
             ) from None
 
+    def example(self) -> str:
+        return self.problems("test")[0].prompt.strip()
+
     def prepare(self) -> None:
         """Its verdicts wait for nothing."""
 

@@ -63,6 +63,9 @@ class Task(Protocol):
         Its `answer` is None where the text tells none; its verdict must then not be asked for.
         """
 
+    def example(self) -> str:
+        """The first test problem, on one line, as `parse` takes it."""
+
     def prepare(self) -> None:
         """Does now what the first verdict would otherwise wait for, such as an import."""
 

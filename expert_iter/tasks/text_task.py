@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from expert_iter.tasks.files import read_records
 from expert_iter.tasks.rows import CODE, Gold, Row
 from expert_iter.tasks.task import SPLITS, Problem
 from expert_iter.tasks.words import normalised
+
+if TYPE_CHECKING:
+    from expert_iter.tasks.chat_template import ChatTemplate
 
 
 class TextTask:
@@ -106,6 +109,9 @@ class TextTask:
             raise UserError("there is no question in what was typed")
         row = Row("typed", text.strip(), "", "")
         return Problem(row.id, self._prompt(row, row.question), None)
+
+    def example(self) -> str:
+        return " ".join(self._kept("test")[0].question.split())
 
     # What is written about them.
 
@@ -205,8 +211,10 @@ class TextTask:
         return self.wording.plain_prompt(asked)
 
     @functools.cached_property
-    def _chat_template(self) -> prompts.ChatTemplate:
-        return prompts.ChatTemplate(self.config.chat_template)
+    def _chat_template(self) -> "ChatTemplate":
+        from expert_iter.tasks.chat_template import ChatTemplate  # Jinja, which few runs need
+
+        return ChatTemplate(self.config.chat_template)
 
     def _examples(self, row: Row) -> list[tuple[str, str]]:
         itself = normalised(row.question)

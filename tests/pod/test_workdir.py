@@ -20,6 +20,26 @@ def changed(**sections):
     return config
 
 
+def test_a_path_may_begin_at_the_users_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.path("~/runs/1") == tmp_path / "runs" / "1"
+    assert str(files.path("runs/~1")) == "runs/~1"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gs://bucket/run", r"gs://bucket/run: .* gcsfs: pip install 'expert_iter\[gcs\]'"),
+        ("s3://bucket/run", "needs the package s3fs"),
+        ("ftp://host/run", "use one of gs://, s3://"),
+    ],
+)
+def test_a_store_that_cannot_be_reached_says_what_to_install(monkeypatch, name, message):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(UserError, match=message):
+        files.path(name)
+
+
 def test_write_atomic_replaces_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "file"
     files.write_atomic(path, "one")

@@ -48,6 +48,25 @@ def test_a_file_may_be_absent_until_it_is_asked_for(files):
         load_task("jsonl", {"train_file": "none.jsonl"}).problems("train")
 
 
+def test_files_may_be_named_from_the_users_directory(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    short = {key: name.replace(str(tmp_path), "~") for key, name in files.items()}
+    assert short["train_file"] == "~/a.jsonl"
+    task = load_task("jsonl", short)
+    assert len(task.problems("test")) == len(task.read("~/b.jsonl")) == len(TESTS)
+    made_up.gsm8k(tmp_path)
+    published = load_task("gsm8k", {"data_dir": "~", "verify_files": False})
+    assert len(published.problems("test")) == 8
+
+
+def test_the_example_of_a_task_is_what_may_be_typed(files):
+    task = load_task("jsonl", files)
+    assert task.example() == "What is 0 plus one?"
+    assert task.parse(task.example()).prompt == task.problems("test")[0].prompt
+    game = load_task("countdown", {"train_size": 1, "validation_size": 1, "test_size": 1})
+    assert game.parse(game.example()).prompt == game.problems("test")[0].prompt
+
+
 def test_a_dataset_gives_the_same_problems_and_follows_the_files(files, tmp_path):
     stored = {**files, "tfds_dir": str(tmp_path / "tfds")}
     for _ in range(2):

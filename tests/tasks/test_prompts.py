@@ -4,7 +4,8 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import load_task
-from expert_iter.tasks.prompts import WORDINGS, ChatTemplate, Wording
+from expert_iter.tasks.chat_template import ChatTemplate
+from expert_iter.tasks.prompts import WORDINGS, Wording
 from tests.tasks import made_up
 
 # In the manner of the templates that checkpoints come with.
@@ -24,6 +25,14 @@ DATED = (
     "{% for message in messages %}{% if loop.index > 1 %}{% break %}{% endif %}\n"
     "  [{{ message | tojson }}]{{ eos_token }}\n"
     "{% endfor %}"
+)
+# Templates made for training mark what the assistant says.
+GENERATED = (
+    "{% for message in messages %}\n"
+    "{% if message.role == 'assistant' %}{% generation %}{{ message.content }}{% endgeneration %}\n"
+    "{% else %}{%- generation -%}  [{{ message.content }}]  {%- endgeneration %}|\n"
+    "{% generation %}\n{% set name = message.role %}<{{ name }}>\n{% endgeneration %}{{ name }}\n"
+    "{% endif %}{% endfor %}"
 )
 
 
@@ -120,7 +129,7 @@ def test_code_in_chat_is_a_block_that_the_demonstration_has_too(tmp_path):
     )
 
 
-@pytest.mark.parametrize("source", [MARKED, DATED])
+@pytest.mark.parametrize("source", [MARKED, DATED, GENERATED])
 def test_templates_give_what_transformers_gives(tmp_path, source):
     """But for the begin-of-text mark, which is the tokenizer's, and the day."""
     from transformers.utils.chat_template_utils import render_jinja_template
@@ -151,6 +160,7 @@ def test_where_a_template_can_be(tmp_path):
     ("source", "message"),
     [
         ("{% for %}", "fails: TemplateSyntaxError"),
+        ("{% generation %}x", "fails: TemplateSyntaxError"),
         ("{{ raise_exception('no system role') }}", "fails: ValueError: no system role"),
         ("{{ messages.clear() }}", "fails: SecurityError"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "fails: SecurityError"),
