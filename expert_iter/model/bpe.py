@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from expert_iter.errors import UserError
+from expert_iter.model.added_tokens import AddedToken
 from expert_iter.model.marks import Declared, Marks, choose_marks
 from expert_iter.model.tokenizer import TextTokenizer
 
+_NO_PIECE = "(no piece)"  # no tokenizer has it: a blank is written otherwise in pieces
 _KEPT = "expert_iter"  # where a run's file keeps the marks: the library skips it in `model`
 
 
@@ -26,8 +28,8 @@ _CHARACTER = {byte: character for character, byte in _BYTE.items()}
 
 
 class BytePairTokenizer(TextTokenizer):
-    """A byte-level `tokenizer.json`: `decode(encode(text)) == text` for every text, up to the
-    normaliser of the file (Qwen: Unicode's NFC).
+    """A byte-level `tokenizer.json`: `decode(encode(text)) == text` for each text that `encode`
+    accepts, up to the file's normaliser (Qwen: Unicode's NFC) and its token for unknown text.
     """
 
     file_name = "tokenizer.json"
@@ -42,9 +44,10 @@ class BytePairTokenizer(TextTokenizer):
         self._pieces = _pieces(file, source)
         ids = self._pieces.get_vocab(with_added_tokens=True)
         added = self._pieces.get_added_tokens_decoder()
-        missing = sum(character not in ids for character in _BYTE)
-        if missing:
-            raise UserError(f"{source} has no piece for {missing} of the 256 bytes")
+        newline = ids.get(_CHARACTER[ord("\n")])
+        if newline is None:
+            raise UserError(f"{source} has no newline piece: use another model")
+        self._unknown = ids.get(content["model"].get("unk_token"))
         kept = content["model"].get(_KEPT)
         if kept is None:
             marks = self._marks(source, Declared(folder), ids, added)
@@ -52,13 +55,21 @@ class BytePairTokenizer(TextTokenizer):
             file = json.dumps(content, ensure_ascii=False).encode()
         else:
             marks = Marks.of_json(kept)
+        if self._unknown in (None, marks.bos, *marks.ends):
+            # What has no piece is refused. The library would leave it out, or end the text there.
+            self._pieces.model.unk_token = _NO_PIECE
         texts = {i: text for text, i in ids.items()}
         self._bytes = {
             i: text.encode() if i in added else _written(text) for i, text in texts.items()
         }
-        newline = ids[_CHARACTER[ord("\n")]]
-        super().__init__(file, max(texts) + 1, newline, marks, texts.__getitem__)
-        probe = "a \n\n  b\t"
+        flags = AddedToken._fields[2:]
+        special = [
+            AddedToken(i, token.content, *(getattr(token, flag) for flag in flags))
+            for i, token in added.items()
+            if token.special
+        ]
+        super().__init__(file, max(texts) + 1, newline, marks, texts.__getitem__, special)
+        probe = "".join(filter(self._can_write, "a \n\n  b\t"))
         if self.decode(self.encode(probe)) != probe:
             raise UserError(
                 f"{source} does not keep texts as they are (it may put a blank before each): use "
@@ -67,7 +78,7 @@ class BytePairTokenizer(TextTokenizer):
 
     def _marks(self, source: str, declared: Declared, ids: dict[str, int], added: dict) -> Marks:
         special = [i for i, token in added.items() if token.special]
-        own = {}
+        own = {"unk": self._unknown}
         with_marks, plain = self._pieces.encode("\n").ids, self._encode("\n")
         if with_marks[0] != plain[0]:
             own["bos"] = with_marks[0]
@@ -84,7 +95,22 @@ class BytePairTokenizer(TextTokenizer):
         )
 
     def _encode(self, text: str) -> list[int]:
-        return self._pieces.encode(text, add_special_tokens=False).ids
+        try:
+            return self._pieces.encode(text, add_special_tokens=False).ids
+        except Exception:  # the library raises bare Exceptions; here, for want of a piece
+            normalizer = self._pieces.normalizer
+            text = normalizer.normalize_str(text) if normalizer else text
+            bad = [c for c in dict.fromkeys(text) if not self._can_write(c)]
+        raise UserError(
+            f"the tokenizer has no piece for {', '.join(map(repr, bad[:5]))}: leave it out of the "
+            "text, or use another model"
+        )
+
+    def _can_write(self, character: str) -> bool:
+        try:
+            return self._unknown not in self._pieces.encode(character).ids
+        except Exception:  # as in `_encode`
+            return False
 
     def decode(self, ids: Sequence[int]) -> str:
         written = (self._bytes.get(i, b"") for i in self._textual([int(i) for i in ids]))

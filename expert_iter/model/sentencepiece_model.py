@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import sentencepiece as spm
 
 from expert_iter.errors import UserError
+from expert_iter.model.added_tokens import AddedToken
 from expert_iter.model.marks import Declared, Marks, choose_marks
 from expert_iter.model.tokenizer import TextTokenizer
 
@@ -76,17 +78,22 @@ class SentencePieceTokenizer(TextTokenizer):
         self._pieces = self._load(model + _NO_DUMMY_BLANK, source)
         self._dummy_blank = as_made.encode("\n") != self._pieces.encode("\n")
         self._unknown_id: int = self._pieces.unk_id()
+        _, found, kept = model.rpartition(_MARKS_BEGIN)
+        marks = Marks.of_json(json.loads(kept)) if found else None
+        declared = Declared(None if found else folder)
+        added = marks.added if marks else _added(declared)
+        own = len(self._pieces)
+        size = 1 + max([own - 1, *(token.id for token in added)])
+        # What the pieces do not know: added tokens, and ids between them that nothing has.
+        self._beside = dict.fromkeys(range(own, size), "") | {t.id: t.content for t in added}
+        if marks is None:
+            marks = self._marks(source, declared, added)
+            if not declared.says_nothing:
+                model += _marks_field(marks)
         newline = self._newline()
         if newline is None:
             raise UserError(f"{source} has no newline piece: use another model")
-        before, found, kept = model.rpartition(_MARKS_BEGIN)
-        if found:
-            marks = Marks.of_json(json.loads(kept))
-        else:
-            marks = self._marks(source, Declared(folder))
-            if marks != self._marks(source, Declared(None)):
-                model += _marks_field(marks)
-        super().__init__(model, self._pieces.vocab_size(), newline, marks, self._pieces.id_to_piece)
+        super().__init__(model, size, newline, marks, self._written, added)
         probe = " \n  \n " if self._can_write(" ") else "\n\n"
         if self.decode(self.encode(probe)) != probe:
             raise UserError(f"{source} does not keep blanks and newlines: use another model")
@@ -161,26 +168,37 @@ class SentencePieceTokenizer(TextTokenizer):
         own = self._piece("\n")
         return byte if own is None and byte is not None and self._pieces.is_byte(byte) else own
 
-    def _marks(self, source: str, declared: Declared) -> Marks:
+    def _written(self, i: int) -> str:
+        """How a token is written, be it a piece or beside them."""
+        return self._beside[i] if i in self._beside else self._pieces.id_to_piece(i)
+
+    def _marks(self, source: str, declared: Declared, added: tuple[AddedToken, ...]) -> Marks:
         pieces = self._pieces
+        ids = {token.content: token.id for token in added}
 
         def may_end(i):
+            if i in ids.values():
+                return True
             looks = i < len(pieces) and _MARK.fullmatch(pieces.id_to_piece(i))
             return bool(looks) and not pieces.is_byte(i)
 
         own = {role: getattr(pieces, f"{role}_id")() for role in ("pad", "bos", "eos", "unk")}
-        return choose_marks(
+        marks = choose_marks(
             source,
             declared,
             special=(i for i in range(len(pieces)) if pieces.is_control(i)),
-            id_of=self._piece,
-            text_of=pieces.id_to_piece,
+            id_of=lambda text: ids.get(text, self._piece(text)),
+            text_of=self._written,
             may_end=may_end,
             own={role: i for role, i in own.items() if i >= 0},
         )
+        blank = self._dummy_blank and declared.blank_after_marks
+        return marks._replace(added=added, blank_after_marks=blank)
 
     def _encode(self, text: str) -> list[int]:
-        ids = self._pieces.encode(text)
+        ids = []
+        for part in self._in_texts.split(text):
+            ids += [part.id] if isinstance(part, AddedToken) else self._pieces.encode(part)
         if self._unknown_id in ids or _BLANK in text:
             bad = [c for c in dict.fromkeys(text) if c == _BLANK or not self._can_write(c)]
             raise UserError(
@@ -198,15 +216,27 @@ class SentencePieceTokenizer(TextTokenizer):
         begins = [at for at, i in enumerate(ids) if i == bos]
         texts = []
         for begin, end in zip([0, *begins], [*begins, len(ids)], strict=True):
-            text = self._pieces.decode(self._textual(ids[begin:end]))
+            text = self._text(self._textual(ids[begin:end]))
             after_begin = ids[begin : begin + 1] == [bos] and begin + 1 < end
             if self._dummy_blank and after_begin and self._writes(ids[begin + 1]):
                 text = text.removeprefix(" ")
             texts.append(text)
         return "".join(texts)
 
+    def _text(self, ids: Sequence[int]) -> str:
+        parts = []
+        for beside, group in itertools.groupby(ids, self._beside.__contains__):
+            run = list(group)
+            parts += [self._beside[i] for i in run] if beside else [self._pieces.decode(run)]
+        return "".join(parts)
+
     def token_text(self, i: int) -> str:
-        return self._pieces.decode([i]) if self._writes(i) else ""
+        return self._text([i]) if self._writes(i) else ""
+
+
+def _added(declared: Declared) -> tuple[AddedToken, ...]:
+    """The declared ones, but for runs of blanks, which SentencePiece finds itself (Gemma)."""
+    return tuple(token for token in declared.added if _BLANK not in token.content)
 
 
 def _marks_field(marks: Marks) -> bytes:

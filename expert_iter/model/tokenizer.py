@@ -4,12 +4,13 @@ import abc
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 from etils import epath
 
 from expert_iter.errors import UserError
+from expert_iter.model.added_tokens import AddedToken, AddedTokens
 from expert_iter.model.marks import Marks, TokenIds
 from expert_iter.pod.files import write_atomic
 
@@ -24,8 +25,8 @@ class TextTokenizer(abc.ABC):
     """
 
     file_name: str
-    # Whether the model was made to see a blank before each text (Llama 2, Mistral). It is put
-    # between the begin of a text and the text, and taken away there in decoding; nowhere else.
+    # Whether the model was made to see a blank before each text (Llama 2, Mistral). A prompt has it
+    # where it begins, and for some models after each added token. What goes on after it has none.
     _dummy_blank = False
 
     def __init__(
@@ -35,19 +36,27 @@ class TextTokenizer(abc.ABC):
         newline: int,
         marks: Marks,
         text_of: Callable[[int], str],
+        added: Iterable[AddedToken],
     ):
-        """file: what `save` writes; text_of: how a mark is written in a prompt."""
+        """file: what `save` writes; text_of: how a mark is written in a prompt; added: tokens to be
+        found here, before the rest of a text is cut into pieces.
+        """
         self._file, self.vocab_size = file, vocab_size
         self.ids = TokenIds(marks.pad, marks.bos, marks.ends[0], newline, marks.ends[1:])
         self._silent = {marks.pad, *marks.special}
-        texts = {i: text_of(i) for i in marks.special if text_of(i)}
-        self._begin = texts.get(marks.bos)
-        self._id_of_mark = {text: i for i, text in texts.items() if i != marks.pad}
-        longest_first = sorted(self._id_of_mark, key=len, reverse=True)
-        self._mark = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
+        self._blank_after_marks = marks.blank_after_marks
+        known = {token.id: token for token in added}
+        special = {
+            i: known.get(i) or AddedToken(i, text_of(i), special=True) for i in marks.special
+        }
+        special = {i: token for i, token in special.items() if token.content}
+        self._begin = special.get(marks.bos)
+        self._in_texts = AddedTokens(token for i, token in known.items() if i not in special)
+        self._in_prompts = AddedTokens((known | special).values())
         rests = defaultdict(list)
-        for text in texts.values():
-            rests[re.escape(text[0])].append(re.escape(text[1:]))
+        for token in special.values():
+            first, rest = token.content[0], token.content[1:]
+            rests[re.escape(first)].append(re.escape(rest))
         inside = (f"(?<={first})(?={'|'.join(rest)})" for first, rest in rests.items())
         self._inside_a_mark = re.compile("|".join(inside) or "(?!)")
 
@@ -86,23 +95,24 @@ class TextTokenizer(abc.ABC):
 
         Special tokens may be written in the prompt, as chat templates do.
         """
-        parts = self._mark.split(text)  # text, mark, text, ..., text
+        parts = self._in_prompts.split(text)
         if self._begin is not None and parts[:2] != ["", self._begin]:
             parts = ["", self._begin, *parts]
         ids = []
         for at, part in enumerate(parts):
-            if at % 2:
-                ids.append(self._id_of_mark[part])
-            elif part or at == len(parts) - 1:
-                begins = at > 0 and parts[at - 1] == self._begin
-                ids += self.encode(" " + part if begins and self._dummy_blank else part)
+            begins = at == 0 or parts[at - 1] == self._begin
+            if isinstance(part, AddedToken):
+                ids.append(part.id)
+            elif part or (begins and at == len(parts) - 1):
+                blank = self._dummy_blank and (begins or self._blank_after_marks)
+                ids += self.encode(" " + part if blank else part)
         return ids
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ordinary text that goes on after other text.
 
-        Special tokens are never among them: what looks like one is written in pieces. Raises
-        UserError if the vocabulary cannot write the text.
+        Special tokens are never among them, but for one that stands for unknown text: what looks
+        like one is written in pieces. Raises UserError if the vocabulary cannot write the text.
         """
         try:
             text.encode()
