@@ -156,7 +156,8 @@ def log_inclusion(log_beta, threshold):
 
 def merge_duplicates(token_BxKxL, exists_BxK=None):
     """Which candidates are the first of their text, `[B, K]`, and how often each of those occurs (0
-    for the others). Only those that exist count, which come before all that do not.
+    for the others). Only those that exist count, which come before all that do not. Padding
+    needs no token of its own for this: a text's own tokens tell where it ends.
     """
     B, K = token_BxKxL.shape[:2]
     exists = jnp.ones((B, K), bool) if exists_BxK is None else exists_BxK
@@ -188,7 +189,7 @@ def sample_candidates(
       step_ends: where a step ends (None: only the end of the text ends a continuation).
       text_ends: tokens that end the text. Continuations without an end mark are cut at
         `max_tokens`.
-      pad, never: the padding token, and tokens that are never written (it among them).
+      pad, never: what stands behind a text's end, and tokens that are never written.
       live_B: rows that are wanted; the others do not keep the loop running, and what they hold is
       void.
     """

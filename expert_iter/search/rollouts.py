@@ -51,14 +51,14 @@ def roll_out(
     step_length = own(drawn.length_BxK)
     place = jnp.arange(L + left) - step_length[..., None]
 
-    def join(first_BxKxL, rest):
+    def join(first_BxKxL, rest, filler):
         first = jnp.pad(own(first_BxKxL), ((0, 0), (0, 0), (0, left)))
         rest = jnp.take_along_axis(by_rollout(rest), jnp.clip(place, 0, left - 1), axis=2)
-        return jnp.where(place < 0, first, jnp.where(place < left, rest, 0))
+        return jnp.where(place < 0, first, jnp.where(place < left, rest, filler))
 
     valid = own(open_BxK)
     finished = by_rollout(ends.ended_BxK) & valid
-    token = join(drawn.token_BxKxL, ends.token_BxKxL)
+    token = join(drawn.token_BxKxL, ends.token_BxKxL, expert.ids.pad)
     won = expert.verdicts(problem_B, prefix_BxDxL, token, finished)
     value = by_rollout(ends.value_BxK)
     worth = value if expert.judge is None else won.astype(value.dtype)
@@ -67,7 +67,7 @@ def roll_out(
         length_BxR=step_length + by_rollout(ends.length_BxK),
         log_pi_BxR=own(drawn.log_pi_BxK) + by_rollout(ends.log_pi_BxK),
         log_beta_BxR=own(drawn.log_beta_BxK) + by_rollout(ends.log_beta_BxK),
-        token_value_BxRxT=join(drawn.token_value_BxKxL, ends.token_value_BxKxL),
+        token_value_BxRxT=join(drawn.token_value_BxKxL, ends.token_value_BxKxL, 0),
         value_BxR=value,
         worth_BxR=jnp.where(finished, worth, 0.0),
         valid_BxR=valid,
