@@ -15,6 +15,8 @@ from tokenizers import decoders, pre_tokenizers
 from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.losses import LossConfig
 from expert_iter.learn.optimizer import OptimizerConfig
+from expert_iter.learn.step_tree import flat
+from expert_iter.learn.targets import TargetConfig, step_trees
 from expert_iter.learn.warm_start import path_tree
 from expert_iter.model.load_tokenizer import load_tokenizer
 from expert_iter.model.step_ends import StepEnds
@@ -78,7 +80,7 @@ def test_one_token_is_all_three(shared, distinct):
 
 
 def searched(tokenizer, expert, params):
-    """The tree, on the host, and each text that was judged."""
+    """The tree, on the host, what it teaches, and each text that was judged."""
     judged = []
 
     def judge(problems, texts):
@@ -96,13 +98,15 @@ def searched(tokenizer, expert, params):
     keys = jax.random.split(jax.random.key(1), PROBLEMS)
     length = np.array(list(map(len, prompts)))
     tree = jax.jit(search.run)(params, token, length, np.arange(PROBLEMS), keys, 6)
-    return jax.tree.map(np.asarray, tree), judged
+    tree = jax.tree.map(np.asarray, tree)
+    rngs = np.random.default_rng(0).spawn(PROBLEMS)
+    return tree, step_trees(tree, prompts, steps, TargetConfig(nodes="all"), rngs), judged
 
 
-@pytest.mark.parametrize("expert", ["samples", "guess", "mcts_rollouts"])
-def test_search_finds_the_same(expert, shared, distinct, random_params):
+@pytest.mark.parametrize("expert", ["samples", "guess", "beam_rollouts"])
+def test_search_finds_and_teaches_the_same(expert, shared, distinct, random_params):
     params = random_params(NETWORK)
-    (one, judged), (other, judged_there) = (
+    (one, lessons, judged), (other, lessons_there, judged_there) = (
         searched(tokenizer, expert, params) for tokenizer in (shared, distinct)
     )
     written = np.arange(one.token.shape[-1]) < one.length[..., None]
@@ -111,12 +115,13 @@ def test_search_finds_the_same(expert, shared, distinct, random_params):
             x, y = np.where(written, x, 0), np.where(written, y, 0)
         jax.tree.map(np.testing.assert_array_equal, x, y)
     assert sorted(judged) == sorted(judged_there)
+    jax.tree.map(np.testing.assert_array_equal, flat(lessons), flat(lessons_there))
 
     last = np.take_along_axis(one.token, np.maximum(one.length - 1, 0)[..., None], -1)[..., 0]
     exists = one.valid & one.live[..., None]
     np.testing.assert_array_equal(one.finished & exists, (last == shared.eos_id) & exists)
     assert 0.1 < one.finished[exists].mean() < 0.9
-    if expert == "mcts_rollouts":  # candidates and rollouts are judged by what they wrote, no more
+    if expert == "beam_rollouts":  # candidates and rollouts are judged by what they wrote, no more
         for b, k in zip(*np.nonzero(one.finished[:, 0]), strict=True):
             text = shared.decode(one.token[b, 0, k, : one.length[b, 0, k]])
             assert one.won[b, 0, k] == (text.count("a") % 2 == 0)
