@@ -96,7 +96,7 @@ class BytePairTokenizer(TextTokenizer):
 
     def _encode(self, text: str) -> list[int]:
         try:
-            return self._pieces.encode(text, add_special_tokens=False).ids
+            return self._encode_pieces(text)
         except Exception:  # the library raises bare Exceptions; here, for want of a piece
             normalizer = self._pieces.normalizer
             text = normalizer.normalize_str(text) if normalizer else text
@@ -106,9 +106,12 @@ class BytePairTokenizer(TextTokenizer):
             "text, or use another model"
         )
 
+    def _encode_pieces(self, text: str) -> list[int]:
+        return self._pieces.encode(text, add_special_tokens=False).ids
+
     def _can_write(self, character: str) -> bool:
         try:
-            return self._unknown not in self._pieces.encode(character).ids
+            return self._unknown not in self._encode_pieces(character)
         except Exception:  # as in `_encode`
             return False
 

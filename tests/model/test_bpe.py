@@ -178,6 +178,17 @@ def test_a_chat_prompt(pair):
     assert tokenizer.decode([*marks, -1, 10**6, *tokenizer.encode("7")]) == "7"
 
 
+def test_white_space_that_belongs_to_a_mark(tmp_path):
+    made = write_checkpoint(tmp_path, "llama")
+    strips = [AddedToken("<|l|>", lstrip=True), AddedToken("<|r|>", rstrip=True)]
+    made.add_special_tokens(strips)
+    made.save(str(tmp_path / "tokenizer.json"))
+    load_tokenizer(tmp_path).save(tmp_path / "run" / "tokenizer.json")
+    for text in ("a \n<|l|> b", "a <|r|>\n\n b", "<|r|> <|l|>", " <|l|>  <|r|>\t"):
+        ids = made.encode(text).ids
+        assert load_tokenizer(tmp_path / "run").encode_prompt(text) == ids
+
+
 def test_a_kept_tokenizer_needs_no_other_file(pair, tmp_path):
     tokenizer, made = pair
     path = tmp_path / "run" / tokenizer.file_name
