@@ -4,13 +4,24 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 
 from expert_iter.config import Settings
+from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner
+from expert_iter.learn.room import (
+    CUT,
+    REFUSE,
+    Room,
+    long_prompts,
+    note,
+    prompt_tokens,
+    refusal,
+)
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.targets import step_trees
@@ -33,6 +44,20 @@ from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
 from expert_iter.tasks import Problem, Task, load_task, pool
 
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
+
+
+class Training(NamedTuple):
+    """What a run learns from.
+
+    Attributes:
+      problems: those of the training split by their place in it; None for one that is left out.
+      plays: the warm start.
+      note: what is left out or cut, in a line or two for people; '' where nothing is.
+    """
+
+    problems: list[Problem | None]
+    plays: WarmStart
+    note: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +124,9 @@ class Parts:
 
     def distil(
         self, searched: Searched, rngs: Sequence[np.random.Generator]
-    ) -> dict[int, list[StepTree]]:
-        """What the learner is to keep of searched trees, by the problems' places in the batch.
+    ) -> tuple[dict[int, list[StepTree]], int]:
+        """What the learner is to keep of searched trees, by the problems' places in the batch, and
+        how many steps that teach something have no room in a row.
 
         rngs: one a problem.
         """
@@ -108,11 +134,13 @@ class Parts:
         prompts = [tokenizer.encode_prompt(problem.prompt) for problem in searched.problems]
         siblings = s.loss.policy == "set"
         lessons = step_trees(searched.trees, prompts, self.steps, s.targets, rngs, siblings)
-        size = s.learner.row_tokens, s.learner.row_steps
-        return {
-            row: [part for part in split(lesson, *size) if part.teaches]
+        room = self._room
+        kept = {
+            row: [part for part in split(lesson, room.tokens, room.steps) if part.teaches]
             for row, lesson in zip(searched.rows.tolist(), lessons, strict=True)
         }
+        lost = _teaching_steps(lessons) - sum(map(_teaching_steps, kept.values()))
+        return kept, lost
 
     def contest(self) -> Contest:
         """The methods of evaluation. They get no judge, and of the task only its notion of equal
@@ -126,8 +154,54 @@ class Parts:
         s = self.settings
         return ExpertSettings(s.search, s.sampler, s.guess)
 
+    @functools.cached_property
+    def training(self) -> Training:
+        """What would end the run later ends it here.
+
+        Raises UserError naming training texts that are longer than a row, if they are to be
+        refused, and a text of training or evaluation that the tokenizer cannot write.
+        """
+        s, room, tokenizer = self.settings, self._room, self.tokenizer
+        problems = self.task.problems("train")
+        left_out = long_prompts(problems, tokenizer, room, s.search.max_step_tokens)
+        kept = [None if i in left_out else problem for i, problem in enumerate(problems)]
+        plays = self.plays([problem for problem in kept if problem])
+        overlong = [*left_out.values(), *plays.overlong]
+        if overlong and s.learner.overlong == REFUSE:
+            raise refusal(overlong, room)
+        if len(left_out) == len(problems) or (self._has_plays and not plays.mean_size):
+            raise UserError(
+                f"learner.overlong={s.learner.overlong} leaves nothing to learn from: raise "
+                f"learner.row_tokens ({room.tokens}) or learner.row_steps ({room.steps})"
+            )
+        asked = self.task.problems("validation")[: s.evaluation.round_problems]
+        for problem in (*asked, *self.task.problems("test")[: s.evaluation.problems]):
+            prompt_tokens(problem, tokenizer)
+        return Training(kept, plays, note(overlong, s.learner.overlong))
+
     def plays(self, problems: Sequence[Problem]) -> WarmStart:
-        return WarmStart(self.task, self.tokenizer, self.steps, problems, self.settings.warm_start)
+        s = self.settings
+        return WarmStart(
+            self.task,
+            self.tokenizer,
+            self.steps,
+            problems if self._has_plays else (),
+            s.warm_start,
+            self._room,
+            cut=s.learner.overlong == CUT,
+        )
+
+    @property
+    def _has_plays(self) -> bool:
+        return self.settings.warm_start.updates > 0 or self.settings.learner.rehearsal > 0
+
+    @property
+    def _room(self) -> Room:
+        return Room(self.settings.learner.row_tokens, self.settings.learner.row_steps)
+
+
+def _teaching_steps(trees: Sequence[StepTree]) -> int:
+    return sum(np.count_nonzero(tree.policy_weight + tree.value_weight) for tree in trees)
 
 
 def assemble(settings: Settings, workdir: str | Path) -> Parts:

@@ -11,6 +11,8 @@ Each `run.phase` yields the units of work that are still to be done: a run can b
 
 from functools import partial
 
+import numpy as np
+
 from expert_iter.measure.evaluation import judged, legal_share
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.processes import joined
@@ -19,8 +21,8 @@ from expert_iter.run import Run
 
 def train(run: Run) -> list[dict]:
     """Trains to the end from wherever the run stands; returns the rows of all evaluations."""
-    problems = run.parts.task.problems("train")
-    plays, expert, contest = run.parts.plays(problems), run.parts.expert(), run.parts.contest()
+    problems, plays, _ = run.parts.training
+    expert, contest = run.parts.expert(), run.parts.contest()
 
     warm_start(run, plays)
     check(run, contest, round=0)
@@ -44,17 +46,23 @@ def warm_start(run: Run, plays) -> None:
 
 
 def self_play(run: Run, expert, problems, round: int) -> None:
+    """problems: those of the training split, None for one that is left out."""
     batches = run.problem_batches(problems, round)
-    searches = [(batch, run.key("search", round, unit)) for unit, batch in enumerate(batches)]
+    searches = [
+        ([problem for problem in batch if problem], run.key("search", round, unit))
+        for unit, batch in enumerate(batches)
+    ]
     for unit in run.phase("search", len(batches), "batch", round):
         if run.tokens_are_spent():
             continue
         found = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
         lots = [run.rng("targets", round, unit, row) for row in found.rows]
-        run.replay.add(run.parts.distil(found, lots))
-        facts = joined(search_facts(found.trees))
+        lessons, lost = run.parts.distil(found, lots)
+        run.replay.add(lessons)
+        facts = joined(search_facts(found.trees) | {"lost": np.array([lost])})
         run.note(**search_means(facts))
-        run.count(**search_sums(facts))
+        run.count(**search_sums(facts), steps_left_out=facts["lost"].sum())
+        run.count(problems_left_out=len(batches[unit]) - len(searches[unit][0]))
 
 
 def learn(run: Run, plays, round: int) -> None:

@@ -8,6 +8,7 @@ run goes on as if nothing had happened.
 """
 
 import io
+import itertools
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,7 @@ class Run:
         )
         self.learner = parts.learner()
         like = self.learner.abstract_state()
-        restored = self._checkpoints.restore(like=_arrays(like))
+        restored = self._checkpoints.restore(like=like.arrays())
         if restored is None:
             params = parts.initial_params() if initial_params is None else initial_params
             if initial_params is not None:
@@ -70,9 +71,10 @@ class Run:
             place = {"save": -1, "phase": 0, "unit": 0, "tally": {}, "results": []}
         else:
             place = restored.meta
-            self.train = _state(restored.arrays, like, parts.frozen_params())
+            self.train = TrainState.from_arrays(restored.arrays, like, parts.frozen_params())
             self.replay = Replay.from_arrays(self.settings.replay, restored.shares)
         self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
+        self._total: int | None = place.get("total")  # units of the phase; old checkpoints lack it
         self._tally: dict[str, float] = place["tally"]
         self._latest: dict[str, float] = {}
         self._unsettled: tuple[int, dict, Batch] | None = None
@@ -100,6 +102,11 @@ class Run:
         )
 
     @property
+    def _resuming(self) -> bool:
+        """Whether the next phase is one that an earlier process left in its midst."""
+        return self._next_phase == self._phase and self._unit > 0
+
+    @property
     def params(self) -> dict:
         """The network's, with which it searches and is evaluated."""
         return self.train.params
@@ -124,7 +131,7 @@ class Run:
         number, self._next_phase = self._next_phase, self._next_phase + 1
         if number < self._phase:
             return
-        self._latest, self._ask_after = {}, 1
+        self._latest, self._ask_after, self._total = {}, 1, total
         begin, before = time.monotonic(), self._tally.get("seconds", 0.0)
         label = self._where = f"round {round}: {name}" if round else name
         with progress(total, label, done=self._unit, unit=unit) as bar:
@@ -158,14 +165,23 @@ class Run:
         for name, amount in amounts.items():
             self._tally[name] = self._tally.get(name, 0.0) + float(amount)
 
-    def problem_batches(self, problems: Sequence[Problem], round: int) -> list[list[Problem]]:
-        """The round's problems, drawn without replacement, in batches."""
+    def problem_batches(
+        self, problems: Sequence[Problem | None], round: int
+    ) -> list[list[Problem | None]]:
+        """The round's problems, drawn without replacement, in batches. None is one left out.
+
+        Where a search is resumed, the batches that are done are empty, and the others hold what has
+        not been searched, whatever the batch size and the problems left out were before.
+        """
         c = self.settings.run
-        order = self.rng("problems", round).permutation(len(problems))[: c.problems_per_round]
-        return [
-            [problems[i] for i in order[begin : begin + c.batch_size]]
-            for begin in range(0, len(order), c.batch_size)
-        ]
+        units, tally = (self._unit, self._tally) if self._resuming else (0, {})
+        searched, left_out = (int(tally.get(key, 0)) for key in ("problems", "problems_left_out"))
+        order = self.rng("problems", round).permutation(len(problems))[searched + left_out :]
+        drawn = [problems[i] for i in order]
+        wanted = c.problems_per_round - searched
+        ends = [end for end, problem in enumerate(drawn, start=1) if problem][:wanted]
+        ends = ends[c.batch_size - 1 : -1 : c.batch_size] + ends[-1:]
+        return [[]] * units + [drawn[a:b] for a, b in itertools.pairwise([0, *ends])]
 
     def tokens_are_spent(self) -> bool:
         """Whether one more batch would lead further from the round's tokens than to them."""
@@ -175,7 +191,9 @@ class Run:
         return c.tokens_per_round > 0 and spent + half_a_batch > c.tokens_per_round
 
     def updates_worth_making(self) -> int:
-        """A round's updates, fewer where replay is so small that they would wear it out."""
+        """A round's updates, fewer on a small replay. A resumed phase keeps the number it had."""
+        if self._resuming and self._total is not None:
+            return self._total
         c = self.settings.learner
         batch = c.rows * c.row_tokens * (1 - c.rehearsal)
         passes = self.replay.tokens.sum() / batch
@@ -245,10 +263,11 @@ class Run:
         if checked is not None and (self._best is None or checked > self._best["accuracy"]):
             self._best = {"save": self._save_number, "accuracy": checked}
         place = {"save": self._save_number, "phase": self._phase, "unit": self._unit}
+        place |= {"total": self._total, "tally": self._tally}
         self._checkpoints.start_saving(
             self._save_number,
-            _arrays(self.train),
-            {**place, "tally": self._tally, "results": self.results, "best": self._best},
+            self.train.arrays(),
+            place | {"results": self.results, "best": self._best},
             share=self.replay.arrays(),
             best=self._best and self._best["save"],
         )
@@ -258,25 +277,6 @@ class Run:
         self._checkpoints.finish()
         if self._metrics is not None:
             self._metrics.close()
-
-
-def _arrays(state: TrainState) -> dict:
-    """What is saved of it, the parameters that search by themselves. What is frozen is not the
-    run's own: it can be had again from where it came.
-    """
-    others = jax.tree.leaves(state._replace(**{state.searching: {}}, frozen={}))
-    return {
-        "params": getattr(state, state.searching),
-        "optimizer": {f"{i:04d}": leaf for i, leaf in enumerate(others)},
-    }
-
-
-def _state(arrays: dict, like: TrainState, frozen: dict) -> TrainState:
-    """The inverse of `_arrays`."""
-    leaves = [leaf for _, leaf in sorted(arrays["optimizer"].items())]
-    shape = jax.tree.structure(like._replace(**{like.searching: {}}, frozen={}))
-    others = jax.tree.unflatten(shape, leaves)
-    return others._replace(**{like.searching: arrays["params"]}, frozen=frozen)
 
 
 def load_params(workdir: str | Path, parts: Parts, checkpoint: str = "last") -> dict:

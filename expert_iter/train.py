@@ -8,6 +8,7 @@ with code 0.
 """
 
 import contextlib
+import shlex
 import time
 from pathlib import Path
 
@@ -24,12 +25,21 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("profile_units", "1-3", "The phase's first and last unit of work to trace.")
 
-# What a later process of the same run may have otherwise.
+# What a later process of the same run may have otherwise: where and how it runs, how much memory it
+# takes, and how fast it learns.
 MAY_DIFFER = (
     "mesh",
     "verifier",
+    "run.batch_size",
     "run.save_seconds",
     "run.keep_checkpoints",
+    "search.halvings",
+    "learner.rows",
+    "learner.row_tokens",
+    "learner.row_steps",
+    "learner.overlong",
+    "replay.max_trees",
+    "evaluation.batch_size",
     "optimizer.learning_rate",
     "optimizer.round_learning_rate",
     "optimizer.clip_norm",
@@ -65,9 +75,16 @@ def main(config: ConfigDict, workdir: Path) -> None:
     def claim():
         workdir_lib.claim(workdir, config.to_dict(), may_differ=MAY_DIFFER, complete=completed)
 
+    def prepare():
+        parts = assemble(checked, workdir)
+        parts.training  # noqa: B018 (checked before the parameters are made)
+        return parts
+
     processes.primary_first(claim)
     with workdir_lib.lock(workdir) if processes.is_primary() else contextlib.nullcontext():
-        parts = processes.primary_first(lambda: assemble(checked, workdir))
+        parts = processes.primary_first(prepare)
+        if processes.is_primary() and parts.training.note:
+            print(parts.training.note, flush=True)
         run = Run(parts, workdir, profile=profile)
         if processes.is_primary():
             print(run.describe(), flush=True)
@@ -98,10 +115,10 @@ def close(run, workdir: Path, results: list[dict], costs: dict) -> None:
         **costs,
     }
     print("\n" + summary.summarise(workdir, results, costs))
-    example = run.parts.task.problems("test")[0].prompt.strip()
+    example, where = (shlex.quote(text) for text in (run.parts.task.example(), str(workdir)))
     print(
         f"\n{workdir} holds the checkpoint, {summary.BY_ROUND}, {summary.BY_COMPUTE}, summary.json "
-        f"and metrics.\nNext: python -m expert_iter.solve --workdir={workdir} '{example}'"
+        f"and metrics.\nNext: python -m expert_iter.solve --workdir={where} {example}"
     )
 
 

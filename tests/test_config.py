@@ -238,6 +238,7 @@ IMPOSSIBLE = [
     ("learner.max_passes", 0.0),
     ("learner.rehearsal", 1.0),
     ("learner.rehearsal", -0.1),
+    ("learner.overlong", "keep"),
     ("mesh.data", -1),
     ("mesh.tensor", 0),
     ("mesh.search", "split"),

@@ -1,5 +1,6 @@
 """The loop against a run written out by hand: what happens, in which order, with which problems."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -10,9 +11,11 @@ from expert_iter import loop
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
+from expert_iter.learn.batches import Batches
 from expert_iter.pod import metrics
 from expert_iter.run import Run, read_checkpoint, trained_params
 from expert_iter.search.experts import EXPERTS, ExpertSettings
+from expert_iter.search.self_play import SelfPlay
 from tests.steps import steps_at
 
 CHANGES = {
@@ -108,6 +111,51 @@ def test_the_best_checkpoint_is_the_one_of_the_best_check(finished):
         best[key] for key in ("round", "method", "accuracy")
     ]
     assert saved.meta["unit"] == 0, "the check is over"
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.slow
+def test_a_run_resumed_with_other_sizes_of_batches_does_all_of_its_work_once(tmp_path, monkeypatch):
+    """It ends in the midst of a search, goes on, and ends in the midst of learning."""
+    searched, updates, ends = [], [], {("search", 2), ("update", 5)}
+
+    def search(self, params, batch, upcoming=None, method=SelfPlay.search):
+        ends_here("search", len(searched) + 1)
+        searched.append([problem.id for problem in batch[0]])
+        return method(self, params, batch, upcoming)
+
+    def make(self, update, method=Batches.make):
+        ends_here("update", len(updates) + 1)
+        updates.append(update)
+        return method(self, update)
+
+    def ends_here(what, number):
+        if (what, number) in ends:
+            ends.remove((what, number))
+            raise Killed
+
+    monkeypatch.setattr(SelfPlay, "search", search)
+    monkeypatch.setattr(Batches, "make", make)
+    for changes in (
+        {},
+        {"run.batch_size": 16, "learner.row_tokens": 32},
+        {"run.batch_size": 5, "learner.rows": 2, "learner.row_steps": 7, "replay.max_trees": 5000},
+    ):
+        run = make_run(tmp_path / "run", **{"run.save_seconds": 0.0}, **changes)
+        problems, plays, _ = run.parts.training
+        with contextlib.suppress(Killed):
+            loop.warm_start(run, plays)
+            loop.self_play(run, run.parts.expert(), problems, 1)
+            loop.learn(run, plays, 1)
+        run.close()
+    assert not ends and updates == [0, 1, 2, 0, 1], "three of the warm start, two of the round"
+    assert int(run.train.updates) == 5
+    assert [len(ids) for ids in searched] == [8, 16] and len(set(sum(searched, []))) == 24
+    [line] = [line for line in metrics.read(run.workdir) if "search/problems" in line]
+    assert line["search/problems"] == 24
 
 
 def test_tokens_per_round_end_the_search_at_the_nearest_batch(tmp_path):

@@ -1,6 +1,7 @@
 """Kill -9 in every phase, and in the middle of saving: the run goes on, and ends bit-equal."""
 
 import json
+import shutil
 import time
 
 import jax
@@ -99,6 +100,22 @@ def test_another_config_is_refused_and_nothing_overwritten(uninterrupted):
     assert "search.num_candidates was 3, is now 4" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (uninterrupted / "config.json").read_text() == before
+
+
+def test_settings_of_memory_may_be_others_when_a_run_is_resumed(uninterrupted, tmp_path):
+    workdir = shutil.copytree(uninterrupted, tmp_path / "run")
+    others = {
+        "learner": {"rows": 8, "row_tokens": 96, "row_steps": 16, "overlong": "cut"},
+        "run": {"batch_size": 4},
+        "evaluation": {"batch_size": 8},
+        "search": {"halvings": 1},
+        "replay": {"max_trees": 5000},
+    }
+    flags = [f"--config.{s}.{key}={x}" for s, keys in others.items() for key, x in keys.items()]
+    done = finish("train", *SAVING_SELDOM, f"--workdir={workdir}", *flags)
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((workdir / "config.json").read_text())
+    assert all(kept[section][key] == x for section in others for key, x in others[section].items())
 
 
 FEW = pytest.param(["--methods=greedy,samples"], id="few methods")

@@ -12,8 +12,9 @@ from expert_iter import run as run_lib
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
+from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.measure.comparison import Comparison
-from expert_iter.pod import processes
+from expert_iter.pod import metrics, processes
 from expert_iter.pod.checkpoints import Checkpoints
 from expert_iter.run import Run, describe, load_params, read_checkpoint, trained_params
 from tests.pod.test_checkpoints import damage, files_of
@@ -25,8 +26,9 @@ def make(tmp_path_factory):
     """Makes runs in a workdir, all of the same parts but for these settings."""
     assembled = {}
 
-    def make(workdir, save_seconds=1e9, average=0.0):
+    def make(workdir, save_seconds=1e9, average=0.0, **others):
         wanted = (("run.save_seconds", save_seconds), ("optimizer.average", average))
+        wanted += tuple((key.replace("__", "."), value) for key, value in others.items())
         if wanted not in assembled:
             config = default_config("countdown")
             config.update_from_flattened_dict(CHANGES | dict(wanted))
@@ -124,6 +126,73 @@ def test_a_resumed_run_remembers_the_best(make, tmp_path):
         play(make(tmp_path), accuracies[:rounds])
         assert (round_of(tmp_path, "best"), round_of(tmp_path, "last")) == (best, rounds)
     assert positions(tmp_path) == [9, 10, 11]
+
+
+def search(run, problems, units=None):
+    """Round 1 as the loop plays it, but for the search itself; the run is left after `units`.
+
+    Returns the ids of the problems in each batch.
+    """
+    batches, found = run.problem_batches(problems, 1), []
+    for unit in run.phase("search", len(batches), "batch", 1):
+        if len(found) == units:
+            break
+        ids = [problem.id for problem in batches[unit] if problem]
+        found.append(ids)
+        run.count(problems=len(ids), problems_left_out=len(batches[unit]) - len(ids))
+    run.close()
+    return found
+
+
+@pytest.mark.parametrize("size", [5, 16])
+def test_a_search_resumed_with_other_batches_goes_on_with_the_next_problem(make, tmp_path, size):
+    run = make(tmp_path, save_seconds=0.0)
+    problems = run.parts.task.problems("train")
+    whole = [problem.id for problem in sum(run.problem_batches(problems, 1), [])]
+    done = search(run, problems, units=2)
+    rest = search(make(tmp_path, run__batch_size=size), problems)
+    assert [len(ids) for ids in done] == [8, 8] and {len(ids) for ids in rest[:-1]} <= {size}
+    assert sum(done + rest, []) == whole and len(set(whole)) == 24
+
+
+def test_problems_left_out_of_a_search_are_replaced_by_others(make, tmp_path):
+    """The first batch draws some of them; fewer are left out when the run is resumed."""
+    run = make(tmp_path, save_seconds=0.0)
+    problems = run.parts.task.problems("train")
+    order = sum(run.problem_batches(problems, 1), [])
+    without = lambda left_out: [None if p in left_out else p for p in problems]  # noqa: E731
+    done = search(run, without([order[0], order[3], order[4], order[10], order[20]]), units=1)
+    rest = search(make(tmp_path), without([order[4], order[23]]))
+    ids = [problem.id for problem in order]
+    assert done == [[ids[i] for i in (1, 2, 5, 6, 7, 8, 9, 11)]]
+    rest = sum(rest, [])
+    assert rest[:11] == ids[12:23], "what was passed over stays so, what is to come counts again"
+    assert len(rest) == 16 and not {ids[4], ids[10], ids[23]} & set(rest)
+    [line] = [line for line in metrics.read(tmp_path) if "search/problems" in line]
+    assert (line["search/problems"], line["search/problems_left_out"]) == (24, 5)
+
+
+def test_a_phase_that_is_resumed_keeps_its_number_of_updates(make, tmp_path):
+    """Which a round's replay allows by the size of a batch."""
+    run = make(tmp_path, save_seconds=0.0, learner__updates_per_round=10)
+    builder = StepTreeBuilder([1] * 272)
+    builder.learn_value(0, 1.0)
+    run.replay.add({0: [builder.build()]})  # four passes are five batches of 4 · 64 · 0.85 tokens
+
+    def updates(run, most=None):
+        made = 0
+        for _ in run.phase("learn", run.updates_worth_making(), "update"):
+            if made == most:
+                break
+            made += 1
+        return made
+
+    assert updates(run, most=3) == 3
+    run.close()
+    resumed = make(tmp_path, learner__updates_per_round=10, learner__rows=16)
+    assert updates(resumed) == 2
+    assert resumed.updates_worth_making() == 1, "the next phase has batches four times as large"
+    resumed.close()
 
 
 def test_a_run_killed_after_the_last_unit_of_a_check_finds_the_best(make, tmp_path, monkeypatch):

@@ -68,10 +68,11 @@ class Batches:
         self._told = {}
         for later, (_, chosen) in drawn.items():
             mine = [tree for (of, _), tree in all_trees.items() if of == later]
-            # Replay's trees fit a row; of plays that do not, the user must hear.
+            # Trees of the replay are larger than a row where rows were larger when it was filled.
             room = self._packer.row_tokens, self._packer.row_steps
-            rehearsed = [part for play in mine[chosen:] for part in split(play, *room)]
-            self._told[later] = mine[:chosen] + rehearsed, chosen
+            parts = [split(tree, *room) for tree in mine]
+            chosen = sum(map(len, parts[:chosen]))
+            self._told[later] = [part for tree in parts for part in tree], chosen
 
     def _draw(self, update: int) -> tuple[dict[int, StepTree], int]:
         """Those of an update's trees that this process has, by their place, and how many come from

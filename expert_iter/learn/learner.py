@@ -18,6 +18,7 @@ from expert_iter.learn.losses import LossConfig, loss
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.replay import Replay
+from expert_iter.learn.room import OVERLONG, REFUSE
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.model import adapters
 from expert_iter.model.transformer import Network
@@ -32,6 +33,14 @@ class LearnerConfig:
     """A batch is `rows` rows of `row_tokens` tokens and at most `row_steps` steps. A round makes
     `updates_per_round` updates, but no more than `max_passes` over the replay. `rehearsal` of each
     batch's tokens are warm-start plays.
+
+    overlong: what becomes of training texts that are longer than a row. They are a problem's prompt
+    with a step of search.max_step_tokens after it, and the prompt with its demonstration. 'refuse'
+    names them before anything is computed. 'drop' leaves out demonstrations that are too long, and
+    problems whose prompts are. 'cut' learns such a demonstration up to where the row is full, and
+    not that it ends there; prompts are never cut, so it leaves out problems as 'drop' does. What a
+    search finds is learned as far as it fits, whatever this says: `search/steps_left_out` among the
+    metrics counts the rest.
     """
 
     rows: int = 32
@@ -40,12 +49,14 @@ class LearnerConfig:
     updates_per_round: int = 100
     max_passes: float = 4.0
     rehearsal: float = 0.15
+    overlong: str = REFUSE
 
     def __post_init__(self):
         check = Checks("learner", self)
         check.at_least(1, "rows", "row_tokens", "row_steps", "updates_per_round")
         check.positive("max_passes")
         check.below_one("rehearsal")
+        check.one_of("overlong", *OVERLONG)
 
 
 class TrainState(NamedTuple):
@@ -69,6 +80,24 @@ class TrainState(NamedTuple):
     def params(self) -> dict:
         """All of the network's, as it searches."""
         return adapters.join(getattr(self, self.searching), self.frozen)
+
+    def arrays(self) -> dict:
+        """What is saved of it, the parameters that search by themselves. What is frozen is not the
+        run's own: it can be had again from where it came.
+        """
+        others = jax.tree.leaves(self._replace(**{self.searching: {}}, frozen={}))
+        return {
+            "params": getattr(self, self.searching),
+            "optimizer": {f"{i:04d}": leaf for i, leaf in enumerate(others)},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict, like: "TrainState", frozen: dict) -> "TrainState":
+        """The inverse of `arrays`."""
+        leaves = [leaf for _, leaf in sorted(arrays["optimizer"].items())]
+        shape = jax.tree.structure(like._replace(**{like.searching: {}}, frozen={}))
+        others = jax.tree.unflatten(shape, leaves)
+        return others._replace(**{like.searching: arrays["params"]}, frozen=frozen)
 
 
 class Learner:

@@ -1,10 +1,11 @@
 """Splits a step tree that is too large for a row into smaller ones that teach the same."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
-from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree
 
 
@@ -12,26 +13,25 @@ def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
     """Returns the tree itself if it fits, else several with what they share repeated (and learned
     in one only).
 
-    Siblings that the set-normalised policy loss compares stay together. Raises UserError where a
-    step, with those and the steps before it, does not fit by itself.
+    A step that does not fit with those before it is left out, and so is what comes after it.
+    Siblings that the set-normalised policy loss compares stay together; where they do not fit
+    together, none of them teaches the policy.
     """
     if tree.size <= max_tokens and len(tree.length) <= max_steps:
         return [tree]
+    fits = functools.partial(_fits, tree, max_tokens=max_tokens, max_steps=max_steps)
+    tree = _with_families_that(fits, tree)
     pieces, steps = [], set()
     for unit in _inseparable(tree):
-        added = set(unit) | _ancestors(tree, unit[0])
-        together = steps | added
-        if not _fits(tree, together, max_tokens, max_steps):
+        added = _with_ancestors(tree, unit)
+        if not fits(added):
+            continue
+        if not fits(steps | added):
             pieces.append(steps)
-            together = added
-            if not _fits(tree, together, max_tokens, max_steps):
-                raise UserError(
-                    "a step with what it is compared to and what comes before has "
-                    f"{_tokens(tree, together)} tokens in {len(together)} steps; raise "
-                    f"learner.row_tokens ({max_tokens}) or learner.row_steps ({max_steps})"
-                )
-        steps = together
-    pieces.append(steps)
+            steps = set()
+        steps |= added
+    if steps:
+        pieces.append(steps)
     learned: set[int] = set()
     result = []
     for piece in pieces:
@@ -54,19 +54,25 @@ def _inseparable(tree: StepTree) -> list[list[int]]:
     return units
 
 
-def _ancestors(tree: StepTree, step: int) -> set[int]:
-    path = set()
+def _with_families_that(fits: Callable[[set[int]], bool], tree: StepTree) -> StepTree:
+    """The tree in which siblings that do not fit together are not compared, and teach no policy."""
+    families = [unit for unit in _inseparable(tree) if len(unit) > 1]
+    large = [unit for unit in families if not fits(_with_ancestors(tree, unit))]
+    parted = tree.in_set & np.isin(np.arange(len(tree.length)), np.concatenate([*large, []]))
+    return dataclasses.replace(
+        tree, policy_weight=tree.policy_weight * ~parted, in_set=tree.in_set & ~parted
+    )
+
+
+def _with_ancestors(tree: StepTree, siblings: list[int]) -> set[int]:
+    path, step = set(siblings), siblings[0]
     while (step := int(tree.parent[step])) >= 0:
         path.add(step)
     return path
 
 
-def _tokens(tree: StepTree, steps: set[int]) -> int:
-    return int(tree.length[sorted(steps)].sum())
-
-
 def _fits(tree: StepTree, steps: set[int], max_tokens: int, max_steps: int) -> bool:
-    return len(steps) <= max_steps and _tokens(tree, steps) <= max_tokens
+    return len(steps) <= max_steps and tree.length[sorted(steps)].sum() <= max_tokens
 
 
 def _part(tree: StepTree, steps: list[int], learned: set[int]) -> StepTree:

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.errors import UserError
 from expert_iter.learn import batches as batches_lib
 from expert_iter.learn.batches import Batches
 from expert_iter.learn.packing import Packer
@@ -108,9 +107,16 @@ def test_without_trees_all_is_rehearsal(nothing, plays):
     assert sum(size for _, size in found) > 0.85 * 16 * 64
 
 
-def test_a_play_that_no_row_can_hold_is_said(nothing, plays):
-    with pytest.raises(UserError, match=r"learner\.row_tokens"):
-        batches_of(nothing, plays, packer=Packer(rows=1, row_tokens=6, row_steps=8)).make(0)
+def test_a_replay_of_larger_rows_is_learned_in_parts_that_fit_smaller_ones(trees, plays):
+    replay = replay_of(trees)
+    narrow = Packer(rows=64, row_tokens=14, row_steps=8)
+    assert replay.tokens.max() > narrow.row_tokens
+    batch, used = batches_of(replay, plays, packer=narrow).make(0)
+    found = list(contents(jax.device_get(batch)))
+    assert used == len(found) > 40 and max(size for _, size in found) <= 14
+    # More than half of what is chosen is learned, so parts of large trees are among it.
+    large = replay.tokens > narrow.row_tokens
+    assert large.mean() > 0.5 and sum(size for _, size in found) > 0.6 * 64 * 14
 
 
 def test_a_batch_has_a_tree_at_most_once_and_over_many_batches_all_have_their_turn(trees, plays):

@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from expert_iter.errors import UserError
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 
@@ -88,19 +87,45 @@ def test_parts_that_teach_nothing_are_dropped(unique):
     assert part.policy_weight.sum() == 1
 
 
-def test_what_cannot_be_split_is_said_with_the_settings_to_raise():
-    long_step = StepTree(
-        token=np.arange(9, dtype=np.int32),
-        length=np.array([3, 6], np.int32),
-        parent=np.array([-1, 0], np.int32),
-        policy_weight=np.ones(2, np.float32),
-        value_target=np.zeros(2, np.float32),
-        value_weight=np.zeros(2, np.float32),
-        correction=np.zeros(2, np.float32),
-        in_set=np.zeros(2, bool),
+@pytest.mark.parametrize("limits", [(14, 18), (40, 3), (8, 3), (4, 5), (2, 9)])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_no_row_has_room_for_is_left_out_and_the_rest_is_taught(unique, seed, limits):
+    tree = unique(np.random.default_rng(seed), steps=30)
+    tree = dataclasses.replace(tree, in_set=np.zeros(30, bool))
+    learned = set()
+    for part in split(tree, *limits):
+        assert part.size <= limits[0] and len(part.length) <= limits[1]
+        taught = np.flatnonzero(part.policy_weight + part.value_weight)
+        learned |= {paths(part)[g] for g in taught}
+    assert learned == {
+        path
+        for g, path in enumerate(paths(tree))
+        if sum(map(len, path)) <= limits[0] and len(path) <= limits[1]
+        if tree.policy_weight[g] or tree.value_weight[g]
+    }
+
+
+def test_siblings_without_room_for_each_other_are_not_compared_but_teach_their_values():
+    """A prompt, three steps after it, and two after the first of them."""
+    tree = StepTree(
+        token=np.arange(18, dtype=np.int32),
+        length=np.array([2, 3, 4, 5, 2, 2], np.int32),
+        parent=np.array([-1, 0, 0, 0, 1, 1], np.int32),
+        policy_weight=np.array([0, 0.5, 0.5, 0, 0.25, 0.75], np.float32),
+        value_target=np.ones(6, np.float32),
+        value_weight=np.ones(6, np.float32),
+        correction=np.zeros(6, np.float32),
+        in_set=np.array([0, 1, 1, 1, 1, 1], bool),
     )
-    with pytest.raises(UserError, match=r"9 tokens.*learner\.row_tokens \(8\)"):
-        split(long_step, 8, 4)
+    values, policy = set(), {}
+    for part in split(tree, 10, 6):  # 2 + 3 + 4 + 5 is too much, 2 + 3 + 2 + 2 is not
+        for g, path in enumerate(paths(part)):
+            values |= {path} if part.value_weight[g] else set()
+            if part.policy_weight[g]:
+                assert part.in_set[g]
+                policy[path] = float(part.policy_weight[g])
+    whole = paths(tree)
+    assert values == set(whole) and policy == {whole[4]: 0.25, whole[5]: 0.75}
 
 
 def test_siblings_that_are_not_compared_may_be_parted(unique):

@@ -1,18 +1,21 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
+from expert_iter.learn.room import Overlong, Room
 from expert_iter.learn.warm_start import (
     WarmStart,
     WarmStartConfig,
     path_tree,
     read_demonstrations,
 )
+from expert_iter.model.marks import TokenIds
 from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.tasks import load_task
+from expert_iter.tasks import Problem, load_task
 
 PROMPT, SOLUTION = "3 5 7 -> 15\n", "3 + 5 = 8 : 7 8\n7 + 8 = 15 : 15"
 GOOD = json.dumps({"prompt": PROMPT, "solution": SOLUTION})
@@ -42,8 +45,17 @@ def demonstrations(tmp_path):
     return write
 
 
+ROOM = Room(tokens=256, steps=48)
+
+
 def by_line(tokenizer):
     return StepEnds(tokenizer, "line")
+
+
+def warm_start(task, tokenizer, path="", room=ROOM, **settings):
+    """From the file of demonstrations, or the task's training problems."""
+    config, steps = WarmStartConfig(demonstrations=path), by_line(tokenizer)
+    return WarmStart(task, tokenizer, steps, task.problems("train"), config, room, **settings)
 
 
 def steps(tokenizer, tree):
@@ -66,7 +78,7 @@ def test_a_demonstration_is_a_path_of_lines_that_are_all_learned(tokenizer):
 def test_random_plays_are_legal_and_mostly_no_solutions(task, tokenizer):
     problems = task.problems("train")
     by_prompt = {problem.prompt: problem for problem in problems}
-    plays = WarmStart(task, tokenizer, by_line(tokenizer), problems, WarmStartConfig())
+    plays = warm_start(task, tokenizer)
     drawn = plays.draw(200, np.random.default_rng(0))
     assert list(drawn) == list(range(200))
     trees = list(drawn.values())
@@ -82,8 +94,7 @@ def test_random_plays_are_legal_and_mostly_no_solutions(task, tokenizer):
 
 
 def test_plays_are_a_function_of_the_random_generator(task, tokenizer):
-    steps, problems = by_line(tokenizer), task.problems("train")
-    plays = WarmStart(task, tokenizer, steps, problems, WarmStartConfig())
+    plays = warm_start(task, tokenizer)
     a, b, c = (plays.draw(5, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert texts_of(a) == texts_of(b) != texts_of(c)
 
@@ -96,8 +107,7 @@ def texts_of(drawn):
 def test_several_processes_draw_what_one_would(task, tokenizer, demonstrations, as_processes, kind):
     other = json.dumps({"prompt": "1 2 3 -> 6\n", "solution": "1 + 2 = 3 : 3 3\n3 + 3 = 6 : 6"})
     path = demonstrations(GOOD, other) if kind == "demonstrations" else ""
-    config, problems = WarmStartConfig(demonstrations=path), task.problems("train")
-    plays = WarmStart(task, tokenizer, by_line(tokenizer), problems, config)
+    plays = warm_start(task, tokenizer, path)
     alone = texts_of(plays.draw(11, np.random.default_rng(3)))
     shares = as_processes(3, lambda: texts_of(plays.draw(11, np.random.default_rng(3))))
     assert [list(share) for share in shares] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
@@ -107,13 +117,7 @@ def test_several_processes_draw_what_one_would(task, tokenizer, demonstrations, 
 def test_demonstrations_take_the_place_of_plays(task, tokenizer, demonstrations):
     other = {"prompt": "1 2 3 -> 6\n", "solution": "1 + 2 = 3 : 3 3\n3 + 3 = 6 : 6", "note": "ok"}
     path = demonstrations(GOOD, json.dumps(other))
-    plays = WarmStart(
-        task,
-        tokenizer,
-        by_line(tokenizer),
-        task.problems("train"),
-        WarmStartConfig(demonstrations=path),
-    )
+    plays = warm_start(task, tokenizer, path)
     drawn = plays.draw(30, np.random.default_rng(0)).values()
     found = {"".join(steps(tokenizer, tree)) for tree in drawn}
     assert found == {PROMPT + SOLUTION, other["prompt"] + other["solution"]}
@@ -132,26 +136,120 @@ def test_demonstrations_take_the_place_of_plays(task, tokenizer, demonstrations)
         b'{"prompt": "\xff", "solution": "3"}',
     ],
 )
-def test_a_damaged_line_is_named_by_its_number(tokenizer, demonstrations, damaged):
+def test_a_damaged_line_is_named_by_its_number(task, tokenizer, demonstrations, damaged):
     path = demonstrations(GOOD, GOOD, damaged, GOOD)
     with pytest.raises(UserError) as error:
-        read_demonstrations(path, tokenizer, by_line(tokenizer))
+        warm_start(task, tokenizer, path)
     message = str(error.value)
     assert path in message and "line 3" in message and "\n" not in message
 
 
-def test_blank_lines_are_no_demonstrations(tokenizer, demonstrations):
-    path = demonstrations(GOOD, "", GOOD, "", "")
-    assert len(read_demonstrations(path, tokenizer, by_line(tokenizer))) == 2
+def test_blank_lines_are_no_demonstrations(demonstrations):
+    assert len(read_demonstrations(demonstrations(GOOD, "", GOOD, "", ""))) == 2
 
 
-def test_a_missing_or_empty_file_is_said(tokenizer, demonstrations, tmp_path):
+def test_a_missing_or_empty_file_is_said(demonstrations, tmp_path):
     with pytest.raises(UserError, match=r"none\.jsonl"):
-        read_demonstrations(str(tmp_path / "none.jsonl"), tokenizer, by_line(tokenizer))
+        read_demonstrations(str(tmp_path / "none.jsonl"))
     with pytest.raises(UserError, match=r"demonstrations\.jsonl"):
-        read_demonstrations(demonstrations(""), tokenizer, by_line(tokenizer))
+        read_demonstrations(demonstrations(""))
     with pytest.raises(UserError):
-        read_demonstrations(str(tmp_path), tokenizer, by_line(tokenizer))
+        read_demonstrations(str(tmp_path))
+
+
+@pytest.mark.parametrize("beyond", ["tokens", "steps"])
+def test_a_demonstration_that_fills_a_row_fits_and_a_longer_one_is_named_and_not_drawn(
+    task, tokenizer, demonstrations, beyond
+):
+    short = json.dumps({"prompt": "1 2 -> 3\n", "solution": "1 + 2 = 3 : 3"})
+    path = demonstrations(short, GOOD)
+    whole = path_tree(tokenizer, by_line(tokenizer), PROMPT, SOLUTION)
+    enough = Room(whole.size, len(whole.length))
+    assert warm_start(task, tokenizer, path, enough).overlong == []
+    less = dataclasses.replace(enough, **{beyond: getattr(enough, beyond) - 1})
+    plays = warm_start(task, tokenizer, path, less)
+    assert plays.overlong == [Overlong(f"{path}, line 2", whole.size, 3, in_prompt=False)]
+    drawn = plays.draw(20, np.random.default_rng(0))
+    assert {steps(tokenizer, tree)[0] for tree in drawn.values()} == {"1 2 -> 3\n"}
+    assert list(drawn) == list(range(20))
+
+
+@pytest.mark.parametrize("mode", ["line", "paragraph"])
+@pytest.mark.parametrize("most_steps", [2, 3, 48])
+def test_a_cut_demonstration_is_the_beginning_of_the_whole_one(
+    task, tokenizer, demonstrations, mode, most_steps
+):
+    solution = SOLUTION.replace("\n", "\n\n") if mode == "paragraph" else SOLUTION
+    path = demonstrations(json.dumps({"prompt": PROMPT, "solution": solution}))
+    ends = StepEnds(tokenizer, mode)
+    whole = path_tree(tokenizer, ends, PROMPT, solution)
+    prompt = len(tokenizer.encode_prompt(PROMPT))
+    for tokens in range(prompt - 1, whole.size + 2):
+        room = Room(tokens, most_steps)
+        problems, config = task.problems("train"), WarmStartConfig(demonstrations=path)
+        plays = WarmStart(task, tokenizer, ends, problems, config, room, cut=True)
+        if tokens <= prompt:
+            assert [text.in_prompt for text in plays.overlong] == [True]
+            assert plays.mean_size == 0 and plays.draw(5, np.random.default_rng(0)) == {}
+            continue
+        (tree,) = plays.draw(1, np.random.default_rng(0)).values()
+        kept = min(tokens, whole.length[:most_steps].sum())
+        assert tree.token.tolist() == whole.token[:kept].tolist()
+        fits = kept == whole.size
+        assert (plays.overlong == []) == fits == (tokenizer.eos_id in tree.token)
+        # All whole steps are as they were, and the last may be the beginning of one.
+        assert (
+            tree.length.sum() == kept
+            and (tree.length[:-1] == whole.length[: len(tree.length) - 1]).all()
+        )
+        assert tree.parent.tolist() == list(range(-1, len(tree.length) - 1))
+        assert tree.policy_weight.tolist() == [0, *[1] * (len(tree.length) - 1)]
+        assert not tree.value_weight.any() and len(tree.policy_weight) == len(tree.in_set)
+
+
+class Gambler:
+    """Random play of one line or two, the second as likely as not."""
+
+    def demonstration(self, problem, rng):
+        return SOLUTION if rng.random() < 0.5 else SOLUTION.split("\n")[0]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_random_plays_that_turn_out_long_are_passed_over_or_cut(tokenizer, cut):
+    problems = [Problem(f"train-{i}", PROMPT, None) for i in range(40)]
+    steps, config = by_line(tokenizer), WarmStartConfig()
+    short = path_tree(tokenizer, steps, PROMPT, SOLUTION.split("\n")[0])
+    room = Room(short.size + 1, 48)
+    plays = WarmStart(Gambler(), tokenizer, steps, problems, config, room, cut)
+    assert 5 < len(plays.overlong) < 35
+    assert {text.name for text in plays.overlong} < {f"problem train-{i}" for i in range(40)}
+    drawn = plays.draw(200, np.random.default_rng(0))
+    assert len(drawn) == 200 if cut else 60 < len(drawn) < 140
+    sizes = {tree.size for tree in drawn.values()}
+    assert sizes == ({short.size, room.tokens} if cut else {short.size})
+
+
+def test_a_problem_that_came_without_a_solution_is_named_at_once(tokenizer, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    records = [{"question": "Which?", "answer": ["assert f()"], "solution": "f"}] * 30
+    records[20] = {"question": "Which?", "answer": ["assert f()"]}
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    task = load_task("jsonl", {"train_file": str(path), "answer_type": "code"})
+    steps, problems, config = by_line(tokenizer), task.read(path), WarmStartConfig()
+    with pytest.raises(UserError, match=r"mine\.jsonl, line 21 came without a solution"):
+        WarmStart(task, AnyText(), steps, problems, config, ROOM)
+
+
+class AnyText:
+    """A token a character."""
+
+    ids = TokenIds(pad=0, bos=1, eos=2, newline=10)
+
+    def encode_prompt(self, text):
+        return [self.ids.bos, *self.encode(text)]
+
+    def encode(self, text):
+        return list(map(ord, text))
 
 
 def test_updates_must_not_be_negative():

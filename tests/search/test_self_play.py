@@ -110,8 +110,8 @@ def test_figures_of_parts_are_those_of_the_whole(played):
 
 def test_lessons_hold_the_winning_steps(played):
     parts, searched = played
-    by_row = parts.distil(searched, [np.random.default_rng(row) for row in range(16)])
-    assert list(by_row) == list(range(16))
+    by_row, lost = parts.distil(searched, [np.random.default_rng(row) for row in range(16)])
+    assert list(by_row) == list(range(16)) and lost == 0
     for row, lessons in by_row.items():
         assert all(lesson.teaches for lesson in lessons)
         weight = sum(float(lesson.policy_weight.sum()) for lesson in lessons)
@@ -122,7 +122,7 @@ def test_lessons_go_by_the_place_in_the_batch(played):
     """A process that has only some of the problems keeps what one that has all keeps of them."""
     parts, searched = played
     rngs = lambda rows: [np.random.default_rng(row) for row in rows]  # noqa: E731
-    whole = parts.distil(searched, rngs(range(16)))
+    whole, _ = parts.distil(searched, rngs(range(16)))
     some = [2, 3, 11]
     part = searched._replace(
         rows=searched.rows[some],
@@ -130,8 +130,24 @@ def test_lessons_go_by_the_place_in_the_batch(played):
         trees=jax.tree.map(lambda x: x[some], searched.trees),
     )
     tokens = lambda lessons: [lesson.token.tolist() for lesson in lessons]  # noqa: E731
-    own = parts.distil(part, rngs(some))
+    own, _ = parts.distil(part, rngs(some))
     assert {row: tokens(x) for row, x in own.items()} == {row: tokens(whole[row]) for row in some}
+
+
+def test_steps_that_no_row_has_room_for_are_counted_and_left_out(played):
+    parts, searched = played
+    rngs = lambda: [np.random.default_rng(row) for row in range(16)]  # noqa: E731
+    whole, _ = parts.distil(searched, rngs())
+    s, prompt = parts.settings, len(parts.tokenizer.encode_prompt(searched.problems[0].prompt))
+    narrow = dataclasses.replace(s, learner=dataclasses.replace(s.learner, row_tokens=prompt + 4))
+    kept, lost = dataclasses.replace(parts, settings=narrow).distil(searched, rngs())
+
+    def teaching(by_row):
+        trees = [tree for trees in by_row.values() for tree in trees]
+        return sum(((t.policy_weight > 0) | (t.value_weight > 0)).sum() for t in trees)
+
+    assert all(tree.size <= prompt + 4 for trees in kept.values() for tree in trees)
+    assert 0 < teaching(kept) and 0 < lost == teaching(whole) - teaching(kept)
 
 
 def test_the_drawn_tree_has_every_candidate_once(played):
