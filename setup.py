@@ -15,7 +15,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["expert_iter", "expert_iter.*"]),
     package_data={
-        "expert_iter.measure": ["report_page.html", "report_page.css", "report_page.js"],
+        "expert_iter.measure.report": ["page.html", "page.css", "page.js"],
     },
     install_requires=[
         "absl-py>=2.3",

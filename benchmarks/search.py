@@ -37,8 +37,8 @@ from floors import seconds as seconds_of
 from shapes import SHAPES
 
 from expert_iter import cli
-from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
@@ -87,8 +87,8 @@ def random_subject(name: str, rows: int, args) -> Subject:
 def trained_subject(workdir: Path, rows: int) -> Subject:
     from expert_iter.assembly import assemble
     from expert_iter.config import completed, settings
-    from expert_iter.pod import workdir as workdir_lib
     from expert_iter.run import load_params
+    from expert_iter.storage import workdir as workdir_lib
 
     checked = settings(completed(workdir_lib.read_config(workdir)))
     parts = assemble(checked, workdir)

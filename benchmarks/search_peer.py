@@ -16,7 +16,7 @@ arms, measured in turn in each repeat, all on the CPU with all its cores, in flo
 
 The peers expand the very nodes that our trees hold, so that depths are alike, and are charged for
 no tree. Texts are of one length on all sides: nothing ends a step but its limit on tokens. Weights
-are random, exported by `expert_iter.model.export` and loaded by transformers; logits and values are
+are random, exported by `expert_iter.model.weights.export` and loaded by transformers; logits and values are
 compared before anything is measured. Prints a Markdown table.
 """
 
@@ -40,10 +40,10 @@ from shapes import SHAPES
 from torch_peer import PAD, Peer, differences, padded
 
 from expert_iter import cli
-from expert_iter.model.export import export
-from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer import Network
+from expert_iter.model.weights.export import export
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import by_rows

@@ -12,9 +12,9 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from expert_iter.model.pretrained import VALUE_HEAD  # noqa: E402
 from expert_iter.model.state import read_prompt  # noqa: E402
 from expert_iter.model.transformer import Network, causal_mask  # noqa: E402
+from expert_iter.model.weights.pretrained import VALUE_HEAD  # noqa: E402
 
 PAD = 0
 

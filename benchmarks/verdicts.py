@@ -23,7 +23,7 @@ import numpy as np
 
 from expert_iter.measure.error_budget import read_labelled
 from expert_iter.tasks import Problem, load_task
-from expert_iter.tasks.pool import VerdictPool, VerifierConfig
+from expert_iter.tasks.verifier.pool import VerdictPool, VerifierConfig
 
 SIZES = (1, 8, 64)
 CALLS = 200

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from expert_iter.pod import metrics, processes
+from expert_iter.pod import processes
+from expert_iter.storage import metrics
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = """

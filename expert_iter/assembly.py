@@ -27,13 +27,13 @@ from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.targets import step_trees
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.measure.evaluation import Contest
-from expert_iter.model import adapters, pretrained
-from expert_iter.model.load_tokenizer import load_tokenizer
-from expert_iter.model.sentencepiece_model import SentencePieceTokenizer
+from expert_iter.model import adapters
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
+from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
-from expert_iter.pod import workdir as workdir_lib
+from expert_iter.model.weights import pretrained
 from expert_iter.pod.mesh import TENSOR, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts
 from expert_iter.search.experts import ExpertSettings
@@ -41,7 +41,9 @@ from expert_iter.search.guess import Guess
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.player import Player
 from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
-from expert_iter.tasks import Problem, Task, load_task, pool
+from expert_iter.storage import workdir as workdir_lib
+from expert_iter.tasks import Problem, Task, load_task
+from expert_iter.tasks.verifier import pool
 
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
 

@@ -21,9 +21,9 @@ from ml_collections import ConfigDict
 
 from expert_iter import overrides
 from expert_iter.errors import Preempted, UserError
-from expert_iter.pod import files
-from expert_iter.pod import workdir as workdir_lib
 from expert_iter.pod.host_memory import keep_freed_memory
+from expert_iter.storage import files
+from expert_iter.storage import workdir as workdir_lib
 
 CHECKPOINT = (  # help of the flag --checkpoint, which commands that load a run's network define
     "Which checkpoint: last, best (by tree search on validation problems), or a position."

@@ -23,17 +23,17 @@ from expert_iter.learn.replay import ReplayConfig
 from expert_iter.learn.targets import TargetConfig
 from expert_iter.learn.warm_start import WarmStartConfig
 from expert_iter.measure.evaluation import EvaluationConfig
-from expert_iter.model import pretrained
-from expert_iter.model.pretrained import PretrainedConfig
-from expert_iter.model.sentencepiece_model import TokenizerConfig
+from expert_iter.model.tokenizers.sentencepiece_model import TokenizerConfig
 from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.weights import pretrained
+from expert_iter.model.weights.pretrained import PretrainedConfig
 from expert_iter.pod.mesh import MeshConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks import task_settings
-from expert_iter.tasks.pool import VerifierConfig
+from expert_iter.tasks.verifier.pool import VerifierConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,8 +57,8 @@ def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
     """Each method at the budgets of the config. of: what the results are of, to be kept beside."""
     from expert_iter.measure import tables
     from expert_iter.measure.evaluation import judged
-    from expert_iter.pod.files import write_atomic
-    from expert_iter.pod.progress import progress
+    from expert_iter.storage.files import write_atomic
+    from expert_iter.storage.progress import progress
 
     questions = [problem.question for problem in problems]
     contest, rows = parts.contest(), []
@@ -78,7 +78,7 @@ def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
 def compare(parts, params, problems, workdir: Path, methods, checkpoint: str) -> None:
     """All methods at equal bill, and the value head that guides them."""
     from expert_iter.measure import value_head
-    from expert_iter.measure.comparison import FOLDER, Comparison
+    from expert_iter.measure.comparison.comparison import FOLDER, Comparison
 
     folder = workdir / FOLDER
     wanted = methods, _budgets(), _units(), flags.FLAGS.seeds
@@ -90,7 +90,7 @@ def compare(parts, params, problems, workdir: Path, methods, checkpoint: str) ->
 
 def _methods() -> list[str]:
     from expert_iter.errors import UserError
-    from expert_iter.measure.comparison import ALL
+    from expert_iter.measure.comparison.comparison import ALL
     from expert_iter.search.experts import EXPERTS
 
     methods = flags.FLAGS.methods

@@ -51,8 +51,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     from expert_iter.assembly import assemble
     from expert_iter.model import adapters
-    from expert_iter.model.export import export, require_free
-    from expert_iter.model.pretrained import family_name
+    from expert_iter.model.weights.export import export, require_free
+    from expert_iter.model.weights.pretrained import family_name
     from expert_iter.run import load_params
 
     require_free(out)  # before gigabytes are read
@@ -80,9 +80,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 def published_keys(directory: str) -> dict:
     """What the config.json that the run began with says beside the network's shape."""
-    from expert_iter.model.family_configs import text_part
-    from expert_iter.model.pretrained import CONFIG
-    from expert_iter.model.tensor_files import read_json
+    from expert_iter.model.weights.family_configs import text_part
+    from expert_iter.model.weights.pretrained import CONFIG
+    from expert_iter.model.weights.tensor_files import read_json
 
     their = text_part(read_json(Path(directory, CONFIG)))
     return {key: their[key] for key in KEPT_KEYS if key in their}

@@ -25,8 +25,8 @@ def main(config: ConfigDict) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # where there are devices, others may need them
-    from expert_iter.measure.plan import needed_devices, plan, remedies
-    from expert_iter.measure.plan_table import table
+    from expert_iter.measure.plan.plan import needed_devices, plan, remedies
+    from expert_iter.measure.plan.table import table
 
     f = flags.FLAGS
     devices = f.devices or needed_devices(checked)

@@ -26,14 +26,14 @@ from expert_iter.learn.packing import Batch
 from expert_iter.learn.replay import Replay
 from expert_iter.model import adapters
 from expert_iter.pod import processes
-from expert_iter.pod import workdir as workdir_lib
-from expert_iter.pod.checkpoints import Checkpoints, Restored
-from expert_iter.pod.files import write_atomic
 from expert_iter.pod.mesh import own_part, put
-from expert_iter.pod.metrics import Metrics
 from expert_iter.pod.preemption import Preemption
 from expert_iter.pod.profile import Profile
-from expert_iter.pod.progress import progress
+from expert_iter.storage import workdir as workdir_lib
+from expert_iter.storage.checkpoints import Checkpoints, Restored
+from expert_iter.storage.files import write_atomic
+from expert_iter.storage.metrics import Metrics
+from expert_iter.storage.progress import progress
 from expert_iter.tasks.task import Problem
 
 # The figure that says which parameters are best: tree search on validation problems (`loop.check`).

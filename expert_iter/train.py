@@ -62,10 +62,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     from expert_iter import loop
     from expert_iter.assembly import assemble
-    from expert_iter.pod import workdir as workdir_lib
     from expert_iter.pod.compile_time import CompileTime
     from expert_iter.pod.profile import Profile
     from expert_iter.run import Run
+    from expert_iter.storage import workdir as workdir_lib
 
     profile, asked = None, flags.FLAGS.profile
     if asked:
@@ -105,7 +105,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 def close(run, workdir: Path, results: list[dict], costs: dict) -> None:
     """Leaves the summary, the pictures and the table."""
     from expert_iter.measure import summary
-    from expert_iter.pod import metrics
+    from expert_iter.storage import metrics
 
     phases = metrics.read(workdir)
     costs = {

@@ -25,7 +25,8 @@ def main() -> None:
         raise UserError("--labelled is missing: name a file of solutions with is_correct")
 
     from expert_iter.measure.error_budget import error_budget, read_labelled, terminal
-    from expert_iter.tasks import load_task, pool
+    from expert_iter.tasks import load_task
+    from expert_iter.tasks.verifier import pool
 
     task = load_task(name, {})
     rows = read_labelled(path, task)

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.pod import metrics
 from expert_iter.pod.processes import COORDINATOR, COUNT, INDEX
 from expert_iter.run import trained_params
+from expert_iter.storage import metrics
 from tests import forks
 
 CONFIG = forks.ROOT / "configs" / "countdown.py"

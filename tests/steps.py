@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.marks import TokenIds
 
 VOCAB = 128
 

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from expert_iter.config import SECTIONS, default_config, settings
 from expert_iter.errors import UserError
-from expert_iter.tasks.countdown import CountdownConfig
-from expert_iter.tasks.game24 import Game24Config
+from expert_iter.tasks.numbers.countdown import CountdownConfig
+from expert_iter.tasks.numbers.game24 import Game24Config
 
 TASKS = {"countdown": CountdownConfig, "game24": Game24Config}
 

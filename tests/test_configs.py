@@ -16,13 +16,13 @@ import transformers
 from expert_iter.assembly import assemble
 from expert_iter.config import fill_from_weights, settings
 from expert_iter.learn.replay import Replay
-from expert_iter.model import pretrained
 from expert_iter.model.transformer import Network
+from expert_iter.model.weights import pretrained
 from expert_iter.overrides import load_config
 from tests.model import hf_models
-from tests.model.test_bpe import write_checkpoint
-from tests.model.test_export import logits
-from tests.model.test_sentencepiece_model import write_gemma
+from tests.model.tokenizers.test_bpe import write_checkpoint
+from tests.model.tokenizers.test_sentencepiece_model import write_gemma
+from tests.model.weights.test_export import logits
 from tests.tasks import made_up
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -201,7 +201,7 @@ def test_the_published_size(name, tmp_path):
     assert made.learner.row_tokens >= 256 + made.search.max_steps * made.search.max_step_tokens
 
 
-# That every family is computed right is shown without --slow by tests/model/test_pretrained.py.
+# That every family is computed right is shown without --slow by tests/model/weights/test_pretrained.py.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_structure_runs(name, tmp_path):

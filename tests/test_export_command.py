@@ -9,12 +9,12 @@ import pytest
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, fill_from_weights, settings
 from expert_iter.export import text_files
-from expert_iter.model import pretrained
-from expert_iter.model.load_tokenizer import load_tokenizer
-from expert_iter.pod import workdir as workdir_lib
+from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
+from expert_iter.model.weights import pretrained
 from expert_iter.run import Run, trained_params
+from expert_iter.storage import workdir as workdir_lib
 from tests.model import hf_models
-from tests.model.test_export import logits
+from tests.model.weights.test_export import logits
 from tests.tiny import finish
 
 

@@ -12,12 +12,13 @@ import transformers
 
 from expert_iter.assembly import assemble
 from expert_iter.config import completed, settings
-from expert_iter.model import adapters, pretrained
-from expert_iter.pod.workdir import read_config
+from expert_iter.model import adapters
+from expert_iter.model.weights import pretrained
 from expert_iter.run import load_params
+from expert_iter.storage.workdir import read_config
 from tests.model import hf_models
-from tests.model.test_bpe import write_checkpoint
-from tests.model.test_export import logits
+from tests.model.tokenizers.test_bpe import write_checkpoint
+from tests.model.weights.test_export import logits
 from tests.tasks import made_up
 from tests.tiny import ROOT, finish
 

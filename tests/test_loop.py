@@ -12,10 +12,10 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.batches import Batches
-from expert_iter.pod import metrics
 from expert_iter.run import Run, read_checkpoint, trained_params
 from expert_iter.search.experts import EXPERTS, ExpertSettings
 from expert_iter.search.self_play import SelfPlay
+from expert_iter.storage import metrics
 from tests.steps import steps_at
 
 CHANGES = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.model.marks import TokenIds
+from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.search import experts
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import ExpertSettings

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.pod import metrics
 from expert_iter.run import describe, read_checkpoint, trained_params
+from expert_iter.storage import metrics
 from tests.tiny import FLAGS, SAVING_SELDOM, finish, start
 
 # Phases by their number in the run, and the unit in them after which the process is killed.

@@ -13,11 +13,12 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTreeBuilder
-from expert_iter.measure.comparison import Comparison
-from expert_iter.pod import metrics, processes
-from expert_iter.pod.checkpoints import Checkpoints
+from expert_iter.measure.comparison.comparison import Comparison
+from expert_iter.pod import processes
 from expert_iter.run import Run, describe, load_params, read_checkpoint, trained_params
-from tests.pod.test_checkpoints import damage, files_of
+from expert_iter.storage import metrics
+from expert_iter.storage.checkpoints import Checkpoints
+from tests.storage.test_checkpoints import damage, files_of
 from tests.test_loop import CHANGES
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTree
-from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.tasks.task import Problem
 
 REFUSE, DROP, CUT = OVERLONG = "refuse", "drop", "cut"

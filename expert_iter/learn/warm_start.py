@@ -10,7 +10,7 @@ from expert_iter.errors import UserError
 from expert_iter.learn.room import Overlong, Room
 from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod import processes
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from expert_iter.tasks import Problem, Task
-from expert_iter.tasks.answers.place import last_line
 from expert_iter.tasks.files import read_records
-from expert_iter.tasks.pool import Verdicts
+from expert_iter.tasks.verifier.pool import Verdicts
+from expert_iter.tasks.words.answers.place import last_line
 
 _SHOWN = 72  # characters of a solution's last line, and of an answer
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}  # as CSV holds them

@@ -17,7 +17,7 @@ from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.measure.bootstrap import interval
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod import processes
 from expert_iter.pod.mesh import Layout
@@ -27,8 +27,8 @@ from expert_iter.search.bill import Bill, Budget
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
-from expert_iter.tasks.pool import Verdicts
 from expert_iter.tasks.task import Problem, Question
+from expert_iter.tasks.verifier.pool import Verdicts
 
 Propose = Callable[[str, str], str | None]  # (prompt, solution) -> what it proposes, for votes
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expert_iter.measure import plots, tables
-from expert_iter.pod.files import write_atomic
-from expert_iter.pod.workdir import SUMMARY
+from expert_iter.storage.files import write_atomic
+from expert_iter.storage.workdir import SUMMARY
 
 BY_ROUND = "accuracy_by_round.png"
 BY_COMPUTE = "accuracy_by_compute.png"

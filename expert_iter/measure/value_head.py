@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from expert_iter.measure import calibration, comparison_plots, rollouts
-from expert_iter.measure.comparison import Comparison, budget_of
-from expert_iter.pod.files import write_atomic
+from expert_iter.measure import calibration, rollouts
+from expert_iter.measure.comparison import plots as comparison_plots
+from expert_iter.measure.comparison.comparison import Comparison, budget_of
+from expert_iter.storage.files import write_atomic
 
 SAMPLES = 8  # of a problem
 ROLLOUTS = 16  # from a prefix

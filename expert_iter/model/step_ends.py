@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 
 # What a step ends with: a newline, or an empty line (two newlines with nothing between them).
 MARKS = {"line": "\n", "paragraph": "\n\n"}

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from expert_iter.model.tokenizer import TextTokenizer
-from expert_iter.tasks.pool import Verdicts
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.tasks.task import Problem
+from expert_iter.tasks.verifier.pool import Verdicts
 
 
 class HostJudge:

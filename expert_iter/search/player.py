@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from expert_iter.model.tokenizer import TextTokenizer
+from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod.mesh import Layout, own_part, own_rows, put
 from expert_iter.search.guess import Guess
 from expert_iter.search.tree import SearchTree

@@ -14,8 +14,8 @@ import numpy as np
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
-from expert_iter.tasks.pool import Verdicts
 from expert_iter.tasks.task import Problem
+from expert_iter.tasks.verifier.pool import Verdicts
 
 Batch = tuple[Sequence[Problem], jax.Array]  # problems, and the key of their search
 

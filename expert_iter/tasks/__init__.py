@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.countdown import Countdown, CountdownConfig
-from expert_iter.tasks.game24 import Game24, Game24Config
-from expert_iter.tasks.gsm8k import Gsm8k, Gsm8kConfig
-from expert_iter.tasks.humaneval import HumanEval, HumanEvalConfig
-from expert_iter.tasks.jsonl import Jsonl, JsonlConfig
-from expert_iter.tasks.math_files import Math, MathConfig
-from expert_iter.tasks.mawps import Mawps, MawpsConfig
-from expert_iter.tasks.mbpp import Mbpp, MbppConfig
-from expert_iter.tasks.svamp import Svamp, SvampConfig
+from expert_iter.tasks.code.humaneval import HumanEval, HumanEvalConfig
+from expert_iter.tasks.code.mbpp import Mbpp, MbppConfig
+from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
+from expert_iter.tasks.numbers.game24 import Game24, Game24Config
 from expert_iter.tasks.task import Problem, Question, Task
+from expert_iter.tasks.words.gsm8k import Gsm8k, Gsm8kConfig
+from expert_iter.tasks.words.jsonl import Jsonl, JsonlConfig
+from expert_iter.tasks.words.math import Math, MathConfig
+from expert_iter.tasks.words.mawps import Mawps, MawpsConfig
+from expert_iter.tasks.words.svamp import Svamp, SvampConfig
 
 __all__ = ["Problem", "Question", "Task", "load_task", "task_settings"]
 

@@ -12,9 +12,9 @@ from expert_iter.learn.warm_start import (
     path_tree,
     read_demonstrations,
 )
-from expert_iter.model.marks import TokenIds
-from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.marks import TokenIds
+from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.tasks import Problem, load_task
 
 PROMPT, SOLUTION = "3 5 7 -> 15\n", "3 + 5 = 8 : 7 8\n7 + 8 = 15 : 15"

@@ -7,7 +7,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.measure.error_budget import error_budget, read_labelled, terminal
 from expert_iter.tasks import Problem
-from expert_iter.tasks.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcess
 
 
 class Sums:

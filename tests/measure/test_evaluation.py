@@ -20,7 +20,7 @@ from expert_iter.search.bill import Bill, flops_per_token
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.judge import HostJudge
 from expert_iter.tasks import Question
-from expert_iter.tasks.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcess
 from tests.guarded import EVALUATION, MAX_TOKENS, GuardedTask, Letters, fresh_params, settings
 
 

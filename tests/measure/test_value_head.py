@@ -10,7 +10,7 @@ import pytest
 
 from expert_iter.assembly import Parts
 from expert_iter.measure import rollouts, value_head
-from expert_iter.measure.comparison import Comparison
+from expert_iter.measure.comparison.comparison import Comparison
 from expert_iter.model.transformer import Network
 from tests.guarded import GuardedTask, Letters, fresh_params, settings
 

@@ -18,8 +18,8 @@ from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import flat
 from expert_iter.learn.targets import TargetConfig, step_trees
 from expert_iter.learn.warm_start import path_tree
-from expert_iter.model.load_tokenizer import load_tokenizer
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.transformer import Network, TransformerConfig
 from expert_iter.pod.mesh import one_device
 from expert_iter.search import experts

@@ -9,10 +9,10 @@ import sentencepiece as spm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expert_iter.model.load_tokenizer import load_tokenizer
-from expert_iter.model.marks import TokenIds
 from expert_iter.model.step_ends import MARKS, NO_TOKEN, StepEnds
-from tests.model.test_bpe import write_checkpoint
+from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
+from expert_iter.model.tokenizers.marks import TokenIds
+from tests.model.tokenizers.test_bpe import write_checkpoint
 
 PIECES = ["", "a", "\n", ".\n", "\n\n", ".\n\nSo", " ", "\nb", "\n\n\n"]  # 0 is special
 IDS = TokenIds(pad=0, bos=None, eos=0, newline=2)

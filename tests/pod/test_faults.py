@@ -15,12 +15,13 @@ from expert_iter import loop
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
-from expert_iter.pod import metrics, processes
-from expert_iter.pod.checkpoints import Checkpoints
-from expert_iter.pod.metrics import Metrics
+from expert_iter.pod import processes
 from expert_iter.run import Run
+from expert_iter.storage import metrics
+from expert_iter.storage.checkpoints import Checkpoints
+from expert_iter.storage.metrics import Metrics
 from expert_iter.tasks import Problem
-from expert_iter.tasks.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcess
 from tests.pods import Pod, newest_place
 
 WIDE = ("--config.model.mlp_width=4096",)  # files of some 100 KiB

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expert_iter.model.marks import TokenIds
+from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer import Network, causal_mask
 from tests.search import worlds
 

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.model.marks import TokenIds
-from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
+from expert_iter.model.tokenizers.marks import TokenIds
+from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.judge import HostJudge
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
-from expert_iter.tasks.countdown import Countdown, CountdownConfig
-from expert_iter.tasks.pool import InProcess
+from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
+from expert_iter.tasks.verifier.pool import InProcess
 from tests.steps import steps_of
 
 TASK = Countdown(CountdownConfig())

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.model.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
+from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 from expert_iter.search.player import Player, padded_length
 from expert_iter.tasks.task import Question

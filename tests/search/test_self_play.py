@@ -10,8 +10,8 @@ import pytest
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.learn.replay import Replay
+from expert_iter.measure.report.show import tree_of
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
-from expert_iter.measure.show import tree_of
 from expert_iter.search.self_play import GuessAndCheck
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem

@@ -1,6 +1,6 @@
 import pytest
 
-from expert_iter.tasks import countdown, game24
+from expert_iter.tasks.numbers import countdown, game24
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import itertools
 import time
 from pathlib import Path
 
-from expert_iter.tasks.sandbox.containment import CONTAINMENTS, works
+from expert_iter.tasks.code.sandbox.containment import CONTAINMENTS, works
 
 WORKING = [name for name in CONTAINMENTS if works(name)]
 

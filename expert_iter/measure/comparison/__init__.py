@@ -1,0 +1,1 @@
+"""Methods compared at equal bill: the plays, the standings, tables and pictures."""

@@ -1,0 +1,226 @@
+"""What a run will need, told by its settings alone: memory by part and phase, and FLOPs a round.
+
+It is arithmetic on shapes (`plan_search`, `plan_learn` have the formulas), for as many devices as
+one likes, none of which need be there. A phase holds what its own program needs and what waits on
+the device meanwhile. Left out: what the runtime keeps for itself, padding of arrays to a device's
+tiles, and that CPUs compute bfloat16 in float32.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+
+from expert_iter.config import Settings
+from expert_iter.errors import UserError
+from expert_iter.learn.learner import Learner, TrainState
+from expert_iter.measure.plan.learn import update_parts
+from expert_iter.measure.plan.parts import WAITING, Part, Phase, held_bytes
+from expert_iter.measure.plan.search import SearchMemory
+from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
+from expert_iter.model.transformer import Network
+from expert_iter.pod.mesh import GATHERED, TENSOR_PARALLEL, Layout
+from expert_iter.search import experts
+from expert_iter.search.bill import price
+from expert_iter.search.experts import ExpertSettings
+from expert_iter.search.guess import Guess
+from expert_iter.search.player import padded_length
+from expert_iter.tasks import load_task
+
+CONTROLS = 4  # pieces of a trained tokenizer beside its symbols: pad, begin, end, unknown
+_NO_TEXT = SimpleNamespace(ids=None)  # steps' ends, of which shapes do not depend
+_MOST_DEVICES = 4096
+# Of a step in a `StepTree`: its length, its parent, four numbers and a flag.
+_STEP_BYTES = 25
+
+
+class Plan(NamedTuple):
+    """parameters, and how many of them are trained; the mesh; phases: memory of one device;
+    replay_bytes: at most, on all hosts together; FLOPs of a round, at most: every simulation made,
+    every step at its full length, every update made.
+    """
+
+    parameters: int
+    trained: int
+    mesh: dict[str, int]
+    phases: tuple[Phase, ...]
+    replay_bytes: float
+    search_flops: float
+    learning_flops: float
+
+
+def plan(settings: Settings, devices: int, prompt_tokens: int) -> Plan:
+    """devices: in all; prompt_tokens: of the longest prompt. Raises UserError where the mesh does
+    not suit the devices, or the batch the mesh.
+    """
+    s, prompt = settings, padded_length(prompt_tokens)
+    layout, network = Layout(s.mesh, devices), Network(s.model, vocab_size(s))
+    learner = Learner(network, s.learner, s.loss, s.optimizer, 1, 1, layout)
+    state = learner.abstract_state()
+    muon = s.optimizer.name == "muon"
+    learning = Phase(
+        "learning",
+        tuple(update_parts(network, layout, s.learner, state, muon)),
+        ("learner.rows", "learner.row_tokens", "model.param_dtype", "mesh.fsdp"),
+    )
+    phases = (learning, *_searches(s, network, layout, state, prompt))
+    size = lambda tree: sum(x.size for x in jax.tree.leaves(tree))  # noqa: E731
+    trained, frozen = size(state.trained), size(state.frozen)
+    updates = s.learner.updates_per_round
+    return Plan(
+        trained + frozen,
+        trained,
+        dict(layout.mesh.shape),
+        phases,
+        _replay_bytes(s),
+        s.run.problems_per_round * _problem_flops(s, network, prompt),
+        # Two forward, two to pass gradients on, two for the gradients of what is trained.
+        (6 * trained + 4 * frozen) * updates * s.learner.rows * s.learner.row_tokens,
+    )
+
+
+def vocab_size(s: Settings) -> int:
+    """Of the network, as `assemble` makes it; but of a task whose tokenizer is only its symbols,
+    without the characters of its texts.
+    """
+    if known := s.pretrained.vocab_size or s.tokenizer.vocab_size:
+        return known
+    if s.tokenizer.model_file:
+        return load_tokenizer(s.tokenizer.model_file).vocab_size
+    symbols = load_task(s.task_name, dataclasses.asdict(s.task)).symbols()
+    if not symbols:
+        raise UserError(
+            f"{s.task_name} has no vocabulary of its own: set tokenizer.vocab_size or "
+            "pretrained.vocab_size"
+        )
+    return CONTROLS + len(dict.fromkeys([*symbols, "\n"]))
+
+
+def needed_devices(s: Settings) -> int:
+    """That the mesh wants, or can do with."""
+    return max(s.mesh.data, 1) * s.mesh.fsdp * s.mesh.tensor
+
+
+def remedies(
+    settings: Settings, devices: int, prompt_tokens: int, phase: str, limit: float
+) -> list[str]:
+    """Single changes with which a phase fits into `limit` bytes: `key=value`."""
+    phases = plan(settings, devices, prompt_tokens).phases
+    wanted = next(p for p in phases if p.name == phase)
+    return [
+        text
+        for key in wanted.settings
+        if (text := _remedy(settings, devices, prompt_tokens, phase, limit, key))
+    ]
+
+
+def _remedy(settings, devices, prompt_tokens, phase, limit, key) -> str:
+    def fits(value, devices=devices) -> bool:
+        try:
+            tried = plan(_with(settings, key, value), devices, prompt_tokens)
+        except UserError:  # such as rows that the mesh cannot cut
+            return False
+        return next(p for p in tried.phases if p.name == phase).bytes <= limit
+
+    now = _get(settings, key)
+    if key == "mesh.fsdp":
+        for more in _doubled(_MOST_DEVICES // devices):
+            if fits(now * more, devices * more):
+                return f"{key}={now * more} on {devices * more} devices"
+        return ""
+    if key in ("mesh.search", "model.param_dtype"):
+        other = {"mesh.search": TENSOR_PARALLEL, "model.param_dtype": "bfloat16"}[key]
+        return f"{key}={other}" if other != now and fits(other) else ""
+    unit = Layout(settings.mesh, devices).row_shards if key == "learner.rows" else 1
+    most = _last(range(1, math.ceil(now / unit)), lambda number: fits(number * unit))
+    return f"{key}={most * unit}" if most else ""
+
+
+def _last(numbers: range, holds) -> int:
+    """The last for which something holds that holds for all before it; 0 where it never does."""
+    low, high = 0, len(numbers)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if holds(numbers[middle]) else (low, middle)
+    return numbers[low - 1] if low else 0
+
+
+def _doubled(most: int) -> Iterator[int]:
+    factor = 2
+    while factor <= most:
+        yield factor
+        factor *= 2
+
+
+def _get(settings: Settings, key: str):
+    section, name = key.split(".")
+    return getattr(getattr(settings, section), name)
+
+
+def _with(settings: Settings, key: str, value) -> Settings:
+    section, name = key.split(".")
+    changed = dataclasses.replace(getattr(settings, section), **{name: value})
+    return dataclasses.replace(settings, **{section: changed})
+
+
+def _expert(s: Settings, network: Network, name: str):
+    return experts.build(name, network, ExpertSettings(s.search, s.sampler, s.guess), _NO_TEXT)
+
+
+def _searches(
+    s: Settings, network: Network, layout: Layout, state: TrainState, prompt: int
+) -> Iterable[Phase]:
+    """Of self-play and of the evaluation, with the learner's state waiting."""
+    rest = {"optimizer": state.optimizer}
+    waiting = Part(WAITING, held_bytes(rest, layout.learning(rest)))
+    anyhow = ("mesh.search",) * (s.mesh.search == GATHERED and s.mesh.tensor > 1)
+    anyhow += ("model.param_dtype", "mesh.fsdp")
+
+    def phase(name: str, expert: str, batch_size: int, given: Settings, settings) -> Phase:
+        made = _expert(given, network, expert)
+        memory = SearchMemory(network, layout, -(-batch_size // layout.search_shards), prompt)
+        if isinstance(made, Guess):
+            parts = memory.guesses(made.config, made.sampler.replacement)
+        else:
+            parts = memory.tree_search(made.config)
+        return Phase(f"{name} by {expert}", (waiting, *parts), (*settings, *anyhow))
+
+    is_guess = isinstance(_expert(s, network, s.run.expert), Guess)
+    size = "guess.num_samples" if is_guess else "search.num_simulations"
+    yield phase("search", s.run.expert, s.run.batch_size, s, ("run.batch_size", size))
+    e = s.evaluation
+    search = dataclasses.replace(
+        s.search,
+        num_simulations=max((*e.simulations, e.round_simulations)),
+        num_candidates=e.num_candidates,
+        root_candidates=e.root_candidates,
+    )
+    guess = dataclasses.replace(s.guess, num_samples=max(e.samples, default=1))
+    given = dataclasses.replace(s, search=search, guess=guess)
+    for expert in ("mcts", "samples"):
+        yield phase("evaluation", expert, e.batch_size, given, ("evaluation.batch_size",))
+
+
+def _problem_flops(s: Settings, network: Network, prompt: int) -> float:
+    """Of the search of one problem."""
+    expert = _expert(s, network, s.run.expert)
+    c = expert.config
+    if isinstance(expert, Guess):
+        generated, read, longest = c.num_samples * c.max_tokens, prompt, c.max_tokens
+    else:
+        L, nodes, longest = c.max_step_tokens, c.num_simulations, c.max_steps * c.max_step_tokens
+        candidates = c.width + nodes * c.num_candidates
+        generated, read = candidates * L, prompt + nodes * L
+        generated += candidates * c.rollouts * (longest - L)
+        read += candidates * L if c.rollouts else 0
+    context = prompt + longest / 2
+    return float(price(network.config, network.vocab_size, generated, read, 0, context).flops)
+
+
+def _replay_bytes(s: Settings) -> float:
+    """Of the window at the run's end; a problem leaves a tree, which fits a row of the learner."""
+    trees = min(s.replay.max_trees, s.run.rounds * s.run.problems_per_round)
+    return trees * (s.learner.row_tokens * 4 + s.learner.row_steps * _STEP_BYTES)

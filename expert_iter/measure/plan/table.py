@@ -1,0 +1,51 @@
+"""A plan as text for a terminal."""
+
+from expert_iter.measure.plan.plan import Plan
+
+_UNITS = ("", "k", "M", "G", "T", "P", "E")
+
+
+def table(plan: Plan, gigabytes: float, remedies: dict[str, list[str]]) -> str:
+    """gigabytes: memory of one device, in 10^9 bytes; remedies: of the phases that do not fit."""
+    devices = " × ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
+    trained = (
+        ""
+        if plan.trained == plan.parameters
+        else f", {short(plan.trained).strip()} of them trained"
+    )
+    lines = [
+        f"{short(plan.parameters).strip()} parameters{trained}; mesh: {devices}",
+        "",
+        f"On a device of {gigabytes:g} GB (10^9 bytes), at each phase's fullest moment:",
+    ]
+    for phase in plan.phases:
+        fits = phase.bytes <= gigabytes * 1e9
+        lines += ["", _row(phase.name, phase.bytes) + ("  fits" if fits else "  DOES NOT FIT")]
+        lines += [_row("  " + part.name, part.bytes) for part in phase.parts if round(part.bytes)]
+        if not fits:
+            lines.append("  " + _advice(remedies.get(phase.name, [])))
+    lines += [
+        "",
+        f"replay: at most {short(plan.replay_bytes)}B, on all hosts together",
+        f"a round, at most: search {short(plan.search_flops)}FLOP, "
+        f"learning {short(plan.learning_flops)}FLOP",
+    ]
+    return "\n".join(lines)
+
+
+def short(number: float) -> str:
+    """2614341888 as '2.61 G'."""
+    unit = 0
+    while number >= 999.5 and unit < len(_UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {_UNITS[unit]}"
+
+
+def _row(name: str, amount: float) -> str:
+    return f"{name:<34}{short(amount):>8}B"
+
+
+def _advice(remedies: list[str]) -> str:
+    if not remedies:
+        return "no single setting makes it fit: lower several, or cut the network along mesh.tensor"
+    return f"with {', or '.join(f'--config.{remedy}' for remedy in remedies)} it would"

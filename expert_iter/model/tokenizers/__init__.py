@@ -1,0 +1,1 @@
+"""Text to token ids and back: SentencePiece and byte-level BPE."""

@@ -1,0 +1,1 @@
+"""Published weights: families, reading, writing."""

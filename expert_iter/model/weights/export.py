@@ -1,0 +1,140 @@
+"""Parameters as a directory in the Hugging Face layout, which transformers loads."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from expert_iter.errors import UserError
+from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.weights import family_configs
+from expert_iter.model.weights.families import FAMILIES, Family
+from expert_iter.model.weights.pretrained import CONFIG, VALUE_HEAD
+from expert_iter.model.weights.tensor_files import INDEX, WEIGHTS
+
+SHARD_BYTES = 4 * 2**30
+
+
+def export(
+    params: dict,
+    config: TransformerConfig,
+    vocab_size: int,
+    directory: str | Path,
+    family: str = "",
+    extra: Mapping[str, Any] | None = None,
+    files: Iterable[str | Path] = (),
+    shard_bytes: int = SHARD_BYTES,
+) -> str:
+    """Writes config.json, the tensors in `config.param_dtype`, and the value head, which no family
+    has, in float32 in a file of its own. The directory appears whole or not at all.
+
+    Args:
+      params: the parameters of `Network(config, vocab_size)`.
+      directory: must not exist, or be empty.
+      family: a name in `FAMILIES`; '': the first that has the network's options.
+      extra: further keys of config.json, such as eos_token_id or max_position_embeddings.
+      files: the tokenizer's, copied.
+      shard_bytes: tensors are written in several files if they are more than this; so much is held
+        in memory.
+
+    Returns:
+      The family's name.
+
+    Raises:
+      UserError: the directory holds something, or the line names an option that the family has not.
+    """
+    directory = Path(directory).absolute()
+    require_free(directory)
+    chosen = _family(family, config)
+    their = family_configs.to_theirs(chosen, config, vocab_size, extra or {})
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        (partial / CONFIG).write_text(json.dumps(their, indent=2) + "\n", encoding="utf-8")
+        dtype = jnp.dtype(config.param_dtype)
+        _write_tensors(partial, _tensors(params, chosen, dtype), shard_bytes)
+        heads = {name: params[name] for name in ("value_weight", "value_bias")}
+        save_file({n: np.asarray(x, np.float32) for n, x in heads.items()}, partial / VALUE_HEAD)
+        for file in files:
+            shutil.copy(file, partial)
+        if directory.exists():
+            directory.rmdir()
+        os.replace(partial, directory)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"{directory} cannot be written: {error}") from error
+    return chosen.name
+
+
+def require_free(directory: Path) -> None:
+    """Raises UserError unless the directory is new, or empty."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"{directory} exists already: name another directory to export to")
+
+
+def _family(name: str, config: TransformerConfig) -> Family:
+    if not name:
+        # The one that lacks nothing, or else the one that lacks least, which says what.
+        return min(FAMILIES.values(), key=lambda f: len(family_configs.lacks(f, config)))
+    if name not in FAMILIES:
+        raise UserError(f"there is no family {name!r}; there are {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def _tensors(params: dict, family: Family, dtype) -> Iterator[tuple[str, np.ndarray]]:
+    """Their tensors one after the other, layer by layer."""
+    by_name = {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+    theirs = {name: family.tensors[name] for name in by_name if not name.startswith("value_")}
+    layered = {name: tensor for name, tensor in theirs.items() if name.startswith("blocks.")}
+
+    def array(part, transposed):
+        part = np.asarray(part).astype(dtype)
+        return np.ascontiguousarray(part.T if transposed else part)
+
+    for name, tensor in theirs.items():
+        if name not in layered:
+            yield tensor.name, array(by_name[name], tensor.transposed)
+    for layer in range(len(by_name["blocks.gate"])):
+        for name, tensor in layered.items():
+            yield tensor.of_layer(layer), array(by_name[name][layer], tensor.transposed)
+
+
+def _write_tensors(directory: Path, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:
+    """As `model.safetensors`, or as numbered files of at most `most` bytes and an index."""
+    shards, where, total = [], {}, 0
+    shard: dict[str, np.ndarray] = {}
+
+    def write():
+        shards.append(directory / f"shard-{len(shards)}")
+        save_file(shard, shards[-1], metadata={"format": "pt"})
+        where.update(dict.fromkeys(shard, len(shards)))
+        shard.clear()
+
+    for name, array in tensors:
+        if shard and sum(x.nbytes for x in shard.values()) + array.nbytes > most:
+            write()
+        shard[name] = array
+        total += array.nbytes
+    write()
+    if len(shards) == 1:
+        shards[0].rename(directory / WEIGHTS)
+        return
+    files = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    for shard_file, name in zip(shards, files, strict=True):
+        shard_file.rename(directory / name)
+    index = {
+        "metadata": {"total_size": total},
+        "weight_map": {name: files[number - 1] for name, number in where.items()},
+    }
+    (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,228 @@
+"""Starting from published weights: a directory in the Hugging Face layout into our parameters.
+
+Tensors are read in blocks of a few megabytes, each written at once to its place on its device: the
+host holds no whole tensor.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from jax.sharding import Sharding, SingleDeviceSharding
+
+from expert_iter.checks import Checks
+from expert_iter.errors import UserError
+from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.weights import family_configs
+from expert_iter.model.weights.families import Tensor
+from expert_iter.model.weights.tensor_files import (
+    Stored,
+    headers,
+    language_tensors,
+    read_json,
+    row_blocks,
+)
+
+CONFIG = "config.json"
+VALUE_HEAD = "value_head.safetensors"  # ours alone; export writes it
+_FLOATS = ("F32", "BF16", "F16")
+_NAMED = 4  # as many wrong tensors does an error name
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedConfig:
+    """directory: of a published checkpoint to start from, in the Hugging Face layout; its tokenizer
+    is used too, unless `tokenizer.model_file` names another. vocab_size: rows of its embedding.
+    That and the section `model`, but for types and adapters, are filled in from it.
+    """
+
+    directory: str = ""
+    vocab_size: int = 0
+
+    def __post_init__(self):
+        Checks("pretrained", self).not_negative("vocab_size")
+
+
+def transformer_config(
+    directory: str | Path, dtype: str = "bfloat16", param_dtype: str = "float32"
+) -> TransformerConfig:
+    """The network that the checkpoint in `directory` is for.
+
+    Raises:
+      UserError: config.json is missing or damaged, or asks for what we do not have; the line names
+        it.
+    """
+    return _of_config(directory, lambda their: family_configs.to_ours(their, dtype, param_dtype))
+
+
+def vocab_size(directory: str | Path) -> int:
+    """Rows of the checkpoint's embedding: often more than its tokenizer has pieces."""
+    return _of_config(directory, family_configs.vocab_size_of)
+
+
+def family_name(directory: str | Path) -> str:
+    """What `export` calls the checkpoint's family."""
+    return _of_config(directory, lambda their: family_configs.family_of(their).name)
+
+
+def load_params(directory: str | Path, network: Network, sharding: Any = None) -> dict:
+    """The checkpoint's parameters; the value head is that of `value_head.safetensors`, which
+    `export` writes, or zero as in `Network.init`.
+
+    Args:
+      directory: the checkpoint.
+      network: made with `transformer_config(directory)` (any dtypes) and `vocab_size(directory)`.
+      sharding: where the parameters go: one for all, or a tree of them like the parameters. None:
+        all to the first device.
+
+    Raises:
+      UserError: a tensor is missing, surplus or of another shape, a file cannot be read, or the
+        network is another than the checkpoint's.
+    """
+    directory, c = Path(directory), network.config
+    if lost := family_configs.differences(
+        c, own := transformer_config(directory, c.dtype, c.param_dtype)
+    ):
+        key = lost[0]
+        raise UserError(
+            f"model.{key} is {getattr(c, key)!r}, but {directory / CONFIG} says "
+            f"{getattr(own, key)!r}"
+        )
+    family = _of_config(directory, family_configs.family_of)
+    paths, structure = jax.tree_util.tree_flatten_with_path(network.abstract_params())
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
+    shapes = {name: leaf for name, (_, leaf) in zip(names, paths, strict=True)}
+    sources = _sources(directory, shapes, family.tensors, c.num_layers)
+
+    if sharding is None:
+        sharding = SingleDeviceSharding(jax.devices()[0])
+    if isinstance(sharding, Sharding):
+        shardings = [sharding] * len(names)
+    else:
+        shardings = structure.flatten_up_to(sharding)
+    try:
+        leaves = [
+            _load(shapes[name], sources[name], family.tensors.get(name), place)
+            for name, place in zip(names, shardings, strict=True)
+        ]
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{directory}: a file of weights cannot be read: {error}") from error
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _of_config(directory: str | Path, use: Callable[[dict], Any]) -> Any:
+    path = Path(directory, CONFIG)
+    their = read_json(path)
+    try:
+        return use(family_configs.text_part(their))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _sources(
+    directory: Path, shapes: dict, tensors: dict[str, Tensor], layers: int
+) -> dict[str, list[Stored]]:
+    """The stored tensors that make up each parameter, one a layer if it is stacked. Checks names,
+    shapes and types of all of them.
+    """
+    stored, wanted = language_tensors(directory), {}
+    embedding = stored.get(tensors["embedding"].name)
+    if "head" not in shapes and embedding and (head := stored.pop(tensors["head"].name, None)):
+        _check_tied(directory, embedding, head)
+    for name, leaf in shapes.items():
+        if name not in tensors:
+            continue  # the value head
+        shape = leaf.shape[1:] if name.startswith("blocks.") else leaf.shape
+        shape = shape[::-1] if tensors[name].transposed else shape
+        count = layers if name.startswith("blocks.") else 1
+        wanted[name] = {tensors[name].of_layer(layer): shape for layer in range(count)}
+    expected = {name: shape for group in wanted.values() for name, shape in group.items()}
+    wrong = [f"{name} is missing" for name in expected if name not in stored]
+    wrong += [
+        f"{tensor.name} is surplus" for name, tensor in stored.items() if name not in expected
+    ]
+    there = ((stored[name], shape) for name, shape in expected.items() if name in stored)
+    for tensor, shape in there:
+        if tensor.shape != shape:
+            wrong.append(f"{tensor.name} has the shape {list(tensor.shape)}, not {list(shape)}")
+        elif tensor.dtype not in _FLOATS:
+            wrong.append(
+                f"{tensor.name} is of type {tensor.dtype}, not one of {', '.join(_FLOATS)}"
+            )
+    if wrong:
+        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise UserError(f"{directory}: tensors do not fit: {'; '.join(wrong[:_NAMED])}{more}")
+    sources = {name: [stored[theirs] for theirs in group] for name, group in wanted.items()}
+    return sources | _value_head(directory, shapes)
+
+
+def _value_head(directory: Path, shapes: dict) -> dict[str, list[Stored]]:
+    names = [name for name in shapes if name.startswith("value_")]
+    if not (directory / VALUE_HEAD).exists():
+        return {name: [] for name in names}
+    stored = headers(directory / VALUE_HEAD)
+    for name in names:
+        if name not in stored or stored[name].shape != shapes[name].shape:
+            raise UserError(f"{directory / VALUE_HEAD}: {name} must be {list(shapes[name].shape)}")
+    return {name: [stored[name]] for name in names}
+
+
+def _check_tied(directory: Path, embedding: Stored, head: Stored) -> None:
+    """A head that is stored although it is the embedding must be equal to it."""
+    same = embedding.shape == head.shape and embedding.dtype == head.dtype
+    if not same or not all(
+        np.array_equal(embedding.read(rows), head.read(rows))
+        for rows in row_blocks(head, head.shape[0])
+    ):
+        raise UserError(
+            f"{directory}: {head.name} differs from the embedding, to which {CONFIG} ties it"
+        )
+
+
+def _load(
+    leaf: jax.ShapeDtypeStruct, sources: list[Stored], tensor: Tensor | None, sharding: Sharding
+) -> jax.Array:
+    """One parameter, put together on its devices; zeros where there is nothing to read."""
+    shards, made = [], {}
+    for device, index in sharding.addressable_devices_indices_map(leaf.shape).items():
+        bounds = tuple(s.indices(n)[:2] for s, n in zip(index, leaf.shape, strict=True))
+        if bounds not in made:
+            transposed = tensor is not None and tensor.transposed
+            made[bounds] = _shard(bounds, leaf.dtype, sources, transposed, device)
+        shards.append(jax.device_put(made[bounds], device))
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)
+
+
+def _shard(bounds, dtype, sources: list[Stored], transposed: bool, device) -> jax.Array:
+    """The part of a parameter within `bounds` (begin and end of each dimension), on a device."""
+    array = jnp.zeros([end - begin for begin, end in bounds], dtype, device=device)
+    if not sources:
+        return array
+    stacked = len(bounds) > len(sources[0].shape)
+    layers = range(*bounds[0]) if stacked else range(1)
+    own = bounds[1:] if stacked else bounds
+    own = own[::-1] if transposed else own
+    for layer, source in enumerate(sources[i] for i in layers):
+        if not own:
+            return jax.device_put(jnp.asarray(source.read(), dtype), device)
+        for rows in row_blocks(source, own[0][1], own[0][0]):
+            piece = source.read(rows, *(slice(*bound) for bound in own[1:]))
+            at = [rows.start - own[0][0]] + [0] * (len(own) - 1)
+            start = [layer] * stacked + (at[::-1] if transposed else at)
+            # Waiting keeps one block alive at a time.
+            array = _write(array, jax.device_put(piece, device), start, transposed)
+            array.block_until_ready()
+    return array
+
+
+@functools.partial(jax.jit, static_argnames="transposed", donate_argnums=0)
+def _write(array, piece, start, transposed: bool):
+    piece = (piece.T if transposed else piece).astype(array.dtype)
+    piece = piece.reshape((1,) * (array.ndim - piece.ndim) + piece.shape)
+    return jax.lax.dynamic_update_slice(array, piece, start)

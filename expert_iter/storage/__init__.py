@@ -1,0 +1,1 @@
+"""What a run keeps on disk or in an object store."""

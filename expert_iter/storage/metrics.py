@@ -1,0 +1,114 @@
+"""Figures of a run by position: JSON lines are the record, TensorBoard shows them."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from expert_iter.errors import UserError
+from expert_iter.storage import workdir as workdir_lib
+from expert_iter.storage.files import is_local, write_atomic
+
+
+class Metrics:
+    """Appends scalars to a workdir's `metrics.jsonl` and, on a local disk, `tensorboard/`. Only one
+    process of a run has them.
+
+    Write a position's figures before its checkpoint: then every kept checkpoint has all the lines
+    before it, and a resumed run leaves neither a gap nor a duplicate.
+
+    Args:
+      workdir: where to write; made if need be.
+      resume_at: lines of this position and later are dropped, for they are about to be written
+        again; 0 starts afresh.
+
+    Raises:
+      UserError: `metrics.jsonl` has a damaged line, other than a half-written last one.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, resume_at: int = 0):
+        self._path = epath.Path(workdir) / workdir_lib.METRICS
+        self._tensorboard = Path(workdir, workdir_lib.TENSORBOARD)
+        self._writer = None
+        epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+        self._lines = [line for line in read(workdir) if line["position"] < resume_at]
+        self._write_all()
+
+    def write(self, position: int, scalars: Mapping[str, float]) -> None:
+        """Adds one line. Numbers that JSON does not know (nan, inf) become null there."""
+        line = {"position": position, "time": round(time.time(), 3)}
+        line |= {name: _number(value) for name, value in scalars.items()}
+        self._lines.append(line)
+        if not is_local(self._path):
+            self._write_all()  # an object cannot be added to
+            return
+        with open(self._path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._writer is None:
+            self._start_tensorboard()
+        else:
+            self._show(line)
+        self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _start_tensorboard(self) -> None:
+        from tensorboardX import SummaryWriter  # slow to import, and not every run gets to write
+
+        # Event files cannot be cut at a position: they are written again from the kept lines.
+        for path in self._tensorboard.glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = SummaryWriter(str(self._tensorboard))
+        for line in self._lines:
+            self._show(line)
+
+    def _write_all(self) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in self._lines)
+        write_atomic(self._path, text)
+
+    def _show(self, line: Mapping[str, Any]) -> None:
+        for name, value in line.items():
+            if name not in ("position", "time") and value is not None:
+                self._writer.add_scalar(name, value, line["position"], walltime=line["time"])
+
+
+def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """Every line of a workdir's `metrics.jsonl`; none if there is no such file.
+
+    A half-written last line, which a kill leaves behind, is passed over.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    path = epath.Path(workdir) / workdir_lib.METRICS
+    if not path.exists():
+        return []
+    # Only what ends in a newline was written whole.
+    whole = path.read_bytes().split(b"\n")[:-1]
+    lines = []
+    for number, text in enumerate(whole, start=1):
+        try:
+            line = json.loads(text)
+            line["position"], line["time"]  # both are in every line that was written here
+        except (ValueError, TypeError, KeyError):
+            raise UserError(f"{path}, line {number} is damaged; delete that line") from None
+        lines.append(line)
+    return lines
+
+
+def _number(value: Any) -> int | float | None:
+    number = value.item() if hasattr(value, "item") else value
+    return number if math.isfinite(number) else None

@@ -1,0 +1,157 @@
+"""A workdir: everything one run leaves behind, and all that `evaluate` and `solve` need.
+
+config.json       the settings the run was made with
+tokenizer.model   SentencePiece, or tokenizer.json: byte-level BPE
+checkpoints/      see pod/checkpoints.py
+metrics.jsonl     see pod/metrics.py
+tensorboard/      the same figures for TensorBoard
+summary.json      the closing table
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from expert_iter.errors import UserError
+from expert_iter.storage.files import is_local, write_atomic
+
+CONFIG = "config.json"
+TOKENIZERS = "tokenizer.model", "tokenizer.json"
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+SUMMARY = "summary.json"
+
+_ABSENT = object()  # stands for a key that one of two configs lacks
+_SHOWN = 5  # differing keys named in one error line
+
+
+def write_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Writes `config` (nested, JSON values; tuples become lists) to the workdir, making it."""
+    try:
+        epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"workdir '{workdir}' cannot be made: there is a file of that name; "
+            "give another --workdir"
+        ) from None
+    write_atomic(epath.Path(workdir) / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
+    """Reads the settings a workdir was made with.
+
+    Raises:
+      UserError: there is no such workdir, or its config is missing or damaged.
+    """
+    path = epath.Path(workdir) / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        what = (
+            "holds no training run (no config.json)" if path.parent.exists() else "does not exist"
+        )
+        raise UserError(
+            f"workdir '{workdir}' {what}; make one with python -m expert_iter.train "
+            f"--config=configs/countdown.py --workdir={workdir}"
+        ) from None
+    except ValueError as error:  # not JSON, or not text
+        raise UserError(f"{path} is damaged ({error}); restore it or use another workdir") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is damaged (no settings in it); restore it or use another workdir")
+    return config
+
+
+def claim(
+    workdir: str | os.PathLike,
+    config: Mapping[str, Any],
+    may_differ: Sequence[str] = (),
+    complete: Callable[[dict], dict] = lambda old: old,
+) -> None:
+    """Makes the workdir this config's own, or checks that it is.
+
+    Args:
+      config: nested settings, JSON values.
+      may_differ: dotted keys, or sections, that a later run may change (how long to go on, say);
+        the workdir then takes over the new values.
+      complete: gives the workdir's config the keys that came up after it was made.
+
+    Raises:
+      UserError: the workdir was made with other settings; nothing is overwritten.
+    """
+    if not (epath.Path(workdir) / CONFIG).exists():
+        if (epath.Path(workdir) / CHECKPOINTS).exists():
+            raise UserError(
+                f"workdir '{workdir}' holds checkpoints but no {CONFIG} to say how they were "
+                "made; restore it or give another --workdir"
+            )
+        return write_config(workdir, config)
+
+    old = _flatten(json.loads(json.dumps(complete(read_config(workdir)))))
+    new = _flatten(json.loads(json.dumps(config)))
+    keys = [key for key in old | new if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    forbidden = [key for key in keys if not any(_within(key, allowed) for allowed in may_differ)]
+    if forbidden:
+        shown = [
+            f"{key} was {_show(old, key)}, is now {_show(new, key)}" for key in forbidden[:_SHOWN]
+        ]
+        if len(forbidden) > _SHOWN:
+            shown.append(f"and {len(forbidden) - _SHOWN} more")
+        raise UserError(
+            f"workdir '{workdir}' was made with another config: {'; '.join(shown)}. "
+            "Give another --workdir, or the old settings"
+        )
+    if keys:
+        write_config(workdir, config)
+
+
+@contextlib.contextmanager
+def lock(workdir: str | os.PathLike) -> Iterator[None]:
+    """Holds the workdir for writing; the system lets go of it however the process ends.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    if not is_local(workdir):  # object stores know no locks
+        yield
+        return
+    os.makedirs(workdir, exist_ok=True)
+    with open(Path(workdir, ".lock"), "a+") as file:
+        try:
+            # A record lock, and not flock: forked workers that outlive a killed training must not
+            # inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise UserError(
+                f"workdir '{workdir}' is being written by another training (process "
+                f"{file.read().strip() or 'unknown'}); wait for it or give another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
+
+
+def _show(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "absent"

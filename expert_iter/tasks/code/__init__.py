@@ -1,0 +1,1 @@
+"""Programs as answers: unit tests in a sandbox."""

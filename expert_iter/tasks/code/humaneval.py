@@ -1,0 +1,65 @@
+"""HumanEval: Python functions to complete from their head (Chen et al. 2021, arXiv 2107.03374)."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.words import published
+from expert_iter.tasks.words.prompts import Wording
+from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
+from expert_iter.tasks.words.rows import CODE, Row, tests_of, text_field
+
+_WORDING = Wording(
+    "{question}",
+    "Complete this Python function. Give the whole function in one ```python block.\n\n{question}",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HumanEvalConfig(PublishedConfig):
+    """HumanEval has no settings of its own, and no examples for few-shot prompts."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.prompt == "few_shot":
+            raise UserError(
+                "task.prompt=few_shot: HumanEval has no training problems to take examples from; "
+                "use plain or chat"
+            )
+
+
+class HumanEval(PublishedTask):
+    """A test and nothing else. A plain prompt is the function's head with its docstring, to be
+    written on; the tests are hidden. Ids are 'HumanEval/17', the file's own, by row from 0.
+    """
+
+    name = "humaneval"
+    kind = CODE
+    wording = _WORDING
+
+    def files(self, split: str) -> list[Path]:
+        if split != "test":
+            raise UserError(
+                f"task humaneval has no {split} problems, it is for evaluation only: train on "
+                "another task, such as mbpp"
+            )
+        return [self.locate(published.HUMANEVAL)]
+
+    def rows_of_files(self, split: str) -> list[Row]:
+        self.files(split)
+        return self.read_file(
+            lambda record, i, place: self.row_at(record, text_field(record, "task_id"), place),
+            published.HUMANEVAL,
+        )
+
+    def row_of(self, record: Mapping[str, Any], id: str) -> Row:
+        """`prompt`, `entry_point`, `canonical_solution` and `test`."""
+        head = text_field(record, "prompt")
+        tests = {
+            "entry_point": text_field(record, "entry_point"),
+            "prefix": head,
+            "checker": text_field(record, "test"),
+        }
+        return Row(id, head, tests_of(tests), text_field(record, "canonical_solution").rstrip())

@@ -1,0 +1,1 @@
+"""Number games: exact arithmetic on every step."""

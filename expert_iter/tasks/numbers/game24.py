@@ -1,0 +1,203 @@
+"""The Game of 24: make 24 of four numbers from 1 to 13, fractions allowed on the way."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.files import read_records
+from expert_iter.tasks.numbers.arithmetic import Goal
+from expert_iter.tasks.numbers.generate import distinct, hash_of, random_goals
+from expert_iter.tasks.numbers.number_game import MOST_VALUE, NumberGame, make_goal
+from expert_iter.tasks.task import check
+
+TARGET = 24
+LARGEST = 13
+_HELD_OUT = 100
+# The ranks of the public list that Yao et al. 2023 (Tree of Thoughts, arXiv 2305.10601) test on.
+_TEST_RANKS = range(901, 1001)
+_PLAYS = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class Game24Config:
+    """Which puzzles there are.
+
+    Attributes:
+      seed: of the curriculum and of the order of the numbers in training prompts.
+      file: CSV with the columns `Rank` and `Puzzles`, or any file of problems with the target 24.
+        Its ranks 901 to 1000 are the test; if it has none of them, the test is picked by a hash of
+        the numbers. Empty: all 1,362 puzzles that have a solution, likewise.
+      exclude: file of puzzles to keep out of training and validation, in whatever order.
+      fractions: whether random play passes through fractions.
+      max_value: no number on the way, numerator or denominator, exceeds it in random play; the
+        vocabulary reaches up to it. 169 is the least with which every puzzle can still be solved.
+      max_denominator: of fractions in random play; 13 is the least, likewise.
+      train_targets: 'game' trains on puzzles alone; 'any' adds a curriculum of problems made by
+        random play of whole numbers: half of them on three numbers (fewer, if there are fewer) and
+        the rest on four, never the four of a puzzle that is not itself in training.
+      train_size: training problems with 'any' (with 'game': all the puzzles there are).
+      curriculum_share: the share of those that the curriculum makes up; puzzles repeated in other
+        orders of their numbers make up the rest.
+      max_target: the curriculum's targets are 1 to this.
+      data_dir: folder of a TFDS dataset to take the problems from, built there at first use.
+    """
+
+    seed: int = 0
+    file: str = ""
+    exclude: str = ""
+    fractions: bool = True
+    max_value: int = 169
+    max_denominator: int = 13
+    train_targets: str = "game"
+    train_size: int = 20_000
+    curriculum_share: float = 0.75
+    max_target: int = 100
+    data_dir: str = ""
+
+    def __post_init__(self):
+        check("seed", self.seed, 0, 2**32 - 1)
+        check("max_value", self.max_value, TARGET, MOST_VALUE)
+        check("max_denominator", self.max_denominator, 1, self.max_value)
+        check("train_size", self.train_size, 1, 1_000_000)
+        check("curriculum_share", self.curriculum_share, 0.0, 1.0)
+        check("max_target", self.max_target, 1, self.max_value)
+        if self.train_targets not in ("game", "any"):
+            raise UserError(
+                f"task.train_targets={self.train_targets!r} is neither 'game' nor 'any'"
+            )
+
+
+class Game24(NumberGame):
+    """Puzzles of the public list, or all there are; no two splits share a multiset of numbers."""
+
+    name = "game24"
+    default_target = TARGET
+
+    def __init__(self, config: Game24Config):
+        super().__init__(
+            config, config.max_value, config.max_denominator if config.fractions else 1
+        )
+
+    def goal_of(self, record: Mapping[str, Any]) -> Goal:
+        if "Puzzles" in record:
+            return make_goal(record["Puzzles"], TARGET)
+        return super().goal_of(record)
+
+    def make_goals(self) -> dict[str, list[Goal]]:
+        config = self.config
+        test, rest = self._test_and_rest()
+        held_out = min(_HELD_OUT, len(rest) // 4)
+        validation = sorted(rest, key=lambda goal: hash_of(goal.numbers))[:held_out]
+        kept_out = {_key(goal) for goal in test}
+        if config.exclude:
+            kept_out |= {_key(problem.answer) for problem in self.read(config.exclude)}
+        validation = [goal for goal in validation if _key(goal) not in kept_out]
+        kept_out |= {_key(goal) for goal in validation}
+        train = [goal for goal in rest if _key(goal) not in kept_out]
+        if not (train and validation and test):
+            raise UserError(
+                f"{len(train)} training, {len(validation)} validation and {len(test)} test puzzles "
+                "are left: give a longer task.file or a shorter task.exclude"
+            )
+        rng = np.random.default_rng(config.seed)
+        if config.train_targets == "any":
+            train = self._with_curriculum(train, kept_out, rng)
+        else:
+            train = [_reordered(goal, rng) for goal in train]
+        return {"train": train, "validation": validation, "test": test}
+
+    def _test_and_rest(self) -> tuple[list[Goal], list[Goal]]:
+        if self.config.file:
+            ranked = read_records(self.config.file, self._ranked_puzzle)
+        else:
+            ranked = [(Goal(numbers, TARGET), None) for numbers in solvable_puzzles()]
+        puzzles = distinct(goal for goal, _ in ranked)
+        test_keys = {_key(goal) for goal, rank in ranked if rank in _TEST_RANKS}
+        if not test_keys:
+            by_hash = sorted(map(_key, puzzles), key=lambda key: -hash_of(key))
+            test_keys = set(by_hash[: min(_HELD_OUT, len(puzzles) // 4)])
+        test = [goal for goal in puzzles if _key(goal) in test_keys]
+        return test, [goal for goal in puzzles if _key(goal) not in test_keys]
+
+    def _ranked_puzzle(self, record: Mapping[str, Any], line: int) -> tuple[Goal, int | None]:
+        goal = self.goal_of(record)
+        in_range = all(1 <= number <= LARGEST for number in goal.numbers)
+        if len(goal.numbers) != 4 or goal.target != TARGET or not in_range:
+            raise ValueError(f"not a puzzle of four numbers from 1 to {LARGEST} for {TARGET}")
+        rank = record.get("Rank")
+        if rank is None:
+            return goal, None
+        if not re.fullmatch("[0-9]{1,9}", str(rank).strip()):
+            raise ValueError(f"the rank {str(rank)[:40]!r} is not a whole number")
+        return goal, int(str(rank))
+
+    def _with_curriculum(
+        self, puzzles: list[Goal], kept_out: set[tuple[int, ...]], rng: np.random.Generator
+    ) -> list[Goal]:
+        config = self.config
+        # Puzzles that a list leaves out may be what somebody tests on: keep their numbers out too.
+        never = kept_out | set(solvable_puzzles()) - set(map(_key, puzzles))
+        size = round(config.train_size * config.curriculum_share)
+        goals = []
+        for n, up_to in ((3, size // 2), (4, size)):
+            made = random_goals(
+                rng, _PLAYS, n, 1, LARGEST, (1, config.max_target), config.max_value
+            )
+            allowed = [goal for goal in made if _key(goal) not in never]
+            goals += allowed[: up_to - len(goals)]
+        repeated = itertools.islice(itertools.cycle(puzzles), config.train_size - size)
+        goals += [_reordered(goal, rng) for goal in repeated]
+        return [goals[i] for i in rng.permutation(len(goals))]
+
+
+def _key(goal: Goal) -> tuple[int, ...]:
+    return tuple(sorted(goal.numbers))
+
+
+def _reordered(goal: Goal, rng: np.random.Generator) -> Goal:
+    """The goal with its numbers in random order: prompts should not teach that they are sorted."""
+    return goal._replace(numbers=tuple(rng.permutation(goal.numbers).tolist()))
+
+
+def solvable_puzzles() -> list[tuple[int, ...]]:
+    """The 1,362 multisets of four numbers from 1 to 13 that make 24, sorted, each in order."""
+    multisets = list(itertools.combinations_with_replacement(range(1, LARGEST + 1), 4))
+    tops_MxN = np.array(multisets, np.int64)
+    solvable = _makes_target(tops_MxN, np.ones_like(tops_MxN))
+    return [
+        numbers for numbers, is_solvable in zip(multisets, solvable, strict=True) if is_solvable
+    ]
+
+
+def _makes_target(tops_MxN: np.ndarray, bottoms_MxN: np.ndarray) -> np.ndarray:
+    """Whether each row of fractions can be combined into 24: bool [M].
+
+    Exact: fractions are not reduced, and four numbers up to 13 stay far from 64 bits. A division by
+    zero gives a bottom of 0, which no later operation removes.
+    """
+    n = tops_MxN.shape[1]
+    if n == 1:
+        return ((bottoms_MxN != 0) & (tops_MxN == TARGET * bottoms_MxN))[:, 0]
+    found = np.zeros(len(tops_MxN), bool)
+    for i, j in itertools.combinations(range(n), 2):
+        others = [k for k in range(n) if k not in (i, j)]
+        a, b = tops_MxN[:, i], bottoms_MxN[:, i]
+        c, d = tops_MxN[:, j], bottoms_MxN[:, j]
+        for top, bottom in (
+            (a * d + c * b, b * d),
+            (a * d - c * b, b * d),
+            (c * b - a * d, b * d),
+            (a * c, b * d),
+            (a * d, b * c),
+            (c * b, d * a),
+        ):
+            found |= _makes_target(
+                np.column_stack([tops_MxN[:, others], top]),
+                np.column_stack([bottoms_MxN[:, others], bottom]),
+            )
+    return found

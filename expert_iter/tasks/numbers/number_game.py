@@ -1,0 +1,170 @@
+"""What Countdown and the Game of 24 share: tasks of numbers and a target."""
+
+import functools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.files import read_records
+from expert_iter.tasks.numbers import arithmetic
+from expert_iter.tasks.numbers.arithmetic import Goal
+from expert_iter.tasks.task import SPLITS, Problem
+
+MOST_NUMBERS = 8
+MOST_VALUE = 999_999
+
+
+class NumberGame:
+    """A `Task` but for its problems: a subclass gives its name, settings and goals.
+
+    `config` has `data_dir`, the folder of a TFDS dataset to take the problems from (built there at
+    first use), or '' to make them in memory; both give the same problems. `max_value` and
+    `max_denominator` bound the numbers in random play, and so the vocabulary, but no solution.
+    """
+
+    name: str
+    in_process = True
+    splits = SPLITS
+    fields = ("numbers", "target")  # of a record, beside its `id`
+    dataset_setting = "data_dir"
+    default_target: int | None = None
+
+    def __init__(self, config: Any, max_value: int, max_denominator: int):
+        self.config = config
+        self._max_value = max_value
+        self._max_denominator = max_denominator
+
+    def make_goals(self) -> dict[str, list[Goal]]:
+        """The goals of each split, made anew from the settings."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _problems(self) -> dict[str, list[Problem]]:
+        if self.config.data_dir:
+            from expert_iter.tasks import builders  # imports TFDS, which few runs need
+
+            return {
+                split: [self.problem_of(record, record["id"]) for record in records]
+                for split, records in builders.load_records(self).items()
+            }
+        return {
+            split: [make_problem(goal, f"{split}-{i}") for i, goal in enumerate(goals)]
+            for split, goals in self.make_goals().items()
+        }
+
+    def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:
+        """The settings that the records depend on, and the files that they are read from."""
+        settings = {k: v for k, v in vars(self.config).items() if k != self.dataset_setting}
+        names = [value for value in settings.values() if isinstance(value, str)]
+        return settings, [path for path in map(Path, names) if path.is_file()]
+
+    def records(self, split: str) -> Iterator[dict[str, str]]:
+        """The problems as text fields, which `problem_of` turns back into the same problems."""
+        for problem in self.problems(split):
+            numbers, target = problem.answer
+            yield {
+                "id": problem.id,
+                "numbers": " ".join(map(str, numbers)),
+                "target": str(target),
+            }
+
+    def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
+        """Raises ValueError saying what is wrong with the record."""
+        return make_problem(self.goal_of(record), id)
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        if split not in SPLITS:
+            raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        return self._problems[split]
+
+    def goal_of(self, record: Mapping[str, Any]) -> Goal:
+        """The goal in a record of a file. Raises ValueError saying what is wrong with it."""
+        for numbers_field, target_field in (("numbers", "target"), ("input", "output")):
+            if numbers_field in record:
+                target = record.get(target_field, self.default_target)
+                if target is None:
+                    raise ValueError(f"there is no `{target_field}`")
+                return make_goal(record[numbers_field], target)
+        raise ValueError("there is neither `numbers` and `target` nor `input` and `output`")
+
+    def read(self, path: str | os.PathLike) -> list[Problem]:
+        """Records hold `numbers` ("3 5 7", "3,5,7" or a list) and `target`, and may hold an `id`.
+
+        `input` and `output` will do for the two names.
+        """
+        name = Path(path).name
+        return read_records(
+            path,
+            lambda record, line: self.problem_of(record, str(record.get("id", f"{name}:{line}"))),
+        )
+
+    def parse(self, text: str) -> Problem:
+        """As in `3 5 7 -> 15` or `3,5,7 = 15`."""
+        numbers, arrow, target = re.sub("->|=", "->", text, count=1).partition("->")
+        if not arrow:
+            target = self.default_target
+        try:
+            if target is None:
+                raise ValueError("there is no target")
+            return make_problem(make_goal(numbers, target), "typed")
+        except ValueError as error:
+            raise UserError(
+                f"{text.strip()[:60]!r} is not a problem: {error}; write it like '3 5 7 -> 15'"
+            ) from None
+
+    def example(self) -> str:
+        return self.problems("test")[0].prompt.strip()
+
+    def prepare(self) -> None:
+        """Its verdicts wait for nothing."""
+
+    def verdict(self, problem: Problem, solution: str) -> bool:
+        numbers, target = problem.answer
+        return arithmetic.final_value(numbers, solution) == target
+
+    def is_legal(self, problem: Problem, solution: str) -> bool:
+        return arithmetic.final_value(problem.answer.numbers, solution) is not None
+
+    def answer(self, question_prompt: str, solution: str) -> str | None:
+        return arithmetic.proposal(self.parse(question_prompt).answer.numbers, solution)
+
+    def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
+        """Random legal play: it shows rules and format, and need not reach the target."""
+        numbers = problem.answer.numbers
+        return arithmetic.random_play(numbers, rng, self._max_value, self._max_denominator)
+
+    def symbols(self) -> list[str]:
+        """One piece a whole number, and marks that carry their blanks."""
+        marks = [f" {mark} " for mark in (*arithmetic.OPERATORS, "=", ":", "->")]
+        return [*map(str, range(self._max_value + 1)), *marks, " ", "/", "-", "\n"]
+
+    def sample_texts(self, n: int, seed: int) -> list[str]:
+        rng = np.random.default_rng(seed)
+        problems = self.problems("train")
+        chosen = (problems[i] for i in rng.integers(len(problems), size=n))
+        return [problem.prompt + self.demonstration(problem, rng) for problem in chosen]
+
+
+def make_problem(goal: Goal, id: str) -> Problem:
+    return Problem(id, arithmetic.prompt(goal), goal)
+
+
+def make_goal(numbers: Any, target: Any) -> Goal:
+    """From text, a whole number, or a list of either. Raises ValueError saying what is wrong."""
+    if isinstance(numbers, str):
+        numbers = re.split(r"\s*,\s*|\s+", numbers.strip())
+    if not isinstance(numbers, list) or not 2 <= len(numbers) <= MOST_NUMBERS:
+        raise ValueError(f"there must be 2 to {MOST_NUMBERS} numbers")
+    return Goal(tuple(map(_whole_number, numbers)), _whole_number(target))
+
+
+def _whole_number(value: Any) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,9}", text) or int(text) > MOST_VALUE:
+        raise ValueError(f"{text[:40]!r} is not a whole number from 0 to {MOST_VALUE}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Verdicts: worker processes, each with limits of time and memory."""

@@ -1,0 +1,1 @@
+"""Questions in words: files, prompts, and answers read by their text."""

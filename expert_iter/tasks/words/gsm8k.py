@@ -1,0 +1,86 @@
+"""GSM8K: grade-school word problems with solutions (Cobbe et al. 2021, arXiv 2110.14168)."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.words import published
+from expert_iter.tasks.words.answers import check_gold
+from expert_iter.tasks.words.published import Published
+from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
+from expert_iter.tasks.words.questions import share_of
+from expert_iter.tasks.words.rows import Row, answer_line, text_field
+
+VALIDATION_SHARE = 0.05
+_ANNOTATION = re.compile(r"<<[^<>\n]*>>")
+# The second is how the model solutions end that were published beside the problems.
+_ANSWER = re.compile(r"(?:####|A:)\s*(.+)")
+_TEST_FILES = published.GSM8K_TEST, published.GSM8K_TEST_PART
+
+
+@dataclasses.dataclass(frozen=True)
+class Gsm8kConfig(PublishedConfig):
+    """GSM8K's own settings.
+
+    Attributes:
+      annotations: 'strip' or 'keep' the calculator annotations, <<48/2=24>>, in solutions. They
+        served models with a calculator; here there is none, published checkpoints do not write
+        them, and they make a third more tokens.
+    """
+
+    annotations: str = "strip"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.annotations not in ("strip", "keep"):
+            raise UserError(f"task.annotations={self.annotations!r} is neither 'strip' nor 'keep'")
+
+
+class Gsm8k(PublishedTask):
+    """train.jsonl is split into training and validation (about one in twenty) by a hash of the
+    question's words; test.jsonl is the test, or its beginning, test_0000_0659.jsonl, where the
+    whole is not there. Ids are 'train-17' and 'test-17', by the row in the published file, from 0.
+    """
+
+    name = "gsm8k"
+    kind = "number"
+    row_settings = (*PublishedTask.row_settings, "annotations")
+
+    def files(self, split: str) -> list[Path]:
+        return [self.locate(*(_TEST_FILES if split == "test" else (published.GSM8K_TRAIN,)))]
+
+    def rows_of_files(self, split: str) -> list[Row]:
+        if split == "test":
+            return self._read("test", *_TEST_FILES)
+        held_out = split == "validation"
+        return [
+            row
+            for row in self._train_file
+            if (share_of(row.question) < VALIDATION_SHARE) == held_out
+        ]
+
+    @functools.cached_property
+    def _train_file(self) -> list[Row]:
+        return self._read("train", published.GSM8K_TRAIN)
+
+    def _read(self, prefix: str, *files: Published) -> list[Row]:
+        return self.read_file(
+            lambda record, i, place: self.row_at(record, f"{prefix}-{i}", place), *files
+        )
+
+    def row_of(self, record: Mapping[str, Any], id: str) -> Row:
+        """`question`, and as `answer` the solution, whose last line is `#### 72` or `A: 72`."""
+        solution = text_field(record, "answer")
+        if self.config.annotations == "strip":
+            solution = _ANNOTATION.sub("", solution)
+        *steps, last = [line.rstrip() for line in solution.split("\n") if line.strip()]
+        found = _ANSWER.fullmatch(last)
+        if not found:
+            raise ValueError("the last line of `answer` is not `####` and a number")
+        check_gold(found[1], "number")
+        text = "\n".join([*steps, answer_line(found[1], "number")])
+        return Row(id, text_field(record, "question").strip(), found[1], text)

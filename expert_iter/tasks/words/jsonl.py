@@ -1,0 +1,70 @@
+"""Any file of questions and answers: the user's own problems need a config and no code."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.records import WrittenNumber
+from expert_iter.tasks.words.answers import ANSWER_TYPES, check_gold
+from expert_iter.tasks.words.file_task import FileConfig, FileTask
+from expert_iter.tasks.words.rows import CODE, Row, tests_of, text_field, with_answer_line
+
+_TYPES = (*ANSWER_TYPES, CODE)
+
+
+@dataclasses.dataclass(frozen=True)
+class JsonlConfig(FileConfig):
+    """What the files hold.
+
+    Attributes:
+      answer_type: 'exact', 'number', 'math' or 'choice' (see answers.py), or 'code': the answer is
+        then the tests, as a list of assert statements, a text of them, or an object with the fields
+        of `code_tests.CodeTests`.
+      question_field, answer_field: names of the two fields.
+      solution_field: name of the field with a written solution (or program), a step a line, which a
+        record may lack.
+    """
+
+    answer_type: str = "exact"
+    question_field: str = "question"
+    answer_field: str = "answer"
+    solution_field: str = "solution"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.answer_type not in _TYPES:
+            raise UserError(f"task.answer_type={self.answer_type!r} is none of {', '.join(_TYPES)}")
+        for key in ("question_field", "answer_field", "solution_field"):
+            if not getattr(self, key):
+                raise UserError(f"task.{key} is empty: name a field of the files")
+
+
+class Jsonl(FileTask):
+    """Questions with answers of any one type. A written solution that does not mark its answer gets
+    a last line `#### answer`; without one, that line is the solution, but of code there is none.
+    """
+
+    name = "jsonl"
+    row_settings = ("answer_type", "question_field", "answer_field", "solution_field")
+
+    def __init__(self, config: JsonlConfig):
+        self.kind = config.answer_type
+        super().__init__(config)
+
+    def row_of(self, record: Mapping[str, Any], id: str) -> Row:
+        config = self.config
+        question = text_field(record, config.question_field).strip()
+        answer = record.get(config.answer_field)
+        if answer is None or isinstance(answer, bool):
+            raise ValueError(f"there is no `{config.answer_field}`")
+        written = record.get(config.solution_field)
+        written = text_field(record, config.solution_field) if written else ""
+        if self.kind == CODE:
+            return Row(id, question, tests_of(answer), written.strip("\n"))
+        if not isinstance(answer, str | int | float | WrittenNumber):
+            raise ValueError(f"`{config.answer_field}` is neither text nor a number")
+        answer = str(answer).strip()
+        answer.encode()  # see `text_field`
+        check_gold(answer, self.kind)
+        return Row(id, question, answer, with_answer_line(written, answer, self.kind))

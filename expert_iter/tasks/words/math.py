@@ -1,0 +1,41 @@
+r"""Competition mathematics: files of `problem`, and `answer` or a `solution` with \boxed{...}.
+
+As MATH (Hendrycks et al. 2021, arXiv 2103.03874) and the many sets in its form have them. None
+comes with this project: bring your own files.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from expert_iter.tasks.words.answers import check_gold, final
+from expert_iter.tasks.words.answers.place import has_box
+from expert_iter.tasks.words.file_task import FileConfig, FileTask
+from expert_iter.tasks.words.rows import Row, text_field, with_answer_line
+
+
+@dataclasses.dataclass(frozen=True)
+class MathConfig(FileConfig):
+    """Mathematics has no settings of its own."""
+
+
+class Math(FileTask):
+    r"""Answers are LaTeX, compared by their meaning. A solution is the written one; one without
+    \boxed{...} gets it as a last line.
+    """
+
+    name = "math"
+    kind = "math"
+
+    def row_of(self, record: Mapping[str, Any], id: str) -> Row:
+        r"""`problem`, and `answer` or `solution`; with both, `answer` is the right answer."""
+        written = text_field(record, "solution") if record.get("solution") else ""
+        if "answer" in record:
+            answer = str(record["answer"]).strip()
+        elif has_box(written):
+            answer = final(written, self.kind).text
+        else:
+            raise ValueError("there is neither an `answer` nor a `solution` with \\boxed{...}")
+        check_gold(answer, self.kind)
+        solution = with_answer_line(written, answer, self.kind)
+        return Row(id, text_field(record, "problem").strip(), answer, solution)

@@ -1,0 +1,242 @@
+"""What all tasks of questions in words share; a subclass says where its rows come from."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.files import read_records
+from expert_iter.tasks.task import SPLITS, Problem
+from expert_iter.tasks.verifier import judging
+from expert_iter.tasks.words import prompts
+from expert_iter.tasks.words.questions import normalised
+from expert_iter.tasks.words.rows import CODE, Gold, Row
+
+if TYPE_CHECKING:
+    from expert_iter.tasks.words.chat_template import ChatTemplate
+
+
+class TextTask:
+    """A `Task`, given where its rows come from. Its answers are of one kind (`answers.ANSWER_TYPES`
+    or 'code'), and its problems' `answer` is a `Gold`.
+    """
+
+    name: str
+    kind: str
+    in_process = False
+    fields = ("question", "answer", "solution")  # of a record, beside its `id`
+    dataset_setting = "tfds_dir"
+    row_settings: tuple[str, ...] = ()  # settings that the rows depend on, the files' names aside
+
+    def __init__(self, config: Any):
+        self.config = config
+        self._rows: dict[str, list[Row]] = {}
+        self._problems: dict[str, list[Problem]] = {}
+
+    # What a subclass gives.
+
+    def files(self, split: str) -> list[Path]:
+        """What the split's rows are read from. Raises UserError if there can be none."""
+        raise NotImplementedError
+
+    def rows_of_files(self, split: str) -> list[Row]:
+        """The split's rows, in their order. Raises UserError naming the file and the line."""
+        raise NotImplementedError
+
+    def row_of(self, record: Mapping[str, Any], id: str) -> Row:
+        """A record in the published format. Raises ValueError saying what is wrong with it."""
+        raise NotImplementedError
+
+    def asked(self, row: Row) -> str:
+        """The question as a prompt holds it."""
+        return row.question
+
+    def shot_rows(self) -> Sequence[Row]:
+        """Where the examples of few-shot prompts are taken from."""
+        return self._kept("train")
+
+    @property
+    def wording(self) -> prompts.Wording:
+        return prompts.WORDINGS[self.kind]
+
+    # Rows and problems.
+
+    def rows(self, split: str) -> list[Row]:
+        """All of the split's rows, whatever `drop_contaminated` and the sizes say."""
+        if split not in self._rows:
+            stored = self._dataset if self.config.tfds_dir and self._has(split) else {}
+            self._rows[split] = stored.get(split) or self.rows_of_files(split)
+        return self._rows[split]
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        if split not in SPLITS:
+            raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        if split not in self._problems:
+            size = getattr(self.config, f"{split}_size")
+            rows = self._kept(split)[: size or None]
+            if not rows:
+                raise UserError(f"task {self.name} has no {split} problems in its files")
+            self._problems[split] = [self._problem(row) for row in rows]
+        return self._problems[split]
+
+    def row_at(self, record: Mapping[str, Any], id: str, place: str) -> Row:
+        """`row_of` with the place where the record was read."""
+        return dataclasses.replace(self.row_of(record, id), place=place)
+
+    def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
+        """Raises ValueError saying what is wrong with the record."""
+        return self._problem(self.row_of(record, id))
+
+    def read(self, path: str | os.PathLike) -> list[Problem]:
+        """Records are those of the published files, and may hold an `id`."""
+        name = Path(path).name
+
+        def convert(record, line):
+            id = str(record.get("id", f"{name}:{line}"))
+            return self._problem(self.row_at(record, id, f"{path}, line {line}"))
+
+        return read_records(path, convert)
+
+    def parse(self, text: str) -> Problem:
+        """The text is the question. No answer is known: `answer` is None, and no verdict means
+        anything.
+        """
+        if not text.strip():
+            raise UserError("there is no question in what was typed")
+        row = Row("typed", text.strip(), "", "")
+        return Problem(row.id, self._prompt(row, row.question), None)
+
+    def example(self) -> str:
+        return " ".join(self._kept("test")[0].question.split())
+
+    # What is written about them.
+
+    def prepare(self) -> None:
+        if self.kind == "math":
+            import math_verify  # noqa: F401  (takes a second, which is no verdict's)
+
+    def verdict(self, problem: Problem, solution: str) -> bool:
+        """False for a problem whose answer is not known."""
+        if problem.answer is None:
+            return False
+        return judging.right(problem.answer.answer, solution, self.kind)
+
+    def answer(self, question_prompt: str, solution: str) -> str | None:
+        return judging.proposal(solution, self.kind)
+
+    def is_legal(self, problem: Problem, solution: str) -> bool:
+        gold = None if problem.answer is None else problem.answer.answer
+        return judging.readable(gold, solution, self.kind)
+
+    def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
+        """The solution that came with the problem."""
+        if problem.answer is None or not problem.answer.solution:
+            raise UserError(
+                f"{problem.name} came without a solution to learn from: name a file of "
+                "warm_start.demonstrations, or set warm_start.updates=0 and learner.rehearsal=0"
+            )
+        return problem.answer.solution
+
+    def symbols(self) -> list[str]:
+        return []
+
+    def sample_texts(self, n: int, seed: int) -> list[str]:
+        """Prompts with the solutions that came with them, where one did."""
+        problems = self.problems("train")
+        chosen = np.random.default_rng(seed).integers(len(problems), size=n)
+        return [problems[i].prompt + problems[i].answer.solution for i in chosen]
+
+    # The dataset; see builders.py.
+
+    @property
+    def splits(self) -> list[str]:
+        """Those that there is anything of."""
+        return [split for split in SPLITS if self._has(split) and self.rows(split)]
+
+    def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:
+        """The settings that the records depend on, and the files that they are read from."""
+        used = {split: self.files(split) for split in SPLITS if self._has(split)}
+        files = list(dict.fromkeys(path for paths in used.values() for path in paths))
+        settings = {key: getattr(self.config, key) for key in self.row_settings}
+        settings["files"] = {s: [files.index(path) for path in paths] for s, paths in used.items()}
+        return settings, files
+
+    def records(self, split: str) -> list[dict[str, str]]:
+        """The rows as text fields."""
+        return [row.texts() for row in self.rows(split)]
+
+    @functools.cached_property
+    def _dataset(self) -> dict[str, list[Row]]:
+        from expert_iter.tasks import builders  # imports TFDS, which few runs need
+
+        return {
+            split: [Row.of_texts(record, self.kind) for record in records]
+            for split, records in builders.load_records(self).items()
+        }
+
+    def _has(self, split: str) -> bool:
+        try:
+            return all(path.is_file() for path in self.files(split))
+        except UserError:
+            return False
+
+    # Prompts.
+
+    def _kept(self, split: str) -> list[Row]:
+        """The rows without those that `drop_contaminated` drops."""
+        rows = self.rows(split)
+        if split != "train" or not self.config.drop_contaminated:
+            return rows
+        from expert_iter.tasks.words.contamination import (
+            contaminated,  # a command too: not at the top
+        )
+
+        dropped = {match.train for match in contaminated(rows, self.rows("test"))}
+        return [row for row in rows if row.id not in dropped]
+
+    def _problem(self, row: Row) -> Problem:
+        solution = row.solution
+        if self.kind == CODE and self.config.prompt == "chat" and solution:
+            solution = f"```python\n{row.answer.prefix}{solution}\n```"
+        prompt = self._prompt(row, self.asked(row))
+        return Problem(row.id, prompt, Gold(row.answer, solution), row.place)
+
+    def _prompt(self, row: Row, asked: str) -> str:
+        if self.config.prompt == "chat":
+            return self.wording.chat_prompt(self._chat_template, asked)
+        if self.config.prompt == "few_shot":
+            return self.wording.few_shot_prompt(self._examples(row), asked)
+        return self.wording.plain_prompt(asked)
+
+    @functools.cached_property
+    def _chat_template(self) -> "ChatTemplate":
+        from expert_iter.tasks.words.chat_template import ChatTemplate  # Jinja, which few runs need
+
+        return ChatTemplate(self.config.chat_template)
+
+    def _examples(self, row: Row) -> list[tuple[str, str]]:
+        itself = normalised(row.question)
+        others = [shot for question, shot in self._shots.items() if question != itself]
+        return others[: self.config.shots]
+
+    @functools.cached_property
+    def _shots(self) -> dict[str, tuple[str, str]]:
+        """Examples by their normalised question, one more than a prompt needs."""
+        rows = [row for row in self.shot_rows() if row.solution]
+        order = np.random.default_rng(self.config.shots_seed).permutation(len(rows))
+        shots = {}
+        for row in (rows[i] for i in order):
+            shots.setdefault(normalised(row.question), (self.asked(row), row.solution))
+            if len(shots) > self.config.shots:
+                break
+        if len(shots) < self.config.shots:
+            raise UserError(
+                f"task.shots={self.config.shots}, but there are only {len(shots)} problems with "
+                "solutions to take examples from"
+            )
+        return shots
