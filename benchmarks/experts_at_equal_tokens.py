@@ -33,8 +33,8 @@ ARMS = {
     }
     for name, changes in {
         "MCTS": {"run.expert": "mcts"},
-        "guess M=8": {"run.expert": "guess", "guess.num_samples": 8, "targets.policy": "winners"},
-        "guess M=32": {"run.expert": "guess", "guess.num_samples": 32, "targets.policy": "winners"},
+        "guess M=8": {"run.expert": "guess", "guess.num_samples": 8, "learner.objectives": ("winners", "value")},
+        "guess M=32": {"run.expert": "guess", "guess.num_samples": 32, "learner.objectives": ("winners", "value")},
     }.items()
     for replacement in (False, True)
 }

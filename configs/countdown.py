@@ -16,6 +16,7 @@ def get_config():
     config.model.rope_base = 100.0
     config.warm_start.updates = 400
     config.search.num_simulations = 8
+    config.improved.value_scale = 0.2
     config.learner.rows = 16
     config.learner.row_tokens = 128
     config.learner.row_steps = 32
@@ -23,8 +24,8 @@ def get_config():
     config.learner.rehearsal = 0.12
     config.optimizer.round_learning_rate = 1.5e-3
     config.optimizer.average = 0.98
-    config.targets.max_lost = 2
-    config.loss.value_weight = 0.3
+    config.value.max_lost = 2
+    config.value.weight = 0.3
     config.run.rounds = 10
     # Solutions share first steps, and few ways on are right: benchmarks/RESULTS.md.
     config.evaluation.root_candidates = 16

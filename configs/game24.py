@@ -29,6 +29,7 @@ def get_config():
     config.guess.max_tokens = 40
 
     config.warm_start.updates = 3000
+    config.improved.value_scale = 0.2
     config.learner.rows = 16
     config.learner.row_tokens = 192
     config.learner.row_steps = 40
@@ -36,8 +37,8 @@ def get_config():
     config.learner.rehearsal = 0.15
     config.optimizer.learning_rate = 3e-3
     config.optimizer.round_learning_rate = 1e-3
-    config.targets.max_lost = 2
-    config.loss.value_weight = 0.25
+    config.value.max_lost = 2
+    config.value.weight = 0.25
     config.run.rounds = 12
     config.run.problems_per_round = 768
 

@@ -43,6 +43,7 @@ def get_config():
     config.guess.num_samples = 8
 
     config.warm_start.updates = 1000
+    config.improved.value_scale = 0.2
     config.learner.rows = 3
     config.learner.row_tokens = 1024
     config.learner.row_steps = 64

@@ -33,6 +33,7 @@ def get_config(task="gsm8k"):
     config.guess.num_samples = 8
 
     config.warm_start.updates = 300
+    config.improved.value_scale = 0.2
     config.learner.rows = 6
     config.learner.row_tokens = 640  # the longest problem with its solution: 596
     config.learner.row_steps = 64

@@ -13,6 +13,9 @@ from etils import epath
 from expert_iter.config import Settings
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner
+from expert_iter.learn.lessons import columns_of, step_trees
+from expert_iter.learn.objectives import heads_of, make_objectives
+from expert_iter.learn.objectives.objective import Objective
 from expert_iter.learn.room import (
     CUT,
     REFUSE,
@@ -24,7 +27,6 @@ from expert_iter.learn.room import (
 )
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
-from expert_iter.learn.targets import step_trees
 from expert_iter.learn.warm_start import WarmStart
 from expert_iter.measure.evaluation import Contest
 from expert_iter.model import adapters
@@ -70,6 +72,7 @@ class Parts:
     task: Task
     tokenizer: TextTokenizer
     network: Network
+    objectives: dict[str, Objective]
 
     @functools.cached_property
     def steps(self) -> StepEnds:
@@ -93,7 +96,9 @@ class Parts:
             shardings = self.layout.learning(self.network.abstract_params())
             return jax.jit(self.network.init, out_shardings=shardings)(key)
         plain = Network(
-            dataclasses.replace(self.network.config, lora_rank=0), self.network.vocab_size
+            dataclasses.replace(self.network.config, lora_rank=0),
+            self.network.vocab_size,
+            self.network.heads,
         )
         shardings = self.layout.learning(plain.abstract_params())
         weights = pretrained.load_params(directory, plain, shardings)
@@ -111,7 +116,8 @@ class Parts:
     def learner(self) -> Learner:
         s = self.settings
         updates = s.warm_start.updates, s.run.rounds * s.learner.updates_per_round
-        return Learner(self.network, s.learner, s.loss, s.optimizer, *updates, self.layout)
+        how = s.learner, self.objectives, s.optimizer
+        return Learner(self.network, *how, *updates, self.layout)
 
     def expert(self) -> SelfPlay | GuessAndCheck:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
@@ -132,16 +138,15 @@ class Parts:
 
         rngs: one a problem.
         """
-        s, tokenizer = self.settings, self.tokenizer
+        tokenizer = self.tokenizer
         prompts = [tokenizer.encode_prompt(problem.prompt) for problem in searched.problems]
-        siblings = s.loss.policy == "set"
-        lessons = step_trees(searched.trees, prompts, self.steps, s.targets, rngs, siblings)
-        room = self._room
+        lessons = step_trees(searched, prompts, self.steps, self.objectives, rngs)
+        size = self._room.tokens, self._room.steps, columns_of(self.objectives)
         kept = {
-            row: [part for part in split(lesson, room.tokens, room.steps) if part.teaches]
-            for row, lesson in zip(searched.rows.tolist(), lessons, strict=True)
+            row: [part for tree in trees for part in split(tree, *size) if part.teaches]
+            for row, trees in zip(searched.rows.tolist(), lessons, strict=True)
         }
-        lost = _teaching_steps(lessons) - sum(map(_teaching_steps, kept.values()))
+        lost = sum(map(_teaching_steps, lessons)) - sum(map(_teaching_steps, kept.values()))
         return kept, lost
 
     def contest(self) -> Contest:
@@ -203,7 +208,7 @@ class Parts:
 
 
 def _teaching_steps(trees: Sequence[StepTree]) -> int:
-    return sum(np.count_nonzero(tree.policy_weight + tree.value_weight) for tree in trees)
+    return sum(np.count_nonzero(tree.teaching) for tree in trees)
 
 
 def assemble(settings: Settings, workdir: str | Path) -> Parts:
@@ -213,7 +218,9 @@ def assemble(settings: Settings, workdir: str | Path) -> Parts:
     task = load_task(settings.task_name, dataclasses.asdict(settings.task))
     tokenizer = _tokenizer(settings, task, epath.Path(workdir))
     vocab_size = settings.pretrained.vocab_size or tokenizer.vocab_size
-    return Parts(settings, task, tokenizer, Network(settings.model, vocab_size))
+    objectives = make_objectives(settings.learner.objectives, settings.objectives)
+    network = Network(settings.model, vocab_size, heads_of(objectives))
+    return Parts(settings, task, tokenizer, network, objectives)
 
 
 def _tokenizer(settings: Settings, task: Task, workdir: epath.Path) -> TextTokenizer:

@@ -9,18 +9,20 @@ whatever is wrong with a key or a value is said in one line.
 import dataclasses
 import difflib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from expert_iter import renamed
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import LearnerConfig
-from expert_iter.learn.losses import LossConfig
+from expert_iter.learn.objectives import OBJECTIVES
+from expert_iter.learn.objectives.objective import ObjectiveConfig
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.replay import ReplayConfig
-from expert_iter.learn.targets import TargetConfig
 from expert_iter.learn.warm_start import WarmStartConfig
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizers.sentencepiece_model import TokenizerConfig
@@ -70,8 +72,6 @@ SECTIONS = {
     "search": SearchConfig,
     "sampler": SamplerConfig,
     "guess": GuessConfig,
-    "targets": TargetConfig,
-    "loss": LossConfig,
     "optimizer": OptimizerConfig,
     "learner": LearnerConfig,
     "replay": ReplayConfig,
@@ -95,20 +95,24 @@ class Settings:
     search: SearchConfig
     sampler: SamplerConfig
     guess: GuessConfig
-    targets: TargetConfig
-    loss: LossConfig
     optimizer: OptimizerConfig
     learner: LearnerConfig
     replay: ReplayConfig
     warm_start: WarmStartConfig
     evaluation: EvaluationConfig
+    objectives: Mapping[str, ObjectiveConfig]
+
+
+def sections() -> dict[str, type]:
+    """The dataclass of each section, those of all objectives included."""
+    return SECTIONS | {name: config for name, (_, config) in OBJECTIVES.items()}
 
 
 def default_config(task: str) -> ConfigDict:
     """Every key with its default; the section `task` has the keys of the named task."""
-    sections = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
+    others = {name: dataclasses.asdict(section()) for name, section in sections().items()}
     return ConfigDict(
-        {"task": {"name": task, **dataclasses.asdict(task_settings(task)())}, **sections}
+        {"task": {"name": task, **dataclasses.asdict(task_settings(task)())}, **others}
     )
 
 
@@ -118,6 +122,7 @@ def completed(config: ConfigDict | dict) -> dict:
     task = config.get("task")
     if not isinstance(task, dict) or not isinstance(task.get("name"), str):
         return config  # `settings` says what is wrong with it
+    config = renamed.translated(config)
     defaults = default_config(task["name"]).to_dict()
     filled = {
         section: defaults[section] | given
@@ -143,14 +148,16 @@ def fill_from_weights(config: ConfigDict) -> None:
 def settings(config: ConfigDict | dict) -> Settings:
     """Checks every key, type and value. Raises UserError."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
-    _check_keys(config, ("task", *SECTIONS), "")
+    _check_keys(config, ("task", *sections()), "")
     task = config["task"]
     name = task.get("name") if isinstance(task, dict) else None
     if not isinstance(name, str):
         raise UserError("task.name must name a task, such as 'countdown'")
     own = {key: value for key, value in task.items() if key != "name"}
-    sections = {section: _build(cls, config[section], section) for section, cls in SECTIONS.items()}
-    return Settings(task_name=name, task=_build(task_settings(name), own, "task"), **sections)
+    built = {section: _build(cls, config[section], section) for section, cls in sections().items()}
+    objectives = {section: built.pop(section) for section in OBJECTIVES}
+    own = _build(task_settings(name), own, "task")
+    return Settings(task_name=name, task=own, objectives=objectives, **built)
 
 
 def _check_keys(given: Any, known, prefix: str) -> None:
@@ -160,6 +167,8 @@ def _check_keys(given: Any, known, prefix: str) -> None:
         )
     for key in given:
         if key not in known:
+            if prefix + key in renamed.SETTINGS:
+                raise UserError(renamed.hint(prefix + key))
             near = difflib.get_close_matches(key, known, n=3)
             hint = (
                 f"did you mean {' or '.join(prefix + n for n in near)}?"

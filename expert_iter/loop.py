@@ -56,6 +56,7 @@ def self_play(run: Run, expert, problems, round: int) -> None:
         if run.tokens_are_spent():
             continue
         found = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
+        found = found._replace(round=round, unit=unit, updates=int(run.train.updates))
         lots = [run.rng("targets", round, unit, row) for row in found.rows]
         lessons, lost = run.parts.distil(found, lots)
         run.replay.add(lessons)

@@ -223,7 +223,9 @@ class Run:
             return
         kept = self.workdir / f"not_finite.{processes.index()}.npz"
         buffer = io.BytesIO()
-        arrays = {name: own_part(array) for name, array in batch._asdict().items()}
+        fields = batch._asdict()
+        columns = fields.pop("columns")
+        arrays = {name: own_part(array) for name, array in (fields | columns).items()}
         np.savez(buffer, **arrays)
         write_atomic(kept, buffer.getvalue())
         raise UserError(

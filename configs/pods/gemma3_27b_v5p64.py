@@ -61,6 +61,7 @@ def get_config():
     config.guess.num_samples = 8
 
     config.warm_start.updates = 200
+    config.improved.value_scale = 0.2
     config.learner.rows = 16
     config.learner.row_tokens = 1024
     config.learner.row_steps = 64

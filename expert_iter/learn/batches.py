@@ -70,7 +70,7 @@ class Batches:
             mine = [tree for (of, _), tree in all_trees.items() if of == later]
             # Trees of the replay are larger than a row where rows were larger when it was filled.
             room = self._packer.row_tokens, self._packer.row_steps
-            parts = [split(tree, *room) for tree in mine]
+            parts = [split(tree, *room, self._packer.columns) for tree in mine]
             chosen = sum(map(len, parts[:chosen]))
             self._told[later] = [part for tree in parts for part in tree], chosen
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,10 @@ from jax.flatten_util import ravel_pytree
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.batches import Batches
-from expert_iter.learn.losses import LossConfig, loss
+from expert_iter.learn.lessons import columns_of
+from expert_iter.learn.loss import loss
+from expert_iter.learn.objectives import OBJECTIVES
+from expert_iter.learn.objectives.objective import Objective
 from expert_iter.learn.optimizer import OptimizerConfig, make_optimizer
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.replay import Replay
@@ -41,6 +44,9 @@ class LearnerConfig:
     not that it ends there; prompts are never cut, so it leaves out problems as 'drop' does. What a
     search finds is learned as far as it fits, whatever this says: `search/steps_left_out` among the
     metrics counts the rest.
+
+    objectives: what searches teach, by names of `learn.objectives`; each has a section of settings
+    under its name, with its weight.
     """
 
     rows: int = 32
@@ -50,6 +56,7 @@ class LearnerConfig:
     max_passes: float = 4.0
     rehearsal: float = 0.15
     overlong: str = REFUSE
+    objectives: tuple = ("improved", "value")
 
     def __post_init__(self):
         check = Checks("learner", self)
@@ -57,6 +64,12 @@ class LearnerConfig:
         check.positive("max_passes")
         check.below_one("rehearsal")
         check.one_of("overlong", *OVERLONG)
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise UserError(
+                    f"learner.objectives: there is no objective {name!r}; there are "
+                    f"{', '.join(OBJECTIVES)}"
+                )
 
 
 class TrainState(NamedTuple):
@@ -107,7 +120,7 @@ class Learner:
         self,
         network: Network,
         config: LearnerConfig,
-        loss_config: LossConfig,
+        objectives: Mapping[str, Objective],
         optimizer_config: OptimizerConfig,
         warm_updates: int,
         round_updates: int,
@@ -126,9 +139,10 @@ class Learner:
             )
         self.network, self.config, self._layout = network, config, layout
         self._average = optimizer_config.average
-        self.packer = Packer(config.rows, config.row_tokens, config.row_steps)
+        size = config.rows, config.row_tokens, config.row_steps
+        self.packer = Packer(*size, columns_of(objectives))
         self.optimizer = make_optimizer(optimizer_config, warm_updates, round_updates, layout)
-        self._loss = functools.partial(loss, network, config=loss_config)
+        self._loss = functools.partial(loss, network, objectives=objectives)
         self._abstract = jax.eval_shape(self._init, network.abstract_params())
         self._shardings = layout.learning(self._abstract)
         self.update = jax.jit(

@@ -4,22 +4,27 @@ only.
 Shape suffixes: R rows, T tokens a row, G steps a row.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from expert_iter.learn.step_tree import StepTree
+from expert_iter.learn.step_tree import Column, StepTree
 
 
 class Batch(NamedTuple):
     """What the loss needs; host arrays until the update.
 
-    token_RxT; position_RxT: place in its own text; before_RxT: index of the token that predicts it
-    (its own where nothing does, as at a prompt's start); step_RxT: which step it belongs to (−1:
-    padding). ancestor_RxGxG: [g, h] true where step h is g or comes before it on its path. end_RxG:
-    index of the step's last token; parent_RxG: the step before it (−1: none). The rest is as in
-    `StepTree`, zero where there is no step.
+    Attributes:
+      token_RxT: int32.
+      position_RxT: int32. The token's place in its own text.
+      before_RxT: int32. Index of the token that predicts it; its own where nothing does, as at a
+        prompt's start.
+      step_RxT: int32. The step that it belongs to; −1 is padding.
+      ancestor_RxGxG: bool. [g, h] is true where step h is g or comes before it on its path.
+      end_RxG: int32. Index of the step's last token.
+      parent_RxG: int32. The step before it; −1 where there is none.
+      columns: [R, G] each, by name. As in `StepTree`; 0 where there is no step.
     """
 
     token_RxT: np.ndarray
@@ -29,11 +34,12 @@ class Batch(NamedTuple):
     ancestor_RxGxG: np.ndarray
     end_RxG: np.ndarray
     parent_RxG: np.ndarray
-    policy_weight_RxG: np.ndarray
-    value_target_RxG: np.ndarray
-    value_weight_RxG: np.ndarray
-    correction_RxG: np.ndarray
-    in_set_RxG: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    @property
+    def siblings_RxGxG(self):
+        """[R, G, G] bool. Steps after the same step; each is its own sibling."""
+        return self.parent_RxG[:, :, None] == self.parent_RxG[:, None, :]
 
 
 class Layout(NamedTuple):
@@ -70,8 +76,9 @@ class Packer:
     `splitting`.
     """
 
-    def __init__(self, rows: int, row_tokens: int, row_steps: int):
+    def __init__(self, rows: int, row_tokens: int, row_steps: int, columns: Sequence[Column]):
         self.rows, self.row_tokens, self.row_steps = rows, row_tokens, row_steps
+        self.columns = columns
 
     def pack(
         self, trees: Iterable[StepTree], held: Container[int] | None = None
@@ -90,11 +97,7 @@ class Packer:
             ancestor_RxGxG=np.zeros((R, G, G), bool),
             end_RxG=np.zeros((R, G), np.int32),
             parent_RxG=np.full((R, G), -1, np.int32),
-            policy_weight_RxG=np.zeros((R, G), np.float32),
-            value_target_RxG=np.zeros((R, G), np.float32),
-            value_weight_RxG=np.zeros((R, G), np.float32),
-            correction_RxG=np.zeros((R, G), np.float32),
-            in_set_RxG=np.zeros((R, G), bool),
+            columns={column.name: np.zeros((R, G), column.dtype) for column in self.columns},
         )
         used_tokens, used_steps = np.zeros(R, int), np.zeros(R, int)
         taken = []
@@ -120,5 +123,6 @@ class Packer:
         batch.ancestor_RxGxG[row, steps, steps] = where.ancestor
         batch.end_RxG[row, steps] = where.end + t
         batch.parent_RxG[row, steps] = np.where(tree.parent >= 0, tree.parent + g, -1)
-        for name in ("policy_weight", "value_target", "value_weight", "correction", "in_set"):
-            getattr(batch, f"{name}_RxG")[row, steps] = getattr(tree, name)
+        for name, values in tree.columns.items():
+            if name in batch.columns:
+                batch.columns[name][row, steps] = values

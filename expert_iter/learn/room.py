@@ -53,8 +53,14 @@ class Room:
         ends = np.minimum(np.cumsum(path.length), self.tokens)
         length = np.diff(ends, prepend=0).astype(path.length.dtype)
         length = length[length > 0][: self.steps]
-        fields = {f.name: getattr(path, f.name)[: len(length)] for f in dataclasses.fields(path)}
-        return StepTree(**fields | {"token": path.token[: length.sum()], "length": length})
+        steps = len(length)
+        return dataclasses.replace(
+            path,
+            token=path.token[: length.sum()],
+            length=length,
+            parent=path.parent[:steps],
+            columns={name: values[:steps] for name, values in path.columns.items()},
+        )
 
 
 def long_prompts(

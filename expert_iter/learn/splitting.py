@@ -2,27 +2,29 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from expert_iter.learn.step_tree import StepTree
+from expert_iter.learn.step_tree import Column, StepTree
 
 
-def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
+def split(
+    tree: StepTree, max_tokens: int, max_steps: int, columns: Sequence[Column] = ()
+) -> list[StepTree]:
     """Returns the tree itself if it fits, else several with what they share repeated (and learned
     in one only).
 
     A step that does not fit with those before it is left out, and so is what comes after it.
-    Siblings that the set-normalised policy loss compares stay together; where they do not fit
-    together, none of them teaches the policy.
+    Siblings that an objective compares (`Column.family`) stay together; where they do not fit
+    together, none of them teaches that objective.
     """
     if tree.size <= max_tokens and len(tree.length) <= max_steps:
         return [tree]
     fits = functools.partial(_fits, tree, max_tokens=max_tokens, max_steps=max_steps)
-    tree = _with_families_that(fits, tree)
+    tree = _with_families_that(fits, tree, columns)
     pieces, steps = [], set()
-    for unit in _inseparable(tree):
+    for unit in _inseparable(tree, columns):
         added = _with_ancestors(tree, unit)
         if not fits(added):
             continue
@@ -40,28 +42,41 @@ def split(tree: StepTree, max_tokens: int, max_steps: int) -> list[StepTree]:
     return [part for part in result if part.teaches]
 
 
-def _inseparable(tree: StepTree) -> list[list[int]]:
+def _inseparable(tree: StepTree, columns: Sequence[Column]) -> list[list[int]]:
     """All steps, in units that must not be parted: siblings that are compared, or one step; parents
     come first.
     """
+    compared = np.zeros(len(tree.length), bool)
+    for column in columns:
+        if column.family and column.name in tree.columns:
+            compared |= tree.columns[column.name] != 0
     units = []
     for parent in range(-1, len(tree.length)):
         family = np.flatnonzero(tree.parent == parent)
-        if tree.in_set[family].any():
+        if compared[family].any():
             units.append(family.tolist())
         else:
             units += [[step] for step in family.tolist()]
     return units
 
 
-def _with_families_that(fits: Callable[[set[int]], bool], tree: StepTree) -> StepTree:
-    """The tree in which siblings that do not fit together are not compared, and teach no policy."""
-    families = [unit for unit in _inseparable(tree) if len(unit) > 1]
+def _with_families_that(
+    fits: Callable[[set[int]], bool], tree: StepTree, columns: Sequence[Column]
+) -> StepTree:
+    """The tree in which siblings that do not fit together teach no objective that compares them."""
+    families = [unit for unit in _inseparable(tree, columns) if len(unit) > 1]
     large = [unit for unit in families if not fits(_with_ancestors(tree, unit))]
-    parted = tree.in_set & np.isin(np.arange(len(tree.length)), np.concatenate([*large, []]))
-    return dataclasses.replace(
-        tree, policy_weight=tree.policy_weight * ~parted, in_set=tree.in_set & ~parted
-    )
+    parted = np.isin(np.arange(len(tree.length)), np.concatenate([*large, []]))
+    change = {}
+    for family in (column for column in columns if column.family):
+        if family.name in tree.columns:
+            silent = parted & (tree.columns[family.name] != 0)
+            change |= {
+                name: np.where(silent, 0, values).astype(values.dtype)
+                for name, values in tree.columns.items()
+                if name.startswith(f"{family.objective}.")
+            }
+    return tree.with_columns(change)
 
 
 def _with_ancestors(tree: StepTree, siblings: list[int]) -> set[int]:
@@ -85,9 +100,8 @@ def _part(tree: StepTree, steps: list[int], learned: set[int]) -> StepTree:
         token=np.concatenate([tree.token[start[s] : start[s] + tree.length[s]] for s in steps]),
         length=tree.length[steps],
         parent=np.array([number.get(int(tree.parent[s]), -1) for s in steps], np.int32),
-        policy_weight=tree.policy_weight[steps] * new,
-        value_target=tree.value_target[steps],
-        value_weight=tree.value_weight[steps] * new,
-        correction=tree.correction[steps],
-        in_set=tree.in_set[steps] & new,
+        columns={
+            name: np.where(new, values[steps], 0).astype(values.dtype)
+            for name, values in tree.columns.items()
+        },
     )

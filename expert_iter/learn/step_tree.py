@@ -7,81 +7,152 @@ once.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from expert_iter.model.step_ends import StepEnds
+
+IMITATED = "imitation.weight"  # the column of demonstrations
+
+
+class Column(NamedTuple):
+    """A value that an objective gives to steps; 0 means that it gives none.
+
+    Attributes:
+      name: "OBJECTIVE.WHAT".
+      dtype: 'float32' or 'bool'.
+      combine: of two values that one step is given: their 'sum', their 'max', or the 'last'.
+      along: which steps of a candidate of several are given its value: 'each', the 'last', or none
+        but where the candidate is one step ('alone'). 'steps': the last, times their number.
+      family: siblings with this column stay in one row, or none of them teaches the objective.
+    """
+
+    name: str
+    dtype: str = "float32"
+    combine: str = "last"
+    along: str = "each"
+    family: bool = False
+
+    @property
+    def objective(self) -> str:
+        return self.name.partition(".")[0]
+
+
+class Origin(NamedTuple):
+    """Where a step tree comes from.
+
+    Attributes:
+      problem: the problem's id; '' of demonstrations.
+      round, unit: when it was searched; 0 of demonstrations.
+      updates: how many updates the parameters that searched had seen.
+    """
+
+    problem: str = ""
+    round: int = 0
+    unit: int = 0
+    updates: int = 0
+
+
+NOWHERE = Origin()
 
 
 @dataclass(frozen=True)
 class StepTree:
     """G steps of T tokens together.
 
-    token `[T]`: the steps' tokens one after the other, parents before children; length `[G]`:
-    tokens of each step; parent `[G]`: −1 for the prompt. policy_weight `[G]`: weight of −log
-    π(step); value_target, value_weight `[G]`: for the value at the step's end. correction `[G]`:
-    what to add to log π(step) to get its prior logit among its siblings (log c − log β, or −log q);
-    in_set `[G]`: whether the step takes part in its siblings' softmax (for the set-normalised
-    policy loss).
+    Attributes:
+      token: [T] int32. The steps' tokens one after the other, parents before children.
+      length: [G] int32. Tokens of each step.
+      parent: [G] int32. −1 for the prompt.
+      columns: [G] each, by name. What objectives learn; a column that is not there is 0.
+      origin: which search it comes from.
     """
 
     token: np.ndarray
     length: np.ndarray
     parent: np.ndarray
-    policy_weight: np.ndarray
-    value_target: np.ndarray
-    value_weight: np.ndarray
-    correction: np.ndarray
-    in_set: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    origin: Origin = NOWHERE
 
     @property
     def size(self) -> int:
         return len(self.token)
 
     @property
+    def teaching(self) -> np.ndarray:
+        """[G] bool. The step has something to learn."""
+        return np.any([column != 0 for column in self.columns.values()], axis=0)
+
+    def with_columns(self, change: Mapping[str, np.ndarray]) -> "StepTree":
+        return dataclasses.replace(self, columns={**self.columns, **change})
+
+    @property
     def teaches(self) -> bool:
         """Whether there is anything to be learned from it."""
-        return bool(self.policy_weight.any() or self.value_weight.any())
+        return any(column.any() for column in self.columns.values())
 
 
 def flat(trees: Sequence[StepTree]) -> dict[str, np.ndarray]:
     """Trees as a few arrays, to be stored or sent; `parted` is the inverse."""
-    fields = [field.name for field in dataclasses.fields(StepTree)]
+    dtypes = {name: array.dtype for tree in trees for name, array in tree.columns.items()}
+    join = lambda parts, dtype: np.concatenate([np.zeros(0, dtype), *parts])  # noqa: E731
     return {
         "tokens": np.array([tree.size for tree in trees], np.int32),
         "steps": np.array([len(tree.length) for tree in trees], np.int32),
         **{
-            name: np.concatenate([np.asarray(getattr(tree, name)) for tree in trees])
-            if trees
-            else np.zeros(0)
-            for name in fields
+            name: join([getattr(tree, name) for tree in trees], np.int32)
+            for name in ("token", "length", "parent")
+        },
+        **{
+            f"column.{name}": join(
+                [tree.columns.get(name, np.zeros(len(tree.length), dtype)) for tree in trees], dtype
+            )
+            for name, dtype in dtypes.items()
+        },
+        **{
+            f"origin.{name}": np.array([getattr(tree.origin, name) for tree in trees], dtype)
+            for name, dtype in (("problem", str), ("round", int), ("unit", int), ("updates", int))
         },
     }
 
 
-def parted(arrays: dict[str, np.ndarray]) -> list[StepTree]:
+def parted(arrays: Mapping[str, np.ndarray]) -> list[StepTree]:
     """The trees that `flat` made arrays of."""
     if not len(arrays["steps"]):
         return []
     at_token, at_step = np.cumsum(arrays["tokens"])[:-1], np.cumsum(arrays["steps"])[:-1]
-    parts = [
-        np.split(arrays[field.name], at_token if field.name == "token" else at_step)
-        for field in dataclasses.fields(StepTree)
+    tokens = np.split(arrays["token"], at_token)
+    lengths, parents = (np.split(arrays[name], at_step) for name in ("length", "parent"))
+    columns = {
+        name.removeprefix("column."): np.split(array, at_step)
+        for name, array in arrays.items()
+        if name.startswith("column.")
+    }
+    origins = zip(*(arrays[f"origin.{name}"].tolist() for name in Origin._fields), strict=True)
+    return [
+        StepTree(
+            tokens[i],
+            lengths[i],
+            parents[i],
+            {name: parts[i] for name, parts in columns.items()},
+            Origin(*origin),
+        )
+        for i, origin in enumerate(origins)
     ]
-    return [StepTree(*fields) for fields in zip(*parts, strict=True)]
 
 
 class StepTreeBuilder:
     """Grows a `StepTree`; a step that its parent already has is not added twice."""
 
-    def __init__(self, prompt: list[int]):
+    def __init__(self, prompt: list[int], columns: Iterable[Column] = (Column(IMITATED),)):
+        self._columns = {column.name: column for column in columns}
         self._steps = [tuple(prompt)]
         self._parent = [-1]
         self._index: dict[tuple, int] = {}
-        # policy_weight, value_target, value_weight, correction, in_set of each step
-        self._facts = [[0.0, 0.0, 0.0, 0.0, 0.0]]
+        self._values: dict[str, dict[int, float]] = {name: {} for name in self._columns}
 
     def add(self, parent: int, step: tuple[int, ...]) -> int:
         key = (parent, step)
@@ -89,7 +160,6 @@ class StepTreeBuilder:
             self._index[key] = len(self._steps)
             self._steps.append(step)
             self._parent.append(parent)
-            self._facts.append([0.0, 0.0, 0.0, 0.0, 0.0])
         return self._index[key]
 
     def add_text(self, parent: int, tokens: tuple[int, ...], steps: StepEnds) -> list[int]:
@@ -100,31 +170,34 @@ class StepTreeBuilder:
             path.append(parent)
         return path
 
-    def learn_policy(self, step: int, weight: float) -> None:
-        """Adds to the step's weight: what two solutions share is learned from both."""
-        self._facts[step][0] += weight
+    def give(self, path: Sequence[int], name: str, value: float) -> None:
+        """Gives a column's value to the steps of a text, as the column says; 0 gives none."""
+        column = self._columns[name]
+        if not value or (column.along == "alone" and len(path) > 1):
+            return
+        if column.along == "steps":
+            value *= len(path)
+        for step in path if column.along == "each" else path[-1:]:
+            self._give(step, column, value)
 
-    def learn_value(self, step: int, target: float, weight: float = 1.0) -> None:
-        """Sets the step's value target; of several, the best holds (a prefix is worth its best
-        continuation).
-        """
-        facts = self._facts[step]
-        facts[1] = max(facts[1], target) if facts[2] else target
-        facts[2] = weight
+    def _give(self, step: int, column: Column, value: float) -> None:
+        values = self._values[column.name]
+        if step in values and column.combine == "sum":
+            value += values[step]
+        elif step in values and column.combine == "max":
+            value = max(value, values[step])
+        values[step] = value
 
-    def compare(self, step: int, correction: float) -> None:
-        """Lets the step take part in its siblings' softmax."""
-        self._facts[step][3:] = [correction, 1.0]
-
-    def build(self) -> StepTree:
-        facts = np.array(self._facts, np.float32).T
+    def build(self, origin: Origin = NOWHERE) -> StepTree:
+        columns = {}
+        for name, column in self._columns.items():
+            columns[name] = np.zeros(len(self._steps), column.dtype)
+            for step, value in self._values[name].items():
+                columns[name][step] = value
         return StepTree(
             token=np.array([token for step in self._steps for token in step], np.int32),
             length=np.array([len(step) for step in self._steps], np.int32),
             parent=np.array(self._parent, np.int32),
-            policy_weight=facts[0],
-            value_target=facts[1],
-            value_weight=facts[2],
-            correction=facts[3],
-            in_set=facts[4] > 0,
+            columns=columns,
+            origin=origin,
         )

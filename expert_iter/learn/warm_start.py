@@ -8,7 +8,7 @@ import numpy as np
 
 from expert_iter.errors import UserError
 from expert_iter.learn.room import Overlong, Room
-from expert_iter.learn.step_tree import StepTree, StepTreeBuilder
+from expert_iter.learn.step_tree import IMITATED, StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod import processes
@@ -42,8 +42,7 @@ def path_tree(tokenizer: TextTokenizer, steps: StepEnds, prompt: str, solution: 
     """A demonstration: a tree without branches, whose every step is to be learned."""
     builder = StepTreeBuilder(tokenizer.encode_prompt(prompt))
     text = (*tokenizer.encode(solution), tokenizer.ids.eos)
-    for step in builder.add_text(0, text, steps):
-        builder.learn_policy(step, 1.0)
+    builder.give(builder.add_text(0, text, steps), IMITATED, 1.0)
     return builder.build()
 
 

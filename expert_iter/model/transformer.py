@@ -330,7 +330,9 @@ class Block(nnx.Module):
 class Transformer(nnx.Module):
     """The network's parameters and its forward pass; use it through `Network`."""
 
-    def __init__(self, config: TransformerConfig, vocab_size: int, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TransformerConfig, vocab_size: int, heads: tuple[str, ...], rngs: nnx.Rngs
+    ):
         c = self.config = config
         init = nnx.initializers.normal(c.width**-0.5)
         size = vocab_size, c.width
@@ -342,8 +344,9 @@ class Transformer(nnx.Module):
         self.final_norm = RMSNorm(c.width, c.norm_epsilon, c.norm_plus_one)
         if not c.tie_embedding:
             self.head = nnx.Param(0.2 * init(rngs.params(), size, c.param_dtype))
-        self.value_weight = nnx.Param(jnp.zeros(c.width))
-        self.value_bias = nnx.Param(jnp.zeros(()))
+        for name in heads:
+            setattr(self, f"{name}_weight", nnx.Param(jnp.zeros(c.width)))
+            setattr(self, f"{name}_bias", nnx.Param(jnp.zeros(())))
 
     def hidden(self, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None, rows: Sharding | None):
         c = self.config
@@ -394,21 +397,27 @@ class Transformer(nnx.Module):
             self.config.logit_softcap,
         )
 
-    def value_logit(self, hidden):
-        return hidden.astype(jnp.float32) @ self.value_weight[...] + self.value_bias[...]
+    def head_logit(self, hidden, name: str):
+        weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+        return hidden.astype(jnp.float32) @ weight[...] + bias[...]
 
 
 class Network:
-    """The transformer as pure functions of a parameter tree (nested dicts of arrays)."""
+    """The transformer as pure functions of a parameter tree (nested dicts of arrays).
 
-    def __init__(self, config: TransformerConfig, vocab_size: int):
-        self.config, self.vocab_size = config, vocab_size
-        abstract = nnx.eval_shape(lambda: Transformer(config, vocab_size, nnx.Rngs(0)))
+    heads: names of the scalar heads on the trunk.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, vocab_size: int, heads: tuple[str, ...] = ("value",)
+    ):
+        self.config, self.vocab_size, self.heads = config, vocab_size, heads
+        abstract = nnx.eval_shape(lambda: Transformer(config, vocab_size, heads, nnx.Rngs(0)))
         self._graph, self._abstract = nnx.split(abstract)
 
     def init(self, key) -> dict:
-        """Fresh parameters; the value head starts at zero, that is at a probability of one half."""
-        model = Transformer(self.config, self.vocab_size, nnx.Rngs(params=key))
+        """Fresh parameters; heads start at zero, the value at a probability of one half."""
+        model = Transformer(self.config, self.vocab_size, self.heads, nnx.Rngs(params=key))
         return nnx.to_pure_dict(nnx.state(model))
 
     def abstract_params(self) -> dict:
@@ -442,7 +451,11 @@ class Network:
 
     def value_logit(self, params, hidden):
         """Log-odds `[...]`, float32, that the text up to here ends in a verified solution."""
-        return self._bind(params).value_logit(hidden)
+        return self.head_logit(params, hidden, "value")
+
+    def head_logit(self, params, hidden, name: str):
+        """What the scalar head of this name says, `[...]`, float32."""
+        return self._bind(params).head_logit(hidden, name)
 
     def empty_kv(self, rows: int, tokens: int) -> KV:
         """Zeroed room for `tokens` keys and values in each of `rows` rows."""

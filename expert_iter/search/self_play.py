@@ -21,13 +21,24 @@ Batch = tuple[Sequence[Problem], jax.Array]  # problems, and the key of their se
 
 
 class Searched(NamedTuple):
-    """What this process has of a searched batch: the places of its problems in the batch, these
-    problems, and a tree of each, which knows which of its finished candidates are right.
+    """What this process has of a searched batch.
+
+    Attributes:
+      rows: [B] int. The places of its problems in the batch.
+      problems: these problems.
+      trees: a tree of each, which knows which of its finished candidates are right.
+      expert: who searched.
+      round, unit: when in the run.
+      updates: how many updates the parameters that searched had seen.
     """
 
     rows: np.ndarray
     problems: list[Problem]
     trees: SearchTree
+    expert: str = ""
+    round: int = 0
+    unit: int = 0
+    updates: int = 0
 
 
 class SelfPlay:

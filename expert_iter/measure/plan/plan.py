@@ -13,10 +13,13 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from expert_iter.config import Settings
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner, TrainState
+from expert_iter.learn.lessons import columns_of
+from expert_iter.learn.objectives import heads_of, make_objectives
 from expert_iter.measure.plan.learn import update_parts
 from expert_iter.measure.plan.parts import WAITING, Part, Phase, held_bytes
 from expert_iter.measure.plan.search import SearchMemory
@@ -33,8 +36,7 @@ from expert_iter.tasks import load_task
 CONTROLS = 4  # pieces of a trained tokenizer beside its symbols: pad, begin, end, unknown
 _NO_TEXT = SimpleNamespace(ids=None)  # steps' ends, of which shapes do not depend
 _MOST_DEVICES = 4096
-# Of a step in a `StepTree`: its length, its parent, four numbers and a flag.
-_STEP_BYTES = 25
+_STEP_BYTES = 8  # of a step in a `StepTree`, beside its columns: its length and its parent
 
 
 class Plan(NamedTuple):
@@ -57,8 +59,12 @@ def plan(settings: Settings, devices: int, prompt_tokens: int) -> Plan:
     not suit the devices, or the batch the mesh.
     """
     s, prompt = settings, padded_length(prompt_tokens)
-    layout, network = Layout(s.mesh, devices), Network(s.model, vocab_size(s))
-    learner = Learner(network, s.learner, s.loss, s.optimizer, 1, 1, layout)
+    layout, objectives = (
+        Layout(s.mesh, devices),
+        make_objectives(s.learner.objectives, s.objectives),
+    )
+    network = Network(s.model, vocab_size(s), heads_of(objectives))
+    learner = Learner(network, s.learner, objectives, s.optimizer, 1, 1, layout)
     state = learner.abstract_state()
     muon = s.optimizer.name == "muon"
     learning = Phase(
@@ -223,4 +229,6 @@ def _problem_flops(s: Settings, network: Network, prompt: int) -> float:
 def _replay_bytes(s: Settings) -> float:
     """Of the window at the run's end; a problem leaves a tree, which fits a row of the learner."""
     trees = min(s.replay.max_trees, s.run.rounds * s.run.problems_per_round)
-    return trees * (s.learner.row_tokens * 4 + s.learner.row_steps * _STEP_BYTES)
+    columns = columns_of(make_objectives(s.learner.objectives, s.objectives))
+    step = _STEP_BYTES + sum(np.dtype(column.dtype).itemsize for column in columns)
+    return trees * (s.learner.row_tokens * 4 + s.learner.row_steps * step)

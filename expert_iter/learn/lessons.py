@@ -1,0 +1,69 @@
+"""What a batch of searched trees teaches, as step trees: the objectives' lessons put together.
+
+A prefix that several objectives need is one step with the columns of all of them, so it is stored
+and computed once.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from expert_iter.learn.objectives.objective import Lessons, Objective
+from expert_iter.learn.step_tree import Column, Origin, StepTree, StepTreeBuilder
+from expert_iter.model.step_ends import StepEnds
+from expert_iter.search.self_play import Searched
+from expert_iter.search.tree import SearchTree
+
+
+def columns_of(objectives: Mapping[str, Objective]) -> tuple[Column, ...]:
+    return tuple(column for objective in objectives.values() for column in objective.columns)
+
+
+def step_trees(
+    searched: Searched,
+    prompts: Sequence[list[int]],
+    steps: StepEnds,
+    objectives: Mapping[str, Objective],
+    rngs: Sequence[np.random.Generator],
+) -> list[list[StepTree]]:
+    """The step trees of each searched problem: its tree first, then texts made anew.
+
+    Args:
+      searched: trees are host arrays.
+      prompts: tokens of the problems' prompts.
+      rngs: one a problem.
+    """
+    lessons = [objective.lessons(searched, rngs) for objective in objectives.values()]
+    taught = np.any([lesson.taught for lesson in lessons], axis=0)
+    columns = columns_of(objectives)
+    result = []
+    for b, prompt in enumerate(prompts):
+        origin = Origin(searched.problems[b].id, searched.round, searched.unit, searched.updates)
+        builder = StepTreeBuilder(prompt, columns)
+        _fill(builder, searched.trees, b, taught[b], lessons, steps)
+        made = [tree for lesson in lessons for tree in lesson.texts.get(b, ())]
+        result.append([builder.build(origin), *made])
+    return result
+
+
+def _fill(
+    builder: StepTreeBuilder,
+    tree: SearchTree,
+    b: int,
+    taught: np.ndarray,
+    lessons: Sequence[Lessons],
+    steps: StepEnds,
+) -> None:
+    for lesson in lessons:
+        for name, values in lesson.prompt.items():
+            builder.give([0], name, float(values[b]))
+    step_of_node = {0: 0}
+    # A node's number is above its parent's, so the step that leads there is known.
+    for node, k in zip(*np.nonzero(taught & tree.live[b][:, None]), strict=True):
+        tokens = tuple(tree.token[b, node, k, : tree.length[b, node, k]].tolist())
+        path = builder.add_text(step_of_node[node], tokens, steps)
+        for lesson in lessons:
+            for name, values in lesson.columns.items():
+                builder.give(path, name, float(values[b, node, k]))
+        if tree.child[b, node, k] >= 0:
+            step_of_node[tree.child[b, node, k]] = path[-1]

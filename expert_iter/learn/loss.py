@@ -1,0 +1,75 @@
+"""The network over packed step trees, and the sum of the objectives' losses.
+
+Shape suffixes as in `packing`: R rows, T tokens a row, G steps a row.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Sharding
+
+from expert_iter.learn.objectives.objective import Figures, Objective, Outputs
+from expert_iter.learn.packing import Batch
+from expert_iter.model.transformer import Network
+
+
+def tree_mask(step_RxT, ancestor_RxGxG):
+    """Attention mask `[R, T, T]`: a token sees the tokens before it in its own step and all of the
+    steps before that.
+    """
+    T, G = step_RxT.shape[1], ancestor_RxGxG.shape[1]
+    member = jax.nn.one_hot(step_RxT, G)
+    on_path = (
+        jnp.einsum("rtg,rgh,ruh->rtu", member, ancestor_RxGxG.astype(member.dtype), member) > 0.5
+    )
+    return (on_path & jnp.tril(jnp.ones((T, T), bool))) | jnp.eye(T, dtype=bool)
+
+
+def step_outputs(network: Network, params, batch: Batch, where: Sharding | None = None) -> Outputs:
+    """Runs the network over packed trees.
+
+    A prompt's first token is predicted by nothing: the log π of prompts means nothing and must have
+    no weight.
+
+    Args:
+      where: on which devices the batch's rows lie (see `Network.hidden`).
+    """
+    mask = tree_mask(batch.step_RxT, batch.ancestor_RxGxG)
+    hidden, _ = network.hidden(params, batch.token_RxT, batch.position_RxT, mask, rows=where)
+    # Row by row: of indices of rows and places XLA does not see that they stay within a device's
+    # rows, and would have every device look at the rows of all.
+    at = jax.vmap(lambda hidden_TxD, places: hidden_TxD[places])
+    logits = network.logits(params, at(hidden, batch.before_RxT))
+    log_prob = -optax.softmax_cross_entropy_with_integer_labels(logits, batch.token_RxT)
+    member = jax.nn.one_hot(batch.step_RxT, batch.end_RxG.shape[1])
+    log_pi = jnp.einsum("rt,rtg->rg", log_prob, member)
+    at_end = at(hidden, batch.end_RxG)
+    heads = {name: network.head_logit(params, at_end, name) for name in network.heads}
+    return Outputs(log_pi, heads)
+
+
+def loss(
+    network: Network,
+    params,
+    batch: Batch,
+    objectives: Mapping[str, Objective],
+    where: Sharding | None = None,
+) -> tuple[jax.Array, Figures]:
+    """Weighed sum of the objectives' losses on a batch, and their figures.
+
+    All are divided by the number of rows, a constant: a mean over what happens to be in the batch
+    would weigh the same step differently from batch to batch. So those of a batch are the means of
+    those of its parts, of as many rows each.
+    """
+    rows = batch.token_RxT.shape[0]
+    outputs = step_outputs(network, params, batch, where)
+    total, figures = 0.0, {}
+    for objective in objectives.values():
+        own, its_figures = objective.loss(outputs, batch)
+        total += objective.config.weight * (own / rows)
+        figures |= {
+            name: (sum / rows, weight / rows) for name, (sum, weight) in its_figures.items()
+        }
+    return total, figures
