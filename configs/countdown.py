@@ -27,7 +27,7 @@ def get_config():
     config.value.max_lost = 2
     config.value.weight = 0.3
     config.run.rounds = 10
-    # Solutions share first steps, and few ways on are right: benchmarks/RESULTS.md.
+    # Solutions share first steps, and few ways on are right: docs/results.md.
     config.evaluation.root_candidates = 16
     config.evaluation.num_candidates = 3
     config.evaluation.simulations = (2, 4, 8, 16)

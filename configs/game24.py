@@ -6,7 +6,7 @@ Puzzles alone are few (1,362) and hard to hit by chance, so most training proble
 three or four numbers with any target up to 100. Keep puzzles out of training with
 --config.task.exclude=FILE (a CSV with the columns Rank and Puzzles); --config.task.file=24.csv
 reads the public list, of which ranks 901 to 1000 are then the test. 0.73M parameters, 12 rounds,
-about two hours on two CPU cores; benchmarks/RESULTS.md has the score.
+about two hours on two CPU cores; docs/results.md has the score.
 """
 
 from expert_iter.config import default_config

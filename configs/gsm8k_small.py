@@ -7,7 +7,7 @@ DIR holds the published train.jsonl and test.jsonl. Another task of questions in
 colon: --config=configs/gsm8k_small.py:svamp, or :jsonl for files of your own. A network of 3.5M
 parameters learns what solutions look like and no arithmetic: greedy 1.6%, MCTS 1.6%, pass@8 8.6%
 after 56 minutes. This is the path of a real data set, end to end, not a score;
-benchmarks/RESULTS.md has the table.
+docs/results.md has the table.
 """
 
 from expert_iter.config import default_config

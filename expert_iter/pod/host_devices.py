@@ -15,7 +15,7 @@ def split_cpu(rows: Any) -> None:
 
     Each device works through its half of a batch by itself, so that one fills the cores where the
     other has too little to do for them: small operations, calls of the verifier, the end of each
-    large operation. More than two gain nothing on two cores (benchmarks/RESULTS.md, "Speed").
+    large operation. More than two gain nothing on two cores (docs/results.md, "Speed of search").
     """
     told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     told |= bool(os.environ.get("JAX_NUM_CPU_DEVICES"))

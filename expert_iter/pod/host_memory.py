@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Has the process keep memory that it has freed, up to 2 GiB, for its next buffers.
 
     By itself glibc gives the ends of its heap back to the kernel, which hands it out again page by
-    page, each cleared: a fifth of the time of a small update on CPU (benchmarks/RESULTS.md). Where
+    page, each cleared: a fifth of the time of a small update on CPU (docs/results.md). Where
     the C library is another one, nothing happens.
     """
     choose = getattr(ctypes.CDLL(None), "mallopt", None)

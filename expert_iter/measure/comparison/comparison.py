@@ -80,7 +80,7 @@ def sizes(tokens: int, pilot: Pilot, max_steps: int, rollouts: int = 0) -> Sizes
 
     With n the candidates that the budget pays for and D the steps of a solution, the root gets
     2.8 √n of them, and no more than 1.2 n / D; nodes below a fifth of that, 1 to 4: wide first
-    steps, narrow ones below (from validation problems of Countdown; see benchmarks/RESULTS.md).
+    steps, narrow ones below (from validation problems of Countdown; see docs/results.md).
     """
     depth = max(2, min(max_steps, round(pilot.solution_tokens / pilot.step_tokens)))
     candidate = pilot.step_tokens * (1 + rollouts * (depth - 1))
