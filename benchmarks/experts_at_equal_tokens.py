@@ -23,7 +23,8 @@ from expert_iter.assembly import assemble
 from expert_iter.config import settings
 from expert_iter.measure.bootstrap import interval
 from expert_iter.measure.evaluation import judged
-from expert_iter.run import Run, load_params, trained_params
+from expert_iter.load import load_params, trained_params
+from expert_iter.run import Run
 from expert_iter.storage import metrics
 
 ARMS = {

@@ -87,7 +87,7 @@ def random_subject(name: str, rows: int, args) -> Subject:
 def trained_subject(workdir: Path, rows: int) -> Subject:
     from expert_iter.assembly import assemble
     from expert_iter.config import completed, settings
-    from expert_iter.run import load_params
+    from expert_iter.load import load_params
     from expert_iter.storage import workdir as workdir_lib
 
     checked = settings(completed(workdir_lib.read_config(workdir)))

@@ -21,7 +21,7 @@ import numpy as np
 from expert_iter import cli
 from expert_iter.assembly import assemble
 from expert_iter.config import completed, settings
-from expert_iter.run import load_params
+from expert_iter.load import load_params
 from expert_iter.storage import workdir as workdir_lib
 
 # The innermost scope of an operation's name says what it is part of.

@@ -9,6 +9,7 @@ import errno
 import inspect
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -19,11 +20,10 @@ from typing import Any, NoReturn
 from absl import flags
 from ml_collections import ConfigDict
 
-from expert_iter import overrides
+from expert_iter import extensions, overrides
 from expert_iter.errors import Preempted, UserError
 from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.storage import files
-from expert_iter.storage import workdir as workdir_lib
 
 CHECKPOINT = (  # help of the flag --checkpoint, which commands that load a run's network define
     "Which checkpoint: last, best (by tree search on validation problems), or a position."
@@ -174,7 +174,9 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path | None, li
     if source in (FROM_FILE, FROM_FILE_ALONE):
         if not values.config:
             raise UserError("--config is missing: name a file, as in --config=configs/countdown.py")
+        extensions.load(_given_imports(argv))
         config = overrides.load_config(values.config)
+        _add_sections(config)
     elif values.config:
         raise UserError(
             "--config=FILE is for training: here the settings are those of --workdir, and "
@@ -188,15 +190,31 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path | None, li
         raise UserError("--workdir is missing: say where the run is kept, as in --workdir=runs/1")
     workdir = files.path(values.workdir)
     if source == FROM_WORKDIR:
-        from expert_iter.config import completed, default_config  # here, for it imports JAX
+        from expert_iter.config import default_config, of_workdir  # here, for it imports JAX
 
-        config = ConfigDict(completed(workdir_lib.read_config(workdir)))
+        extensions.load(_given_imports(argv))
+        config = of_workdir(workdir)
         if "mesh" in config:  # this machine is another
             config.mesh = default_config(config.task.name).mesh
         for argument in argv:  # another task has settings of its own
             if argument.startswith(_TASK) and argument != _TASK + config.task.name:
                 config.task = default_config(argument.removeprefix(_TASK)).task
     return config, workdir, overrides.override(config, argv)
+
+
+def _given_imports(argv: list[str]) -> str:
+    """What --config.imports names: that is imported before there are settings to be changed."""
+    return ",".join(a.partition("=")[2] for a in argv if re.match("--?config.imports=", a))
+
+
+def _add_sections(config: ConfigDict) -> None:
+    """Adds the sections of objectives that the config's own imports bring."""
+    if not isinstance(imports := config.get("imports", ""), str) or not imports:
+        return
+    from expert_iter.config import completed  # here, for it imports JAX
+
+    extensions.load(imports)
+    config.update(completed(config))
 
 
 def _parse(values: flags.FlagValues, argv: list[str], names: list[str] | None = None) -> list[str]:

@@ -9,13 +9,14 @@ whatever is wrong with a key or a value is said in one line.
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from expert_iter import renamed
+from expert_iter import extensions, renamed
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import LearnerConfig
@@ -34,6 +35,7 @@ from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.storage import workdir as workdir_lib
 from expert_iter.tasks import task_settings
 from expert_iter.tasks.verifier.pool import VerifierConfig
 
@@ -109,11 +111,13 @@ def sections() -> dict[str, type]:
 
 
 def default_config(task: str) -> ConfigDict:
-    """Every key with its default; the section `task` has the keys of the named task."""
+    """Every key with its default; the section `task` has the keys of the named task.
+
+    `imports`: modules that add experts, objectives or tasks, with commas between (`extensions`).
+    """
     others = {name: dataclasses.asdict(section()) for name, section in sections().items()}
-    return ConfigDict(
-        {"task": {"name": task, **dataclasses.asdict(task_settings(task)())}, **others}
-    )
+    own = {"name": task, **dataclasses.asdict(task_settings(task)())}
+    return ConfigDict({"imports": extensions.loaded(), "task": own, **others})
 
 
 def completed(config: ConfigDict | dict) -> dict:
@@ -132,6 +136,14 @@ def completed(config: ConfigDict | dict) -> dict:
     return defaults | config | filled
 
 
+def of_workdir(workdir: str | os.PathLike) -> ConfigDict:
+    """The settings of the run in a workdir, its extensions loaded. Raises UserError."""
+    stored = workdir_lib.read_config(workdir)
+    imports = stored.get("imports", "")
+    extensions.load(imports if isinstance(imports, str) else "")
+    return ConfigDict(completed(stored))
+
+
 def fill_from_weights(config: ConfigDict) -> None:
     """Sets the shape of the network to that of the published weights that a run starts from."""
     directory, model = config.pretrained.directory, config.model
@@ -148,7 +160,7 @@ def fill_from_weights(config: ConfigDict) -> None:
 def settings(config: ConfigDict | dict) -> Settings:
     """Checks every key, type and value. Raises UserError."""
     config = config.to_dict() if isinstance(config, ConfigDict) else config
-    _check_keys(config, ("task", *sections()), "")
+    _check_keys(config, ("imports", "task", *sections()), "")
     task = config["task"]
     name = task.get("name") if isinstance(task, dict) else None
     if not isinstance(name, str):

@@ -34,7 +34,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     from expert_iter.assembly import assemble
     from expert_iter.errors import UserError
-    from expert_iter.run import describe, put_params, read_checkpoint
+    from expert_iter.load import describe, put_params, read_checkpoint
 
     parts = assemble(checked, workdir)
     saved = read_checkpoint(workdir, flags.FLAGS.checkpoint)

@@ -50,10 +50,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
     import jax
 
     from expert_iter.assembly import assemble
+    from expert_iter.load import load_params
     from expert_iter.model import adapters
     from expert_iter.model.weights.export import export, require_free
     from expert_iter.model.weights.pretrained import family_name
-    from expert_iter.run import load_params
 
     require_free(out)  # before gigabytes are read
     parts = assemble(checked, workdir)

@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from expert_iter import renamed
 from expert_iter.errors import UserError
 
 _KINDS = {
@@ -50,6 +51,8 @@ def load_config(spec: str) -> ConfigDict:
         if isinstance(error, SyntaxError) and error.filename == path:
             lines.append(error.lineno)
         where = f", line {lines[-1]}" if lines else ""
+        if (name := getattr(error, "name", None)) in renamed.SETTINGS:
+            raise UserError(f"--config: {path}{where}: {renamed.hint(name)}") from error
         raise UserError(f"--config: {path}{where}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict | dict):
         raise UserError(f"--config: get_config() of {path} returns no ConfigDict")
@@ -89,6 +92,9 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
     for key, value in old.items():
         # ml_collections sees to it that a tuple stays one, but not to what is in it.
         kinds = {type(element) for element in value} if isinstance(value, tuple) else set()
+        if kinds == {str}:  # nor does it part texts that are written without quotes
+            parts = ",".join(map(str, _find(config, key))).split(",")
+            _set(config, key, tuple(part.strip() for part in parts if part.strip()))
         new = _find(config, key)
         if len(kinds) == 1:
             allowed = kinds | {int} if kinds == {float} else kinds
@@ -121,6 +127,8 @@ def _find(config: ConfigDict, key: str) -> Any:
         if not isinstance(node, ConfigDict):
             raise UserError(f"config key '{above}' is a single value: it has no '{name}'")
         if name not in node:
+            if key in renamed.SETTINGS:
+                raise UserError(renamed.hint(key))
             prefix = f"{above}." if above else ""
             hint = did_you_mean(name, node, prefix)
             if not hint:  # perhaps the name is right, and in another section
@@ -133,6 +141,13 @@ def _find(config: ConfigDict, key: str) -> Any:
     if isinstance(node, ConfigDict):
         raise UserError(f"config key '{key}' is a section; change a key in it: {_names(node)}")
     return node
+
+
+def _set(config: ConfigDict, key: str, value: Any) -> None:
+    *path, name = key.split(".")
+    for part in path:
+        config = config[part]
+    config[name] = value
 
 
 def _names(config: ConfigDict) -> str:

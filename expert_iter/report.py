@@ -29,10 +29,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     from expert_iter.assembly import assemble
     from expert_iter.errors import UserError
+    from expert_iter.load import describe, put_params, read_checkpoint
     from expert_iter.measure.comparison.comparison import FOLDER, Comparison
     from expert_iter.measure.report.page import page
     from expert_iter.measure.report.report import report_data
-    from expert_iter.run import describe, put_params, read_checkpoint
     from expert_iter.storage.files import write_atomic
 
     parts = assemble(checked, workdir)

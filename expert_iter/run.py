@@ -24,13 +24,12 @@ from expert_iter.errors import Preempted, UserError
 from expert_iter.learn.learner import TrainState
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.replay import Replay
-from expert_iter.model import adapters
 from expert_iter.pod import processes
 from expert_iter.pod.mesh import own_part, put
 from expert_iter.pod.preemption import Preemption
 from expert_iter.pod.profile import Profile
 from expert_iter.storage import workdir as workdir_lib
-from expert_iter.storage.checkpoints import Checkpoints, Restored
+from expert_iter.storage.checkpoints import Checkpoints
 from expert_iter.storage.files import write_atomic
 from expert_iter.storage.metrics import Metrics
 from expert_iter.storage.progress import progress
@@ -279,71 +278,6 @@ class Run:
         self._checkpoints.finish()
         if self._metrics is not None:
             self._metrics.close()
-
-
-def load_params(workdir: str | Path, parts: Parts, checkpoint: str = "last") -> dict:
-    """The parameters in one of a run's checkpoints (see `read_checkpoint`), put to search with."""
-    return put_params(read_checkpoint(workdir, checkpoint), parts)
-
-
-def trained_params(workdir: str | Path, checkpoint: str = "last") -> dict:
-    """Those of them that training changes: all, unless adapters are trained in their place."""
-    return read_checkpoint(workdir, checkpoint).arrays["params"]
-
-
-def read_checkpoint(workdir: str | Path, checkpoint: str = "last") -> Restored:
-    """One of a run's checkpoints, of its arrays only the parameters that training changes.
-
-    checkpoint: "last", the newest good one; "best", by tree search on validation problems; or its
-    position, in digits.
-
-    Raises:
-      UserError: there is no such checkpoint, or it is damaged.
-    """
-    checkpoints = Checkpoints(epath.Path(workdir) / workdir_lib.CHECKPOINTS)
-    position = None
-    if checkpoint == "best":
-        position = _best_position(checkpoints)
-    elif checkpoint.isdecimal():
-        position = int(checkpoint)
-    elif checkpoint != "last":
-        raise UserError(
-            f"--checkpoint takes last, best or a position, not '{checkpoint}'; "
-            f"{workdir} has the positions: {checkpoints.listed()}"
-        )
-    restored = checkpoints.restore(position, only="params")
-    if restored is None:
-        raise UserError(
-            f"{workdir} holds no checkpoint yet; train first, or wait for the first save"
-        )
-    return restored
-
-
-def put_params(saved: Restored, parts: Parts) -> dict:
-    """All of the network's parameters, on the devices as searches need them."""
-    params = adapters.join(saved.arrays["params"], parts.frozen_params())
-    return put(params, parts.layout.searching(params))
-
-
-def describe(saved: Restored) -> str:
-    """A few words for people: `checkpoint 57, last checked after round 3`."""
-    checked = [row["round"] for row in saved.meta["results"] if row["when"] == "round"]
-    after = f", last checked after round {checked[-1]}" if checked else ""
-    return f"checkpoint {saved.position}{after}"
-
-
-def _best_position(checkpoints: Checkpoints) -> int | None:
-    """None where no checkpoint can tell."""
-    meta = checkpoints.newest_meta()
-    if meta is None:
-        return None
-    if not meta.get("best"):
-        raise UserError(
-            "--checkpoint=best: no best one is recorded (no check on validation has ended, "
-            "or an older version made the run); name last or a position, there are: "
-            f"{checkpoints.listed()}"
-        )
-    return meta["best"]["save"]
 
 
 def _number(part: int | str) -> int:

@@ -27,9 +27,9 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     checked = settings(config)
 
     from expert_iter.assembly import assemble
+    from expert_iter.load import load_params
     from expert_iter.measure.report.show import tree_of
     from expert_iter.measure.report.tree_text import render_for
-    from expert_iter.run import load_params
 
     parts = assemble(checked, workdir)
     params = load_params(workdir, parts, flags.FLAGS.checkpoint)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from expert_iter.pod.processes import COORDINATOR, COUNT, INDEX
-from expert_iter.run import trained_params
+from expert_iter.load import trained_params
 from expert_iter.storage import metrics
 from tests import forks
 

@@ -11,7 +11,8 @@ from expert_iter.config import default_config, fill_from_weights, settings
 from expert_iter.export import text_files
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.weights import pretrained
-from expert_iter.run import Run, trained_params
+from expert_iter.load import trained_params
+from expert_iter.run import Run
 from expert_iter.storage import workdir as workdir_lib
 from tests.model import hf_models
 from tests.model.weights.test_export import logits

@@ -12,7 +12,8 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.batches import Batches
-from expert_iter.run import Run, read_checkpoint, trained_params
+from expert_iter.load import read_checkpoint, trained_params
+from expert_iter.run import Run
 from expert_iter.search.experts import EXPERTS, ExpertSettings
 from expert_iter.search.self_play import SelfPlay
 from expert_iter.storage import metrics

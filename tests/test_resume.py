@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.run import describe, read_checkpoint, trained_params
+from expert_iter.load import describe, read_checkpoint, trained_params
 from expert_iter.storage import metrics
 from tests.tiny import FLAGS, SAVING_SELDOM, finish, start
 

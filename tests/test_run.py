@@ -15,7 +15,8 @@ from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.measure.comparison.comparison import Comparison
 from expert_iter.pod import processes
-from expert_iter.run import Run, describe, load_params, read_checkpoint, trained_params
+from expert_iter.load import describe, load_params, read_checkpoint, trained_params
+from expert_iter.run import Run
 from expert_iter.storage import metrics
 from expert_iter.storage.checkpoints import Checkpoints
 from tests.storage.test_checkpoints import damage, files_of

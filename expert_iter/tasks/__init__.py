@@ -18,9 +18,10 @@ from expert_iter.tasks.words.math import Math, MathConfig
 from expert_iter.tasks.words.mawps import Mawps, MawpsConfig
 from expert_iter.tasks.words.svamp import Svamp, SvampConfig
 
-__all__ = ["Problem", "Question", "Task", "load_task", "task_settings"]
+__all__ = ["TASKS", "Problem", "Question", "Task", "load_task", "task_settings"]
 
-_TASKS = {
+# The class, and the dataclass of its settings.
+TASKS: dict[str, tuple[type, type]] = {
     "countdown": (Countdown, CountdownConfig),
     "game24": (Game24, Game24Config),
     "gsm8k": (Gsm8k, Gsm8kConfig),
@@ -35,9 +36,9 @@ _TASKS = {
 
 def task_settings(name: str) -> type:
     """The dataclass of a task's settings. Raises UserError if there is no such task."""
-    if name not in _TASKS:
-        raise UserError(f"there is no task {name!r}{_near(name, _TASKS)}")
-    return _TASKS[name][1]
+    if name not in TASKS:
+        raise UserError(f"there is no task {name!r}{_near(name, TASKS)}")
+    return TASKS[name][1]
 
 
 def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
@@ -54,7 +55,7 @@ def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
         wanted = (int, float) if types[key] is float else types[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise UserError(f"task.{key}={value!r} must be of type {types[key].__name__}")
-    return _TASKS[name][0](config(**settings))
+    return TASKS[name][0](config(**settings))
 
 
 def _expanded(value: Any) -> Any:

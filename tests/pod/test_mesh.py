@@ -11,7 +11,8 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.pod.mesh import Layout, MeshConfig, held_rows, own_part, own_rows, put
-from expert_iter.run import Run, trained_params
+from expert_iter.load import trained_params
+from expert_iter.run import Run
 from expert_iter.storage import metrics
 
 SMALL = {

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from expert_iter import extensions
 from expert_iter.errors import UserError
 from expert_iter.tasks import load_task
 from expert_iter.tasks.task import Problem, Task
@@ -80,7 +81,8 @@ class InProcess:
         self.close()
 
 
-def _load(name: str, settings: Mapping[str, Any]) -> Task:
+def _load(name: str, settings: Mapping[str, Any], imports: str) -> Task:
+    extensions.load(imports)
     task = load_task(name, settings)
     task.prepare()
     return task
@@ -97,7 +99,7 @@ class VerdictPool:
 
     def __init__(self, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig):
         self._config = config
-        self._arguments = (task_name, dict(task_settings))
+        self._arguments = (task_name, dict(task_settings), extensions.loaded())
         self._lock = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._closed = False

@@ -1,13 +1,8 @@
 """Training problems that occur in a test split.
 
-    python -m expert_iter.tasks.words.contamination --task=gsm8k --data_dir=DIR
-    python -m expert_iter.tasks.words.contamination --task=jsonl --setting=train_file=a.jsonl \\
-        --setting=test_file=b.jsonl
-
-prints a table of them. Two questions are the same if their words are, whatever the case, the blanks
-and the punctuation; they overlap if they share 13 words in a row (the measure of Brown et al. 2020,
-arXiv 2005.14165, appendix C). --config.task.drop_contaminated=true keeps such problems out of a
-run's training.
+Two questions are the same if their words are, whatever the case, the blanks and the punctuation;
+they overlap if they share 13 words in a row (the measure of Brown et al. 2020, arXiv 2005.14165,
+appendix C).
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,49 +60,3 @@ def table(name: str, rows: Sequence[Row], test: Sequence[Row]) -> str:
         f"({same} the same question, {len(matches) - same} share {RUN} words in a row)"
     )
     return "\n".join(lines)
-
-
-def report(name: str, settings: Sequence[str]) -> str:
-    """What the command prints of a task; settings are written as in `train_file=a.jsonl`.
-
-    Raises UserError.
-    """
-    from ml_collections import ConfigDict
-
-    from expert_iter import overrides
-    from expert_iter.errors import UserError
-    from expert_iter.tasks import load_task, task_settings
-
-    if not name:
-        raise UserError("--task is missing: name one, as in --task=gsm8k")
-    config = ConfigDict({"task": vars(task_settings(name)())})
-    overrides.override(config, ["", *(f"--config.task.{setting}" for setting in settings)])
-    task = load_task(name, config.task.to_dict())
-    if not hasattr(task, "rows"):
-        raise UserError(f"--task={name}: its problems are no questions in words")
-    test = task.rows("test")
-    return "\n".join(table(split, task.rows(split), test) for split in ("train", "validation"))
-
-
-def main() -> None:
-    from absl import flags
-
-    given = flags.FLAGS
-    data_dir = [f"data_dir={given.data_dir}"] if given.data_dir else []
-    print(report(given.task, [*data_dir, *given.setting]))
-
-
-def run() -> None:
-    from absl import flags
-
-    from expert_iter import cli
-
-    # Here, for this module is also imported by commands that have flags of the same names.
-    flags.DEFINE_string("task", "", "The task, such as gsm8k.")
-    flags.DEFINE_string("data_dir", "", "The folder that holds its published files.")
-    flags.DEFINE_multi_string("setting", [], "Another setting of it, such as train_file=a.jsonl.")
-    cli.run(main, None)
-
-
-if __name__ == "__main__":
-    run()

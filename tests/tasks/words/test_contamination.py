@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expert_iter.contamination import report
 from expert_iter.errors import UserError
 from expert_iter.tasks import load_task
-from expert_iter.tasks.words.contamination import RUN, Match, contaminated, report
+from expert_iter.tasks.words.contamination import RUN, Match, contaminated
 from expert_iter.tasks.words.questions import normalised, opening, share_of, words_of
 from expert_iter.tasks.words.rows import Row
 from tests.tasks import made_up
@@ -92,7 +93,7 @@ def test_contaminated_problems_are_dropped_if_asked(folder):
 
 def test_the_command(folder):
     def call(*arguments):
-        command = [sys.executable, "-m", "expert_iter.tasks.words.contamination", *arguments]
+        command = [sys.executable, "-m", "expert_iter.contamination", *arguments]
         return subprocess.run(command, capture_output=True, text=True)
 
     done = call("--task=gsm8k", f"--data_dir={folder}", "--setting=verify_files=false")

@@ -1,0 +1,6 @@
+"""The old name of the command `python -m expert_iter.contamination`."""
+
+import runpy
+
+if __name__ == "__main__":
+    runpy.run_module("expert_iter.contamination", run_name="__main__", alter_sys=True)
