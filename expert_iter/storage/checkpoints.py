@@ -2,9 +2,7 @@
 
     checkpoints/
       000012.0/          position 12, the first attempt at it (a resumed run may save it again)
-        arrays/          Orbax, one item for each top-level entry, so that one can be read alone
-        shares/          3.npz: arrays that process 3 alone has
-        manifest.json    the caller's meta, every array's dtype and shape, every file's SHA-256
+        arrays/ …        see checkpoint_files.py
       tmp.000013.0/      being written, or left behind by a process that was killed
 
 Only a complete directory ever gets a name without `tmp.`, so whatever is wrong inside one is damage
@@ -12,50 +10,34 @@ and is never taken for a fresh start. Object stores (gs://) cannot rename: there
 from when it has a manifest, which is written last.
 
 Arrays are copied to the host at once and written by a thread while the run goes on; each process
-writes what its devices hold. All use of Orbax is in this file.
+writes what its devices hold.
 """
 
 import contextlib
-import errno
-import io
 import json
-import logging
 import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 
 from expert_iter.errors import UserError
 from expert_iter.pod import processes
-from expert_iter.storage import manifest
+from expert_iter.storage import checkpoint_files, manifest, orbax_arrays
+from expert_iter.storage.checkpoint_files import Restored
 from expert_iter.storage.files import absolute, is_local, sync
+from expert_iter.storage.orbax_arrays import Arrays
 
-Arrays = dict[str, Any]  # nested dicts, arrays at the leaves
-
-_ARRAYS, _SHARES = "arrays", "shares"
 _TEMPORARY = "tmp."
-_OVERHEAD = 64 * 1024  # bytes of index and metadata that Orbax writes for an item, rounded up
-
-
-class Restored(NamedTuple):
-    """A checkpoint read back: `arrays` are host NumPy, whatever devices they were saved from,
-    unless they were asked for on devices; `shares` those of each process that saved.
-    """
-
-    position: int
-    arrays: Arrays
-    meta: dict[str, Any]
-    shares: list[dict[str, np.ndarray]]
 
 
 class _Saved(NamedTuple):
+    """A complete checkpoint on the disk; a resumed run may save a position once more."""
+
     position: int
     attempt: int
     path: epath.Path
@@ -83,7 +65,7 @@ class Checkpoints:
         return sorted({saved.position for saved in self._saved()})
 
     def listed(self) -> str:
-        """The positions for people: `3, 7, 8`, or `none`."""
+        """The positions as text: `3, 7, 8`, or `none`."""
         return ", ".join(map(str, self.positions())) or "none"
 
     def newest_meta(self) -> dict[str, Any] | None:
@@ -103,7 +85,7 @@ class Checkpoints:
         share: Mapping[str, np.ndarray] | None = None,
         best: int | None = None,
     ) -> None:
-        """`start_saving`, and wait until it is done."""
+        """`start_saving`, then `finish`."""
         self.start_saving(position, arrays, meta, share, best)
         self.finish()
 
@@ -118,7 +100,7 @@ class Checkpoints:
         """Saves `arrays` and `meta` as `position`, writing while the caller goes on; `finish`, or
         the next save, waits until they are on the disk. All processes call this.
 
-        A position that is there already is replaced. Later ones are removed: this run did not go on
+        A position that exists already is replaced. Later ones are removed: this run did not resume
         from them, so they were damaged.
 
         Args:
@@ -135,11 +117,11 @@ class Checkpoints:
             stay as they are.
         """
         self.finish()
-        arrays = jax.tree.map(_snapshot, arrays)
-        content = {"position": position, "meta": meta, "arrays": _describe(arrays)}
+        arrays = orbax_arrays.snapshot(arrays)
+        content = {"position": position, "meta": meta, "arrays": orbax_arrays.describe(arrays)}
         content["shares"] = processes.count() if share is not None else 0
-        # As it is now: the caller goes on. What is not JSON is its mistake, and no trouble with the
-        # disk.
+        # A copy, because the caller may change meta while this is written. It is made here, so that
+        # what is not JSON raises as the caller's mistake and not as a failure of the disk.
         content = json.loads(json.dumps(content))
         older = self._saved()
         attempts = [saved.attempt for saved in older if saved.position == position]
@@ -151,35 +133,38 @@ class Checkpoints:
             if processes.is_primary():
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._remove_unfinished()
-                (staging / _SHARES).mkdir(parents=True)
+                (staging / checkpoint_files.SHARES).mkdir(parents=True)
             processes.every(None)  # there is a directory to write to
             if is_local(staging):
-                _require_room(staging, arrays)
-            write = _start_writing(staging / _ARRAYS, arrays)
+                orbax_arrays.require_space(staging, arrays)
+            write = orbax_arrays.start_writing(staging / checkpoint_files.ARRAYS, arrays)
         except Exception as error:  # Orbax raises many types, and names none of them
             self._give_up(error)
 
         def complete():
             write()
             if share is not None:
-                _write_share(staging / _SHARES / f"{processes.index()}.npz", share)
+                checkpoint_files.write_share(staging, share)
             processes.meet(f"written {name}")
             if processes.is_primary():
                 manifest.seal(staging, content)
                 if staging != final:
                     os.rename(staging, final)
                     sync(self._directory)
-                before = [saved for saved in older if saved.position < position]
-                kept = before[::-1][: self._keep - 1]
-                kept += [saved for saved in before if saved.position == best]
-                for saved in older:
-                    if saved not in kept:
-                        self._remove(saved.path)
+                self._remove_all_but_newest(older, position, best)
 
         self._saving.start(complete)
 
+    def _remove_all_but_newest(self, older: list[_Saved], position: int, best: int | None) -> None:
+        before = [saved for saved in older if saved.position < position]
+        kept = before[::-1][: self._keep - 1]
+        kept += [saved for saved in before if saved.position == best]
+        for saved in older:
+            if saved not in kept:
+                self._remove(saved.path)
+
     def finish(self) -> None:
-        """Waits for the save under way, if any; raises what `start_saving` says."""
+        """Waits for the save under way, if any; raises what `start_saving` raises."""
         if self._saving is not None:
             error = self._saving.result()
             if error is not None:
@@ -197,7 +182,7 @@ class Checkpoints:
         stays = f"checkpoint {older[-1].position} stays" if older else "there is none before it"
         raise UserError(
             f"checkpoint {saving.position} could not be saved in {self._directory}: "
-            f"{_reason(error)}; {stays}. Mend that and run the same command again"
+            f"{orbax_arrays.reason(error)}; {stays}. Fix that and run the same command again"
         ) from error
 
     def restore(
@@ -227,7 +212,9 @@ class Checkpoints:
         ]
         for name in processes.every(names)[0]:
             number = int(name.partition(".")[0])
-            restored, problem = _restore(self._directory / name, only, like or {})
+            restored, problem = checkpoint_files.read_checked(
+                self._directory / name, only, like or {}
+            )
             if restored is None:
                 damaged.append(f"checkpoint {number} in {self._directory} ({problem})")
                 continue
@@ -271,7 +258,7 @@ class Checkpoints:
         return sorted(found)
 
     def _remove(self, path: epath.Path) -> None:
-        # First what makes it count: a kill half-way must not leave what looks like a damaged one.
+        # First what makes it a checkpoint: a kill half-way must not leave what looks like damage.
         if is_local(path):
             os.rename(path, path.parent / (_TEMPORARY + path.name))
             self._remove_unfinished()
@@ -309,173 +296,3 @@ class _Saving:
         if self._thread is not None:
             self._thread.join()
         return self._error
-
-
-def _restore(directory: epath.Path, only: str | None, like: Arrays):
-    """What was saved there, or None and what is wrong with it; the same on all processes."""
-    restored = problem = None
-    if processes.is_primary():
-        try:
-            content = manifest.unseal(directory)
-            others = [name for name in content["arrays"] if only not in (None, name)]
-            unwanted = tuple(f"{_ARRAYS}/{name}/" for name in others)
-            unwanted += (f"{_SHARES}/",) if only else ()
-            manifest.check(directory, content, wanted=lambda file: not file.startswith(unwanted))
-        except manifest.Damaged as error:
-            problem = str(error)
-    problem = processes.every(problem)[0]
-    if problem is None:
-        try:
-            restored = _read(directory, only, like)
-        except Exception as error:
-            problem = _reason(error)
-        problem = next(filter(None, processes.every(problem)), None)
-    return (restored, None) if problem is None else (None, problem)
-
-
-def _read(directory: epath.Path, only: str | None, like: Arrays) -> Restored:
-    content = manifest.unseal(directory)
-    described = content["arrays"]
-    entries = described if only is None else {only: described[only]}
-    arrays = _with_empty(entries, _read_arrays(directory / _ARRAYS, entries, like))
-    shares = range(0 if only else content.get("shares", 0))
-    return Restored(
-        content["position"],
-        arrays,
-        content["meta"],
-        [_read_share(directory / _SHARES / f"{number}.npz") for number in shares],
-    )
-
-
-def _write_share(path: epath.Path, share: Mapping[str, np.ndarray]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **share)
-    path.write_bytes(buffer.getvalue())
-
-
-def _read_share(path: epath.Path) -> dict[str, np.ndarray]:
-    return dict(np.load(io.BytesIO(path.read_bytes())))
-
-
-def _snapshot(array: Any) -> Any:
-    """What will still be there when the caller has changed or given away its own."""
-    if isinstance(array, jax.Array):
-        # Orbax copies from other devices to the host before it returns; here that is no copy.
-        on_host = next(iter(array.devices())).platform == "cpu"
-        return array.copy() if on_host else array
-    return np.array(array)
-
-
-def _start_writing(directory: epath.Path, arrays: Arrays) -> Callable[[], None]:
-    """Returns what waits for the end."""
-    full = _without_empty(arrays)
-    items = {name: ocp.args.PyTreeSave({name: entry}) for name, entry in full.items()}
-    if not items:
-        return lambda: None
-    checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-    with _silence():
-        checkpointer.save(directory, args=ocp.args.Composite(**items))
-
-    def finish():
-        with _silence():
-            checkpointer.wait_until_finished()
-            checkpointer.close()
-
-    return finish
-
-
-def _read_arrays(directory: epath.Path, entries: Mapping[str, Any], like: Arrays) -> Arrays:
-    """`entries` as `_describe` has them."""
-    there = {name: entry for name, entry in entries.items() if (directory / name).is_dir()}
-    if not there:
-        return {}
-
-    def how(name):
-        if name not in like:
-            return jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-                _without_none(there[name]),
-                is_leaf=_is_description,
-            )
-        return jax.tree.map(
-            lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, dtype=x.dtype), like[name]
-        )
-
-    items = {name: ocp.args.PyTreeRestore(restore_args={name: how(name)}) for name in there}
-    with _silence(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(directory, args=ocp.args.Composite(**items))
-    return {name: restored[name][name] for name in items}
-
-
-# Orbax stores neither empty arrays nor empty dicts: these live in the manifest's description.
-
-
-def _describe(tree: Any) -> Any:
-    """The tree with `[dtype, shape]` for each array."""
-    if isinstance(tree, np.ndarray | jax.Array):
-        return [str(tree.dtype), list(tree.shape)]
-    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise TypeError(f"a checkpoint holds arrays and dicts with strings for keys, not {tree!r}")
-    return {key: _describe(value) for key, value in tree.items()}
-
-
-def _is_description(entry: Any) -> bool:
-    return isinstance(entry, list)
-
-
-def _without_none(described: Any) -> Any:
-    """A description without what is not stored."""
-    if _is_description(described):
-        return described
-    inner = {key: _without_none(value) for key, value in described.items()}
-    stored = lambda v: 0 not in v[1] if _is_description(v) else v != {}  # noqa: E731
-    return {key: value for key, value in inner.items() if stored(value)}
-
-
-def _without_empty(tree: Arrays) -> Arrays:
-    full = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            value = _without_empty(value)
-        if value != {} if isinstance(value, dict) else value.size:
-            full[key] = value
-    return full
-
-
-def _with_empty(described: Any, full: Any) -> Any:
-    """The inverse of `_without_empty`, given what `_describe` said of the tree."""
-    if isinstance(described, dict):
-        return {key: _with_empty(value, full.get(key, {})) for key, value in described.items()}
-    dtype, shape = described
-    return np.zeros(shape, dtype) if 0 in shape else full
-
-
-def _require_room(directory: epath.Path, arrays: Arrays) -> None:
-    """Raises OSError if the disk has no room for `arrays`.
-
-    Orbax notices that itself, but while its other threads go on writing, with tracebacks on stderr.
-    """
-    size = sum(array.nbytes for array in jax.tree.leaves(arrays)) + _OVERHEAD * (1 + len(arrays))
-    if shutil.disk_usage(directory).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps Orbax from logging, tracebacks of its threads included: what matters it also raises."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _reason(error: Exception) -> str:
-    """A few words for what may be many lines about the inside of a storage library."""
-    text = " ".join(str(error).split())
-    for known in map(os.strerror, (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)):
-        if known in text:
-            return known
-    return text if len(text) <= 200 else f"{text[:200]}…"

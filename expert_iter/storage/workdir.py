@@ -2,8 +2,8 @@
 
 config.json       the settings the run was made with
 tokenizer.model   SentencePiece, or tokenizer.json: byte-level BPE
-checkpoints/      see pod/checkpoints.py
-metrics.jsonl     see pod/metrics.py
+checkpoints/      see checkpoints.py
+metrics.jsonl     see metrics.py
 tensorboard/      the same figures for TensorBoard
 summary.json      the closing table
 """

@@ -18,7 +18,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.pod.mesh import Layout, MeshConfig, put
 from expert_iter.storage import checkpoints as lib
-from expert_iter.storage import manifest
+from expert_iter.storage import manifest, orbax_arrays
 from expert_iter.storage.checkpoints import Checkpoints
 
 META = {"round": 3, "phase": "search", "loss": 0.1, "name": "ü", "list": [1, None]}
@@ -288,9 +288,9 @@ def test_arrays_come_back_onto_whatever_devices_are_asked_for(tmp_path, config):
 class Hold:
     """Keeps a save from ending: stands before what its thread does first."""
 
-    def __init__(self, monkeypatch, name="_start_writing"):
+    def __init__(self, monkeypatch):
         self.began, self.go_on = threading.Event(), threading.Event()
-        start = getattr(lib, name)
+        start = orbax_arrays.start_writing
 
         def held(*arguments):
             write = start(*arguments)
@@ -302,7 +302,7 @@ class Hold:
 
             return waiting
 
-        monkeypatch.setattr(lib, name, held)
+        monkeypatch.setattr(orbax_arrays, "start_writing", held)
 
 
 def test_the_caller_goes_on_while_a_save_is_written(tmp_path, monkeypatch):

@@ -1,0 +1,159 @@
+"""Arrays on the disk by Orbax, one item for each top-level entry, so that one can be read alone.
+
+Orbax stores neither empty arrays nor empty dicts. `describe` says where they are in a tree; the
+caller stores the description, and `read` puts them back.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+Arrays = dict[str, Any]  # nested dicts, arrays at the leaves
+
+_OVERHEAD = 64 * 1024  # bytes of index and metadata that Orbax writes for an item, rounded up
+
+
+def snapshot(arrays: Arrays) -> Arrays:
+    """A copy that stays as it is when the caller changes or donates its own arrays."""
+
+    def copied(array):
+        if isinstance(array, jax.Array):
+            # Orbax copies from other devices to the host before it returns; here that is no copy.
+            on_host = next(iter(array.devices())).platform == "cpu"
+            return array.copy() if on_host else array
+        return np.array(array)
+
+    return jax.tree.map(copied, arrays)
+
+
+def describe(tree: Any) -> Any:
+    """The tree with `[dtype, shape]` for each array; JSON values.
+
+    Raises TypeError if it holds anything but arrays and dicts with strings for keys.
+    """
+    if isinstance(tree, np.ndarray | jax.Array):
+        return [str(tree.dtype), list(tree.shape)]
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise TypeError(f"a checkpoint holds arrays and dicts with strings for keys, not {tree!r}")
+    return {key: describe(value) for key, value in tree.items()}
+
+
+def require_space(directory: epath.Path, arrays: Arrays) -> None:
+    """Raises OSError if the disk has too little free space for `arrays`.
+
+    Orbax notices that itself, but while its other threads go on writing, with tracebacks on stderr.
+    """
+    size = sum(array.nbytes for array in jax.tree.leaves(arrays)) + _OVERHEAD * (1 + len(arrays))
+    if shutil.disk_usage(directory).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def start_writing(directory: epath.Path, arrays: Arrays) -> Callable[[], None]:
+    """Writes in threads of Orbax's own. Returns a function that waits until all is written."""
+    full = _without_empty(arrays)
+    items = {name: ocp.args.PyTreeSave({name: entry}) for name, entry in full.items()}
+    if not items:
+        return lambda: None
+    checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+    with _silence():
+        checkpointer.save(directory, args=ocp.args.Composite(**items))
+
+    def finish():
+        with _silence():
+            checkpointer.wait_until_finished()
+            checkpointer.close()
+
+    return finish
+
+
+def read(directory: epath.Path, described: Mapping[str, Any], like: Arrays) -> Arrays:
+    """The entries that were written.
+
+    Args:
+      directory: what `start_writing` got.
+      described: the wanted top-level entries, as `describe` gave them.
+      like: entries to return on devices: `jax.ShapeDtypeStruct`s with shardings, in the structure
+        that was saved. The others are host NumPy.
+    """
+    stored = {name: entry for name, entry in described.items() if (directory / name).is_dir()}
+    if not stored:
+        return _with_empty(described, {})
+
+    def restore_args(name):
+        if name not in like:
+            return jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+                _described_without_empty(stored[name]),
+                is_leaf=_is_array_description,
+            )
+        return jax.tree.map(
+            lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, dtype=x.dtype), like[name]
+        )
+
+    items = {
+        name: ocp.args.PyTreeRestore(restore_args={name: restore_args(name)}) for name in stored
+    }
+    with _silence(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore(directory, args=ocp.args.Composite(**items))
+    return _with_empty(described, {name: restored[name][name] for name in items})
+
+
+def reason(error: Exception) -> str:
+    """A few words for what may be many lines about the inside of a storage library."""
+    text = " ".join(str(error).split())
+    for known in map(os.strerror, (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)):
+        if known in text:
+            return known
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _is_array_description(entry: Any) -> bool:
+    return isinstance(entry, list)
+
+
+def _described_without_empty(described: Any) -> Any:
+    """The description of `_without_empty(tree)`."""
+    if _is_array_description(described):
+        return described
+    inner = {key: _described_without_empty(value) for key, value in described.items()}
+    stored = lambda v: 0 not in v[1] if _is_array_description(v) else v != {}  # noqa: E731
+    return {key: value for key, value in inner.items() if stored(value)}
+
+
+def _without_empty(tree: Arrays) -> Arrays:
+    full = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            value = _without_empty(value)
+        if value != {} if isinstance(value, dict) else value.size:
+            full[key] = value
+    return full
+
+
+def _with_empty(described: Any, full: Any) -> Any:
+    """The inverse of `_without_empty`, given the description of the tree."""
+    if isinstance(described, dict):
+        return {key: _with_empty(value, full.get(key, {})) for key, value in described.items()}
+    dtype, shape = described
+    return np.zeros(shape, dtype) if 0 in shape else full
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps Orbax from logging, tracebacks of its threads included: what matters it also raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
