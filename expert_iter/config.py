@@ -42,10 +42,20 @@ from expert_iter.tasks.verifier.pool import VerifierConfig
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """rounds of self-play and learning; each plays problems_per_round problems, batch_size at once,
-    by an expert of `search.experts`. tokens_per_round ends a round's search early, at the batch
-    that comes nearest to so many generated tokens (0: never). A checkpoint is saved after every
-    phase, and within one every save_seconds; the newest keep_checkpoints are kept, and the best.
+    """The rounds of a run. Each plays problems by the expert, then learns.
+
+    A checkpoint is saved after every phase.
+
+    Attributes:
+      seed: of everything that is random.
+      rounds: of self-play and learning.
+      expert: which expert searches, by its name in `search.experts`.
+      problems_per_round: training problems that a round searches.
+      batch_size: problems that are searched at once.
+      tokens_per_round: ends a round's search early, at the batch that comes nearest to so many
+        generated tokens. 0: never.
+      save_seconds: the longest time between two saves within a phase.
+      keep_checkpoints: how many of the newest are kept, beside the best.
     """
 
     seed: int = 0

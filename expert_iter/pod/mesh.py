@@ -44,10 +44,15 @@ _SEARCH = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """The number of devices along each axis; data=0 takes all that the others leave. Batches are
-    cut along data and fsdp, parameters along fsdp and tensor. search: 'gathered' gives every device
-    all parameters while it searches, and tensor's devices rows of their own; 'tensor' leaves them
-    cut along tensor, for networks too large for one device.
+    """How many devices there are along each axis of the mesh.
+
+    Attributes:
+      data: batches are sharded along it. 0: all devices that the other axes leave.
+      fsdp: batches and parameters are sharded along it.
+      tensor: parameters are sharded along it.
+      search: 'gathered' gives every device all parameters while it searches, and the devices of
+        `tensor` rows of their own. 'tensor' leaves parameters sharded along `tensor`, for networks
+        too large for one device.
     """
 
     data: int = 0

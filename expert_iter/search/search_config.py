@@ -9,32 +9,37 @@ from expert_iter.model.step_ends import MARKS
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """Tree search.
+    """Search over steps. Some keys are for some experts alone.
 
-    step: what a step is, a 'line' or a 'paragraph' (up to an empty line), for all experts and for
-    learning.
-    num_candidates steps are drawn at a state, of at most max_step_tokens; a solution has at most
-    max_steps steps. At the root root_candidates are drawn instead (0: as many as elsewhere): wide
-    first steps and narrow ones below. num_simulations: nodes after the root.
-    prior: 'corrected' for the draws' behaviour (log c + log π − log β, or log π − log q), or
-    'length_normalised', the mean log π of a step's tokens (TS-LLM, AlphaMath).
-    rollouts: how many are drawn from each candidate to the end of the text; rollout_weight: their
-    share in the candidate's value, against the value head's.
-    lookahead: weight, in a new node's value, of what its candidates are worth against the value
-    head at the node. stop_when_solved: a tree with a verified solution stops (training only: the
-    verifier knows). halvings: how often the batch may be halved as its trees end, so that few late
-    ones do not cost as much as all; each size is compiled apart.
-
-    For searches by a rule: value_threshold, below which depth-first search gives a step up;
-    step_threshold: a step that leaves less than this share of the value is a bad one, in greedy
-    search with backtracking; heuristic_weight: λ of best-first search, f = g + λ · log v.
-
-    For MCTS alone: policy: 'gumbel' (Gumbel MuZero) or 'puct' (MuZero). backup: 'mean' of what came
-    of the simulations, or 'max' over candidates. commit: 'solution' searches for the whole
-    solution; 'step' chooses a step after each max_steps-th part of the simulations and goes on
-    below it. value_scale and maxvisit_init scale values against log-priors,
-    σ(q) = (maxvisit_init + max N) · value_scale · q; gumbel_scale=0 makes the root's choice
-    deterministic.
+    Attributes:
+      step: what a step is, for all experts and for learning: a 'line', or a 'paragraph' (up to an
+        empty line).
+      num_simulations: nodes after the root.
+      num_candidates: steps that are drawn at a node.
+      root_candidates: steps that are drawn at the root. 0: num_candidates.
+      max_steps: of a solution.
+      max_step_tokens: of a step.
+      prior: 'corrected' for the sampler (log c + log π − log β, or log π − log q), or
+        'length_normalised', the mean log π of a step's tokens (TS-LLM, AlphaMath).
+      rollouts: how many are drawn from each candidate to the end of the text.
+      rollout_weight: their share in a candidate's value, against the value head's.
+      lookahead: weight, in a new node's value, of what its candidates are worth against the value
+        head at the node.
+      stop_when_solved: a tree with a verified solution stops. For training alone: the verifier
+        knows.
+      value_threshold: depth-first search gives up a step of less value.
+      step_threshold: in greedy search with backtracking, a step that leaves less than this share of
+        the value is a bad one.
+      heuristic_weight: λ of best-first search, f = g + λ · log v.
+      policy: of MCTS: 'gumbel' (Gumbel MuZero) or 'puct' (MuZero).
+      backup: of MCTS: the 'mean' of the simulations, or the 'max' over candidates.
+      commit: of MCTS: 'solution' searches for the whole solution. 'step' chooses a step after each
+        max_steps-th part of the simulations and searches on below it.
+      value_scale: of MCTS: σ(q) = (maxvisit_init + max N) · value_scale · q.
+      maxvisit_init: see value_scale.
+      gumbel_scale: of MCTS: noise of the root's choice. 0: none.
+      pb_c_init: of PUCT: weight of the prior.
+      pb_c_base: of PUCT: how slowly that weight grows with visits.
     """
 
     step: str = "line"
