@@ -33,20 +33,23 @@ _SMALL = 1 << 20  # numbers; copies of larger arrays would take memory worth hav
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
-    """A batch is `rows` rows of `row_tokens` tokens and at most `row_steps` steps. A round makes
-    `updates_per_round` updates, but no more than `max_passes` over the replay. `rehearsal` of each
-    batch's tokens are warm-start plays.
+    """Batches of `rows` rows, and how many updates they make.
 
-    overlong: what becomes of training texts that are longer than a row. They are a problem's prompt
-    with a step of search.max_step_tokens after it, and the prompt with its demonstration. 'refuse'
-    names them before anything is computed. 'drop' leaves out demonstrations that are too long, and
-    problems whose prompts are. 'cut' learns such a demonstration up to where the row is full, and
-    not that it ends there; prompts are never cut, so it leaves out problems as 'drop' does. What a
-    search finds is learned as far as it fits, whatever this says: `search/steps_left_out` among the
-    metrics counts the rest.
-
-    objectives: what searches teach, by names of `learn.objectives`; each has a section of settings
-    under its name, with its weight.
+    Attributes:
+      rows: of a batch.
+      row_tokens: tokens of a row.
+      row_steps: steps of a row, at most.
+      updates_per_round: at most; see max_passes.
+      max_passes: a round makes no more passes over the replay.
+      rehearsal: share of each batch's tokens that are warm-start demonstrations.
+      overlong: what becomes of training texts that are longer than a row: a problem's prompt with a
+        step of search.max_step_tokens after it, and the prompt with its demonstration. 'refuse'
+        names them before anything is computed. 'drop' leaves out such demonstrations and problems.
+        'cut' learns such a demonstration up to where the row is full, and not that it ends there.
+        Prompts are never cut, so it leaves out problems as 'drop' does. What a search finds is
+        always learned as far as it fits; the metric `search/steps_left_out` counts the rest.
+      objectives: what searches teach, by names of `learn.objectives`. Each has a section of
+        settings under its name.
     """
 
     rows: int = 32

@@ -18,8 +18,12 @@ from expert_iter.tasks.task import Problem, Task
 
 @dataclasses.dataclass(frozen=True)
 class WarmStartConfig:
-    """`updates` on the task's own demonstrations (random legal play, or the solutions that came
-    with its problems), or on the JSON lines {"prompt", "solution"} of the file `demonstrations`.
+    """Supervised learning before the first round.
+
+    Attributes:
+      updates: of the warm start.
+      demonstrations: a file of JSON lines {"prompt", "solution"}. Empty: the task's own
+        demonstrations, which are random legal play or the solutions that came with its problems.
     """
 
     updates: int = 300

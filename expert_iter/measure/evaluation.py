@@ -44,11 +44,20 @@ METHODS = {
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """Final evaluation: on `problems` of the test split, with each number of `samples` (majority,
-    value vote, best of n) and each number of `simulations`, of num_candidates a node and
-    root_candidates at the root (0: as many). While training: greedy, and MCTS at round_simulations,
-    on round_problems of the validation split.
-    prior_weight: λ of the readout log v + λ · log π.
+    """The evaluation before and after training, on the test split, and the check after each round,
+    on the validation split.
+
+    Attributes:
+      problems: of the test split.
+      batch_size: problems that are answered at once.
+      samples: numbers of samples; each is read out by majority, value vote and best of n.
+      simulations: numbers of simulations of MCTS.
+      num_candidates: of a node.
+      root_candidates: of the root. 0: num_candidates.
+      round_problems: of the validation split, after each round.
+      round_simulations: of MCTS, after each round.
+      prior_weight: λ of the readout log v + λ · log π.
+      seed: of the samples and searches.
     """
 
     problems: int = 256

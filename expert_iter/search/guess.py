@@ -24,7 +24,12 @@ GROUP = (
 
 @dataclasses.dataclass(frozen=True)
 class GuessConfig:
-    """`num_samples` solutions of at most `max_tokens` tokens a problem."""
+    """Whole solutions sampled by the expert `guess`.
+
+    Attributes:
+      num_samples: solutions a problem.
+      max_tokens: of a solution.
+    """
 
     num_samples: int = 32
     max_tokens: int = 24
