@@ -10,82 +10,70 @@ import os
 import sys
 import types
 
-from code_wire import MUTABLE, Wire
+from code_wire import Wire
 
+_BUILTINS = ("getattr", "setattr", "isinstance", "iter", "next", "len", "hash", "bool", "str")
 _OPERATIONS = {
+    **{name: getattr(builtins, name) for name in (*_BUILTINS, "repr")},
+    "value": lambda target: target,
     "call": lambda target, *positional, **named: target(*positional, **named),
-    "getattr": getattr,
-    "setattr": setattr,
-    "iter": iter,
-    "next": next,
-    "len": len,
-    "bool": bool,
-    "str": str,
-    "repr": repr,
+    "enter": lambda manager: type(manager).__enter__(manager),
+    "exit": lambda manager, error: type(manager).__exit__(
+        manager, None if error is None else type(error), error, None
+    ),
 }
 
 
 class Guest(Wire):
     def __init__(self, read: int, write: int, names: dict):
-        super().__init__(read, write, {**vars(builtins), "NoneType": type(None)})
+        super().__init__(read, write)
         self._globals = names
-        self._objects = []  # those that the judge knows by number
-        self._numbers = {}
 
-    def of_object(self, value):
+    def do(self, operation, target, positional, named):
+        function = _OPERATIONS.get(operation) or getattr(operator, operation)
+        return function(target, *positional, **named)
+
+    def reference(self, value):
         if isinstance(value, _JudgesFunction):
             return ["judge", value.number]
-        if id(value) not in self._numbers:
-            self._numbers[id(value)] = len(self._objects)
-            self._objects.append(value)
-        return ["guest", self._numbers[id(value)]]
+        return ["guest", self.number(value)]
 
-    def object_of(self, items):
-        owner, key = items
+    def object_of(self, owner, key, name=None):
         if owner == "judge":
-            return _JudgesFunction(self, key)
+            return _JudgesFunction(self, key, name)
+        if owner == "iterator":
+            return _iterator(_JudgesFunction(self, key, name))
         if owner == "guest":
-            return self._objects[key]
+            return self.kept[key]
         return self._globals[key] if key in self._globals else getattr(builtins, key)
 
-    def serve(self):
-        """Does what is asked until a 'return' or 'raise' answers a call of a judge's function."""
-        while True:
-            kind, *message = self.receive()
-            if kind == "return":
-                return self.unpack(message[0])
-            if kind == "raise":
-                raise RuntimeError(": ".join(message))
-            try:
-                answer = self._do(*message)
-            except Exception as error:
-                self.send("raise", *self.pack_error(error))
-            else:
-                self.send("return", *answer)
+    def reference_to_error(self, error):
+        return [type(error).__name__, *self.reference(error)]
 
-    def _do(self, operation, target, positional, named):
-        """The result, and what has become of arguments that were changed in place."""
-        function = _OPERATIONS.get(operation) or getattr(operator, operation)
-        arguments = [self.unpack(value) for value in positional]
-        named = {name: self.unpack(value) for name, value in named.items()}
-        result = self.pack(function(self.unpack(target), *arguments, **named))
-        changed = {}
-        for place, (value, before) in enumerate(zip(arguments, positional, strict=True)):
-            if isinstance(value, MUTABLE) and (after := self.pack(value)) != before:
-                changed[place] = after
-        return result, changed
+    def error_of(self, kind, args, own):
+        return self.object_of(*own) if own else kind(*args)
 
 
 class _JudgesFunction:
     """A function that a test passed as an argument: it runs where the tests are."""
 
-    def __init__(self, guest: Guest, number: int):
+    def __init__(self, guest: Guest, number: int, name: str):
         self.guest = guest
         self.number = number
+        self.__name__ = self.__qualname__ = name
 
-    def __call__(self, *positional):
-        self.guest.send("call", self.number, [self.guest.pack(value) for value in positional])
-        return self.guest.serve()
+    def __call__(self, *positional, **named):
+        return self.guest.request("call", self, positional, named)
+
+
+def _iterator(following):
+    """An iterator that a test passed as an argument: the judge has its items."""
+    while True:
+        try:
+            item = following()
+        except StopIteration:
+            return
+        yield item
 
 
 def main() -> None:
@@ -97,10 +85,7 @@ def main() -> None:
     guest = Guest(read, write, vars(solution))
     exec(compile(source, "solution", "exec", dont_inherit=True), vars(solution))
     guest.send("ready")
-    try:
-        guest.serve()
-    except EOFError:
-        pass  # the judge has its verdict
+    guest.serve()
 
 
 main()

@@ -6,19 +6,13 @@ comparisons happen here. An object that is no data stays there, and a `Remote` s
 """
 
 import builtins
-import importlib
 import json
 import os
 import sys
 
-from code_wire import MUTABLE, Wire
+from code_wire import Wire
 
-# What the guest may name: types that only make data. (`eval` would give it this process.)
-_PLAIN_TYPES = (
-    *(bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict),
-    *(object, type(None)),
-)
-_UNARY = ("iter", "next", "len", "bool", "str", "repr", "neg", "pos", "abs")
+_UNARY = ("iter", "next", "len", "hash", "bool", "str", "repr", "neg", "pos", "abs", "enter")
 _BINARY = (
     *("lt", "le", "gt", "ge", "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
     *("and_", "or_", "xor"),
@@ -28,54 +22,70 @@ _ITEMS = ("getitem", "setitem", "delitem")
 
 class Judge(Wire):
     def __init__(self, read: int, write: int):
-        super().__init__(read, write, {kind.__name__: kind for kind in _PLAIN_TYPES})
-        self._functions = []  # those that were passed to the guest
+        super().__init__(read, write)
+        self._remotes = {}  # by number, so that what is one object there is one here
 
-    def of_object(self, value):
+    def ask(self, operation, target, positional=(), named=None):
+        """What the guest's operator, or builtin function, of this name gives for its `target`."""
+        try:
+            return self.request(operation, target, positional, named or {})
+        except StopIteration as error:
+            if operation == "next":
+                raise
+            # It would end a loop of the test's, such as that of `all(map(f, values))`.
+            raise RuntimeError("the code under test raised StopIteration") from error
+
+    def do(self, operation, target, positional, named):
+        """The guest calls a function that a test passed to it; it can ask for nothing else."""
+        if operation != "call":
+            raise ValueError("no such operation")
+        return target(*positional, **named)
+
+    def reference(self, value):
         if isinstance(value, Remote):
             return object.__getattribute__(value, "_at")
         name = getattr(value, "__name__", None)
         if isinstance(name, str) and getattr(builtins, name, None) is value:
             return ["name", name]
-        if not callable(value):
-            raise TypeError(f"a test passes a {type(value).__name__}, which is no plain data")
-        self._functions.append(value)
-        return ["judge", len(self._functions) - 1]
+        if callable(value):
+            return ["judge", self.number(value), name]
+        if hasattr(value, "__next__"):
+            return ["iterator", self.number(value.__next__), name]
+        raise TypeError(f"a test passes a {type(value).__name__}, which is no plain data")
 
-    def object_of(self, items):
-        owner, number = items
+    def object_of(self, owner, number):
         if owner == "judge":
-            return self._functions[number]
+            return self.kept[number]
         if owner != "guest" or type(number) is not int:
             raise ValueError("no such object")
-        return Remote(self, ["guest", number])
+        return self._remotes.setdefault(number, Remote(self, ["guest", number]))
 
-    def ask(self, operation, target, positional=(), named=None):
-        """What the guest's operator, or builtin function, of this name gives for its `target`."""
-        packed = {name: self.pack(value) for name, value in (named or {}).items()}
-        positions = [self.pack(value) for value in positional]
-        self.send("do", operation, self.pack(target), positions, packed)
-        while True:
-            kind, *message = self.receive()
-            if kind == "call":
-                self._call_back(*message)
-            elif kind == "return":
-                result, changed = message
-                for place, value in changed.items():
-                    _change(positional[int(place)], self.unpack(value))
-                return self.unpack(result)
-            else:
-                raise _error_of(*message)
+    def reference_to_error(self, error):
+        if isinstance(error, GuestError):
+            return self.reference(error.remote)
+        return None
 
-    def _call_back(self, number, positional):
-        """The guest calls a function that a test passed to it."""
+    def error_of(self, kind, args, own):
+        if own:
+            name, *reference = own
+            kind = type(name, (GuestError, kind), {"remote": self.object_of(*reference)})
         try:
-            result = self._functions[number](*map(self.unpack, positional))
-            packed = self.pack(result)
-        except Exception as error:
-            self.send("raise", *self.pack_error(error))
-        else:
-            self.send("return", packed)
+            return kind(*args)
+        except Exception:  # one that does not take what is said to be its arguments
+            return Exception(*args)
+
+
+class GuestError(Exception):
+    """An exception of a type that the code under test defines.
+
+    It is one of the nearest builtin type, with data for arguments; the rest is in the guest.
+    """
+
+    def __getattr__(self, name):
+        return getattr(self.remote, name)
+
+    def __str__(self):
+        return str(self.remote)
 
 
 class Remote:
@@ -93,12 +103,12 @@ class Remote:
         object.__setattr__(self, "_at", at)
 
     def __getattr__(self, name):
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__name__":
             raise AttributeError(name)
         owner, key = self._at
         if owner == "name" and key in sys.stdlib_module_names:
             # A test that uses a module which the code imports: this process has its own.
-            return getattr(importlib.import_module(key), name)
+            return getattr(__import__(key), name)
         return self._judge.ask("getattr", self, [name])
 
     def __setattr__(self, name, value):
@@ -110,8 +120,16 @@ class Remote:
     def __eq__(self, other):
         return isinstance(other, Remote) and self._judge.ask("eq", self, [other]) is True
 
-    def __hash__(self):
-        return hash(tuple(self._at))
+    def __instancecheck__(self, value):
+        return self._judge.ask("isinstance", value, [self]) is True
+
+    def __exit__(self, kind, error, trace):
+        """An error of the test's stays, whatever the guest makes of it: it may be the verdict."""
+        try:
+            self._judge.ask("exit", self, [error])
+        except Exception:
+            if error is None:
+                raise
 
 
 def _forwarded(operation):
@@ -134,7 +152,7 @@ for _name in _BINARY:
 
 
 class Names(dict):
-    """The tests' global names. What nobody defines is the guest's."""
+    """The tests' global names. What nobody defines is the guest's; data is read at each use."""
 
     def __init__(self, judge: Judge):
         super().__init__(__name__="tests", __builtins__=builtins)
@@ -143,36 +161,15 @@ class Names(dict):
     def __missing__(self, name):
         if hasattr(builtins, name):
             raise KeyError(name)
+        if name not in sys.stdlib_module_names:
+            value = self._judge.ask("value", Remote(self._judge, ["name", name]))
+            if not isinstance(value, Remote):
+                return value
         return self.take(name)
 
     def take(self, name):
         self[name] = Remote(self._judge, ["name", name])
         return self[name]
-
-
-def _change(argument, value):
-    """What the guest did in place to its copy of an argument."""
-    if type(value) not in MUTABLE or not isinstance(argument, type(value)):
-        raise TypeError("an argument has changed its type")
-    if isinstance(argument, list | bytearray):
-        argument[:] = value
-    else:
-        argument.clear()
-        argument.update(value)
-
-
-class GuestError(Exception):
-    """An exception of a type that the code under test defines."""
-
-
-def _error_of(name, text):
-    kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        try:
-            return kind(text)
-        except TypeError:  # one that takes more than a text
-            pass
-    return GuestError(f"{name}: {text}")
 
 
 def _global_names(code):

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import json
+import marshal
 import os
 import re
 import time
@@ -22,10 +23,8 @@ from expert_iter.tasks.code.sandbox.output import collect
 from expert_iter.tasks.code.sandbox.program import Program, in_memory
 
 _PASS = b"pass"
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
 _LIMITS = Limits()
 _HERE = Path(__file__).parent
-_PYTHON = ("python", "python3", "py", "")
 
 
 @dataclass(frozen=True)
@@ -101,13 +100,23 @@ def passes(
 
 @functools.cache
 def _script(name: str) -> str:
-    """The program of the judge or the guest, with wire.py as a module of its own."""
-    wire, script = ((_HERE / f"{part}.py").read_text() for part in ("wire", name))
-    return (
-        "import sys, types\n"
-        "sys.modules['code_wire'] = types.ModuleType('code_wire')\n"
-        f"exec({wire!r}, vars(sys.modules['code_wire']))\n{script}"
+    """The program of the judge or the guest, with the modules that both import.
+
+    Compiled here once and not in each process: it runs in the interpreter that this one is.
+    """
+    modules = "".join(
+        f"sys.modules[{module!r}] = types.ModuleType({module!r})\n"
+        f"exec(marshal.loads({_compiled(module)!r}), vars(sys.modules[{module!r}]))\n"
+        for module in ("code_values", "code_wire")
     )
+    return (
+        f"import marshal, sys, types\n{modules}exec(marshal.loads({_compiled(f'code_{name}')!r}))"
+    )
+
+
+def _compiled(module: str) -> bytes:
+    path = _HERE / f"{module.removeprefix('code_')}.py"
+    return marshal.dumps(compile(path.read_text(), path.name, "exec"))
 
 
 def _whole(source: str, tests: CodeTests) -> str:
@@ -120,22 +129,3 @@ def _whole(source: str, tests: CodeTests) -> str:
     defines = re.search(rf"^def {re.escape(tests.entry_point)}\b", source, re.MULTILINE)
     between = "\n\n" if tests.prefix and starts_anew and defines else ""
     return tests.prefix + between + source
-
-
-def code_of(solution: str) -> str:
-    """The code in a solution: what its last finished ```python block holds, the whole without one.
-
-    A block that is not closed counts where no block is. A fence without a language is Python's too.
-    """
-    closed, opened = None, None  # the code of the last finished block; where an open one starts
-    python = False
-    for fence in _FENCE.finditer(solution):
-        if opened is None:
-            opened, python = fence.end() + 1, fence[1].lower() in _PYTHON
-        elif not fence[1]:
-            if python:
-                closed = solution[opened : fence.start()]
-            opened = None
-    if closed is not None:
-        return closed
-    return solution[opened:] if opened is not None and python else solution

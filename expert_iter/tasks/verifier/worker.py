@@ -1,4 +1,4 @@
-"""The process that gives verdicts for a pool: `python -m expert_iter.tasks.verifier.worker FD PARENT`.
+"""Gives verdicts for a pool: `python -m expert_iter.tasks.verifier.worker FD PARENT`.
 
 FD is its end of a socket pair. In come frames, a length (four bytes, most significant first) and a
 pickle: first how to make the task, `(load, arguments, megabytes)`, then a `(problem, solution)`

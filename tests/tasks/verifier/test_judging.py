@@ -81,7 +81,7 @@ def test_numbers_as_text():
     for value, text in ((43.0, "43"), (39, "39"), (9.43, "9.43"), ("7.0", "7"), (-2.0, "-2")):
         assert number_text({"n": value}, "n") == text
     for value in (None, True, "", "x", [1], float("nan"), float("inf"), 10**400, "9" * 5000):
-        with pytest.raises(ValueError, match="no number in `n`"):
+        with pytest.raises(ValueError, match="no number in `n`|not one plain number"):
             number_text({"n": value}, "n")
 
 

@@ -1,0 +1,270 @@
+"""Plain data as JSON: how values pass between the judge and the code under test.
+
+Both processes run this text as their module `code_values`. What is read can not act on the reader:
+it makes values of the types below anew, and an object of any other type stays where it is.
+
+None, bools, floats, text and integers below 2**63 are JSON themselves. Anything else is a list that
+begins with the name of its type and has what makes such a value, or is one of
+    ["@", number]                           a mutable value, see `Exchange`
+    ["type", name]                          a type that only makes data
+    ["namedtuple", name, fields, *values]
+    ["exception", builtin type, args, None or [name of its own type, owner, ...]]
+    ["object", owner, ...]                  what stays where it is, see `code_wire.Wire`
+"""
+
+import builtins
+import functools
+import marshal
+import operator
+from collections import deque, namedtuple
+
+_TYPES = {
+    kind.__name__: kind
+    for kind in (
+        *(bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict),
+        *(object, type(None)),
+    )
+}
+_SMALL = 1 << 63
+
+
+def _items(value):
+    return [part for item in value for part in item]
+
+
+def _dict(*parts):
+    parts = iter(parts)
+    return dict(zip(parts, parts, strict=True))
+
+
+# Immutable types: what they are made from. Subclasses pass as the type that is named here.
+_PARTS = {
+    "int": lambda value: [hex(value)],
+    "bytes": lambda value: [value.decode("latin-1")],
+    "tuple": list,
+    "frozenset": list,
+    "dict_keys": list,
+    "dict_values": list,
+    "dict_items": _items,
+    "complex": operator.attrgetter("real", "imag"),
+    "range": operator.attrgetter("start", "stop", "step"),
+    "slice": operator.attrgetter("start", "stop", "step"),
+    "fractions.Fraction": operator.attrgetter("numerator", "denominator"),
+    "decimal.Decimal": lambda value: [str(value)],
+    "datetime.timedelta": operator.attrgetter("days", "seconds", "microseconds"),
+    "datetime.timezone": lambda value: value.__getinitargs__(),
+    "datetime.date": operator.attrgetter("year", "month", "day"),
+    "datetime.time": operator.attrgetter("hour", "minute", "second", "microsecond", "tzinfo"),
+    "datetime.datetime": operator.attrgetter(
+        *("year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo")
+    ),
+    "collections.ChainMap": lambda value: value.maps,
+}
+# How they are made, unless by calling the type.
+_MAKE = {
+    "int": lambda text: int(text, 16),
+    "bytes": lambda text: text.encode("latin-1"),
+    "tuple": lambda *parts: parts,
+    "frozenset": lambda *parts: frozenset(parts),
+    "dict_keys": lambda *parts: dict.fromkeys(parts).keys(),
+    "dict_values": lambda *parts: dict(enumerate(parts)).values(),
+    "dict_items": lambda *parts: _dict(*parts).items(),
+}
+
+
+# Mutable types: what an empty one is made from.
+_OPTIONS = {
+    "list": None,
+    "set": None,
+    "dict": None,
+    "bytearray": None,
+    "collections.Counter": None,
+    "collections.OrderedDict": None,
+    "collections.defaultdict": lambda value: [value.default_factory],
+    "collections.deque": lambda value: [(), value.maxlen],
+    "array.array": lambda value: [value.typecode],
+}
+
+
+@functools.cache
+def _type_of(name):
+    module, _, name = name.rpartition(".")
+    return getattr(__import__(module or "builtins"), name)
+
+
+@functools.cache
+def _plain(kind):
+    """The type that values of a type pass as, with its name; None, None for no plain data."""
+    for base in kind.__mro__:
+        name = base.__qualname__
+        if base.__module__ != "builtins":
+            name = f"{base.__module__}.{name}"
+        if name in _PARTS or name in _OPTIONS or base is str or base is float:
+            return base, name
+    return None, None
+
+
+def _fields(kind):
+    """The names of a namedtuple's fields, None for a tuple of any other type."""
+    fields = getattr(kind, "_fields", None)
+    return fields if isinstance(fields, tuple) and hasattr(kind, "_make") else None
+
+
+def _refill(value, contents):
+    if isinstance(value, list):
+        value[:] = contents
+    elif isinstance(value, dict):
+        value.clear()
+        value.update(_dict(*contents))
+    elif isinstance(value, set):
+        value.clear()
+        value.update(contents)
+    elif isinstance(value, deque):
+        value.clear()
+        value.extend(contents)
+    else:
+        del value[:]
+        value.extend(contents)
+
+
+def _bytes(packed):
+    """To compare by: 1, 1.0 and True are equal. Version 2 writes equal lists alike."""
+    return marshal.dumps(packed, 2)
+
+
+class Exchange:
+    """The values of a call and its answer.
+
+    Mutable values have numbers, in the order in which they pass, and mean the same on both ends: a
+    list that is passed twice is one list there, and what is done to it is done here when the answer
+    is read. `wire` knows objects and namedtuples (`records`).
+    """
+
+    def __init__(self, wire):
+        self._wire = wire
+        self._mutable = []
+        self._numbers = {}
+        self._passed = 0  # how many of the mutable values the other end has
+        self._received = []  # the contents that came with a call
+
+    def pack(self, value):
+        kind = type(value)
+        if kind is str or kind is float or kind is bool or value is None:
+            return value
+        if kind is int and -_SMALL < value < _SMALL:
+            return value
+        base, name = _plain(kind)
+        if name in _OPTIONS:
+            number = self._numbers.get(id(value))
+            return ["@", self._add(value) if number is None else number]
+        if name is None:
+            return self._pack_object(value)
+        if base is str:
+            return str.__str__(value)
+        if base is float:
+            return float.__float__(value)
+        if base is int and -_SMALL < value < _SMALL:
+            return int.__int__(value)
+        if base is tuple and (fields := _fields(kind)) is not None:
+            self._wire.records[kind.__name__, fields] = kind
+            return ["namedtuple", kind.__name__, list(fields), *map(self.pack, value)]
+        return [name, *map(self.pack, _PARTS[name](value))]
+
+    def unpack(self, packed):
+        if not isinstance(packed, list):
+            return packed
+        name, *parts = packed
+        if name == "@":
+            return self._mutable[parts[0]]
+        if name in _PARTS:
+            return (_MAKE.get(name) or _type_of(name))(*map(self.unpack, parts))
+        if name == "object":
+            return self._wire.object_of(*parts)
+        if name == "type":
+            return _TYPES[parts[0]]
+        if name == "namedtuple":
+            name, fields, *values = parts
+            return self._record(name, tuple(fields))._make(map(self.unpack, values))
+        if name == "exception":
+            return self._unpack_exception(*parts)
+        raise ValueError("no such value")
+
+    def unsent(self):
+        """What the mutable values are that the other end does not have."""
+        cells = []
+        while self._passed < len(self._mutable):
+            value = self._mutable[self._passed]
+            self._passed += 1
+            _, name = _plain(type(value))
+            options = _OPTIONS[name]
+            options = [self.pack(option) for option in options(value)] if options else []
+            cells.append([name, self._contents(value), options])
+        return cells
+
+    def take(self, cells):
+        """Makes the values that the other end's `unsent` gave."""
+        for name, contents, options in cells:
+            if name not in _OPTIONS:
+                raise ValueError("no such value")
+            self._add(_type_of(name)(*map(self.unpack, options)))
+            self._received.append(contents)
+        for value, (_, contents, _) in zip(self._mutable[self._passed :], cells, strict=True):
+            _refill(value, map(self.unpack, contents))
+        self._passed = len(self._mutable)
+
+    def answer(self, result):
+        """The result of the call, what the call has changed, and what passes for the first time."""
+        return self.pack(result), self._changes(), self.unsent()
+
+    def read_answer(self, packed, changes, cells):
+        """The result. Does here what the call has changed there."""
+        self.take(cells)
+        for number, contents in changes:
+            _refill(self._mutable[number], map(self.unpack, contents))
+        return self.unpack(packed)
+
+    def _changes(self):
+        """[number, contents] of the values that came with the call and have changed since."""
+        before = self._received
+        if not before:
+            return []
+        after = [self._contents(value) for value in self._mutable[: len(before)]]
+        if _bytes(after) == _bytes(before):
+            return []
+        return [[n, after[n]] for n in range(len(after)) if _bytes(after[n]) != _bytes(before[n])]
+
+    def _add(self, value):
+        """The number of a mutable value that passes for the first time."""
+        number = self._numbers[id(value)] = len(self._mutable)
+        self._mutable.append(value)
+        return number
+
+    def _contents(self, value):
+        """As its plain type has it, whatever a subclass says."""
+        if type(value) is list:  # first, for speed
+            return list(map(self.pack, value))
+        kind, _ = _plain(type(value))
+        parts = _items(kind.items(value)) if issubclass(kind, dict) else kind.__iter__(value)
+        return list(map(self.pack, parts))
+
+    def _record(self, name, fields):
+        records = self._wire.records
+        if (name, fields) not in records:
+            # Checks the names, and replaces those that are no names.
+            records[name, fields] = namedtuple(name, fields, rename=True)
+        return records[name, fields]
+
+    def _pack_object(self, value):
+        if isinstance(value, type) and _TYPES.get(value.__name__) is value:
+            return ["type", value.__name__]
+        if not isinstance(value, Exception):
+            return ["object", *self._wire.reference(value)]
+        kind = next(k for k in type(value).__mro__ if vars(builtins).get(k.__name__) is k)
+        own = None if kind is type(value) else self._wire.reference_to_error(value)
+        return ["exception", kind.__name__, [self.pack(arg) for arg in value.args], own]
+
+    def _unpack_exception(self, name, args, own):
+        kind = getattr(builtins, name)
+        if not issubclass(kind, Exception):
+            raise ValueError("no such exception")
+        return self._wire.error_of(kind, [self.unpack(arg) for arg in args], own)
