@@ -11,7 +11,7 @@ from typing import Any
 from expert_iter.tasks.words.answers import check_gold, final
 from expert_iter.tasks.words.answers.place import has_box
 from expert_iter.tasks.words.file_task import FileConfig, FileTask
-from expert_iter.tasks.words.rows import Row, text_field, with_answer_line
+from expert_iter.tasks.words.rows import Row, answer_field, text_field, with_answer_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Math(FileTask):
         r"""`problem`, and `answer` or `solution`; with both, `answer` is the right answer."""
         written = text_field(record, "solution") if record.get("solution") else ""
         if "answer" in record:
-            answer = str(record["answer"]).strip()
+            answer = answer_field(record, "answer")
         elif has_box(written):
             answer = final(written, self.kind).text
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expert_iter.tasks.code.unit_tests import CodeTests
+from expert_iter.tasks.records import WrittenNumber
 from expert_iter.tasks.words.answers import check_gold
 
 CODE = "code"
@@ -66,6 +67,18 @@ def text_field(record: Mapping[str, Any], field: str) -> str:
         raise ValueError(f"there is no text in `{field}`")
     value.encode()  # JSON can hold half a character, which no file and no tokenizer can
     return value.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def answer_field(record: Mapping[str, Any], field: str) -> str:
+    """A field that must hold an answer: text, or a number as it is written. Raises ValueError."""
+    answer = record.get(field)
+    if answer is None or isinstance(answer, bool):
+        raise ValueError(f"there is no `{field}`")
+    if not isinstance(answer, str | int | float | WrittenNumber):
+        raise ValueError(f"`{field}` is neither text nor a number")
+    answer = str(answer).strip()
+    answer.encode()  # see `text_field`
+    return answer
 
 
 def number_text(record: Mapping[str, Any], field: str) -> str:

@@ -29,3 +29,10 @@ def test_a_row_whose_box_cannot_be_read_is_named(tmp_path, text):
     file = made_up.lines(tmp_path / "a.jsonl", [good, {"problem": "2?", "solution": text}])
     with pytest.raises(UserError, match="a.jsonl, line 2: "):
         load_task("math", {"test_file": str(file)}).problems("test")
+
+
+@pytest.mark.parametrize("answer", [None, ["1"], {"value": 1}, True])
+def test_an_answer_that_is_neither_text_nor_a_number_is_refused(tmp_path, answer):
+    file = made_up.lines(tmp_path / "a.jsonl", [{"problem": "1?", "answer": answer}])
+    with pytest.raises(UserError, match="a.jsonl, line 1: .*`answer`"):
+        load_task("math", {"test_file": str(file)}).problems("test")
