@@ -77,7 +77,7 @@ def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
         print("preempted: saved; the same command goes on", file=sys.stderr, flush=True)
         from expert_iter.pod import processes  # here, for it imports JAX
 
-        processes.leave()
+        processes.shutdown()
         _exit(0)
     except KeyboardInterrupt:
         _fail("stopped" + ("; the same command takes it up again" * (config == FROM_FILE)), 130)
@@ -91,9 +91,9 @@ def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
     except Exception as error:
         from expert_iter.pod import processes  # here, for it imports JAX
 
-        if not processes.died_with_a_peer(error):
+        if not processes.lost_a_peer(error):
             raise
-        processes.end_without([])
+        processes.exit_after_losing([])
 
 
 def quiet() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from expert_iter.measure.evaluation import judged, legal_share
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
-from expert_iter.pod.processes import joined
+from expert_iter.pod.processes import gather_arrays
 from expert_iter.run import Run
 
 
@@ -60,7 +60,7 @@ def self_play(run: Run, expert, problems, round: int) -> None:
         lots = [run.rng("targets", round, unit, row) for row in found.rows]
         lessons, lost = run.parts.distil(found, lots)
         run.replay.add(lessons)
-        facts = joined(search_facts(found.trees) | {"lost": np.array([lost])})
+        facts = gather_arrays(search_facts(found.trees) | {"lost": np.array([lost])})
         run.note(**search_means(facts))
         run.count(**search_sums(facts), steps_left_out=facts["lost"].sum())
         run.count(problems_left_out=len(batches[unit]) - len(searches[unit][0]))

@@ -254,7 +254,7 @@ class Run:
             return False
         left = self._saved_at + self.settings.run.save_seconds - time.monotonic()
         pace = max(1e-6, self._tally["seconds"] / self._unit)
-        due, self._ask_after = processes.every((left <= 0, max(1, int(left / pace / 2))))[0]
+        due, self._ask_after = processes.all_gather((left <= 0, max(1, int(left / pace / 2))))[0]
         return due
 
     def _save(self, checked: float | None = None) -> None:

@@ -39,6 +39,7 @@ MAY_DIFFER = (
     "learner.row_steps",
     "learner.overlong",
     "replay.max_trees",
+    "store",
     "evaluation.batch_size",
     "optimizer.learning_rate",
     "optimizer.round_learning_rate",
@@ -99,7 +100,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
             if asked:
                 say = f"in {workdir / 'profile'}" if profile.done else f"none: no '{asked}' was run"
                 print(f"Trace: {say}")
-    processes.leave()
+    processes.shutdown()
 
 
 def close(run, workdir: Path, results: list[dict], costs: dict) -> None:

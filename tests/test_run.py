@@ -110,11 +110,11 @@ def test_a_phase_saves_by_the_clock_which_processes_seldom_compare(make, tmp_pat
     """Units of a second, then of four: a save a minute, and one at the end of the phase."""
     run = make(tmp_path, save_seconds=60.0)
     clock, saved, asked = FakeClock(run._saved_at), [], []
-    every = processes.every
+    every = processes.all_gather
     monkeypatch.setattr(run_lib, "time", clock)
     monkeypatch.setattr(run, "_checkpoints", mock.Mock())
     run._checkpoints.start_saving = lambda *_, **__: saved.append(clock.seconds)
-    monkeypatch.setattr(processes, "every", lambda value: asked.append(value) or every(value))
+    monkeypatch.setattr(processes, "all_gather", lambda value: asked.append(value) or every(value))
     for unit in run.phase("learn", 200, "update"):
         clock.seconds += 1 if unit < 140 else 4
     gaps = np.diff([0, *saved])

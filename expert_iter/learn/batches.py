@@ -64,7 +64,7 @@ class Batches:
             ahead = min(self._updates - update, max(1, _TOLD_AT_ONCE // size))
         drawn = {later: self._draw(later) for later in range(update, update + ahead)}
         own = {(later, i): tree for later, (trees, _) in drawn.items() for i, tree in trees.items()}
-        all_trees = processes.merged(own)
+        all_trees = processes.gather_dicts(own)
         self._told = {}
         for later, (_, chosen) in drawn.items():
             mine = [tree for (of, _), tree in all_trees.items() if of == later]

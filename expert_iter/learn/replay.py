@@ -65,7 +65,7 @@ class Replay:
         """Adds what this process's problems teach, by their number in the batch; all processes add
         at once, and all come to know what is there.
         """
-        sizes = processes.merged({row: [t.size for t in trees] for row, trees in lessons.items()})
+        sizes = processes.gather_dicts({row: [t.size for t in trees] for row, trees in lessons.items()})
         for row, of_row in sizes.items():
             self._own |= dict(enumerate(lessons.get(row, ()), start=self.total))
             self.total += len(of_row)

@@ -267,7 +267,7 @@ def judged(
         counts = [len(texts) for texts in answers]
         asked = [p for p, n in zip(problems, counts, strict=True) for _ in range(n)]
         texts = [text for texts in answers for text in texts]
-        future = verdicts.submit(processes.dealt(asked), processes.dealt(texts))
+        future = verdicts.submit(processes.local_shard(asked), processes.local_shard(texts))
         if waiting is not None:
             yield _row(*waiting)
         waiting = entry, counts, future
@@ -276,7 +276,7 @@ def judged(
 
 
 def _row(entry: Entry, counts: Sequence[int], future: Future[list[bool]]) -> dict:
-    given = iter(processes.undealt(future.result()))
+    given = iter(processes.gather_shards(future.result()))
     correct = [any([next(given) for _ in range(count)]) for count in counts]
     accuracy, low, high = interval(correct)
     return {

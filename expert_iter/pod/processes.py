@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from expert_iter.errors import UserError
-from expert_iter.pod import last_words
+from expert_iter.pod import exit_message
 
 # How a launch script tells what JAX cannot find out by itself (it knows TPU pods, Slurm, Open MPI).
 COORDINATOR, COUNT, INDEX = (
@@ -66,7 +66,7 @@ def start(distributed: bool) -> None:
         ) from error
     _STARTED.set()
     if jax.process_count() > 1:
-        last_words.leave(
+        exit_message.arm(
             f"process {index()}: ended without a word, as when it is killed, memory runs out, or "
             f"JAX loses process 0; {_START_AGAIN}"
         )
@@ -86,7 +86,7 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def every(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """The `value` of every process (anything that can be pickled), by their numbers."""
     if jax.process_count() == 1:
         return [value]
@@ -105,33 +105,33 @@ def every(value: Any) -> list[Any]:
     return [pickle.loads(body[:size].tobytes()) for body, size in zip(bodies, sizes, strict=True)]
 
 
-def merged(parts: Mapping) -> dict:
+def gather_dicts(parts: Mapping) -> dict:
     """The dicts of all processes as one, by ascending keys."""
-    union = {key: value for part in every(dict(parts)) for key, value in part.items()}
+    union = {key: value for part in all_gather(dict(parts)) for key, value in part.items()}
     return {key: union[key] for key in sorted(union)}
 
 
-def joined(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def gather_arrays(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays of all processes, one after the other."""
-    all_parts = every(dict(parts))
+    all_parts = all_gather(dict(parts))
     return {name: np.concatenate([part[name] for part in all_parts]) for name in parts}
 
 
-def dealt(items: Sequence) -> Sequence:
+def local_shard(items: Sequence) -> Sequence:
     """This process's share of what all of them have."""
     return items[jax.process_index() :: jax.process_count()]
 
 
-def undealt(results: Sequence) -> list:
+def gather_shards(results: Sequence) -> list:
     """What all processes made of their shares, in the order of the whole."""
-    hands = every(list(results))
+    hands = all_gather(list(results))
     whole: list = [None] * sum(map(len, hands))
     for number, hand in enumerate(hands):
         whole[number :: len(hands)] = hand
     return whole
 
 
-def meet(name: str, seconds: float = 600.0) -> None:
+def barrier(name: str, seconds: float = 600.0) -> None:
     """Waits until all processes are here. May be called beside the main thread: no device is used.
 
     name: of this meeting; none may have been called that before.
@@ -150,18 +150,18 @@ def primary_first(work: Callable[[], Any]) -> Any:
             done = work()
         except UserError as error:
             mistake = str(error)
-    mistake = every(mistake)[0]
+    mistake = all_gather(mistake)[0]
     if mistake is not None:
         raise UserError(mistake)
     return done if is_primary() else work()
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Parts from the others, who all call this; what is written is written by then."""
     if jax.process_count() > 1:
-        meet("leave")
+        barrier("leave")
         _LEAVING.set()
-        meet("left")  # from here on nobody takes one that goes for dead
+        barrier("left")  # from here on nobody takes one that goes for dead
         if is_primary():  # JAX ends those that lose its coordinator, which is in this process
             while len(_client().get_live_nodes(list(range(jax.process_count())))) > 1:
                 time.sleep(0.1)
@@ -198,10 +198,10 @@ def _watch() -> None:
         except Exception:  # the coordinator does not answer
             missing = [0]
         if missing and not _LEAVING.is_set():
-            end_without(missing)
+            exit_after_losing(missing)
 
 
-def end_without(missing: list[int]) -> NoReturn:
+def exit_after_losing(missing: list[int]) -> NoReturn:
     """Says which processes are gone, and exits at once: what waits for them would wait for ever."""
     who = " and ".join(map(str, missing)) or "another one"
     print(
@@ -213,7 +213,7 @@ def end_without(missing: list[int]) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
-    last_words.take_back()
+    exit_message.disarm()
     if is_primary() and not _LEAVING.is_set():
         # JAX aborts those that lose its coordinator, which is in this process: others that end for
         # the same reason get the time to say so.
@@ -222,7 +222,7 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def died_with_a_peer(error: Exception) -> bool:
+def lost_a_peer(error: Exception) -> bool:
     """Whether an error is what a dead peer looks like: a broken connection. Waits a little for the
     watch to say who it was.
     """

@@ -65,7 +65,7 @@ def read_checked(
             manifest.check(directory, content, wanted=lambda file: not file.startswith(unwanted))
         except manifest.Damaged as error:
             problem = str(error)
-    problem = processes.every(problem)[0]
+    problem = processes.all_gather(problem)[0]
     if problem is not None:
         return None, problem
     restored = None
@@ -73,7 +73,7 @@ def read_checked(
         restored = _read(directory, only, like)
     except Exception as error:  # Orbax raises many types, and names none of them
         problem = orbax_arrays.reason(error)
-    problem = next(filter(None, processes.every(problem)), None)
+    problem = next(filter(None, processes.all_gather(problem)), None)
     return (restored, None) if problem is None else (None, problem)
 
 

@@ -125,7 +125,7 @@ class Checkpoints:
         content = json.loads(json.dumps(content))
         older = self._saved()
         attempts = [saved.attempt for saved in older if saved.position == position]
-        name = processes.every(f"{position:06d}.{max(attempts, default=-1) + 1}")[0]
+        name = processes.all_gather(f"{position:06d}.{max(attempts, default=-1) + 1}")[0]
         final = self._directory / name
         staging = self._directory / (_TEMPORARY + name) if is_local(final) else final
         self._saving = _Saving(position, older, staging)
@@ -134,7 +134,7 @@ class Checkpoints:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._remove_unfinished()
                 (staging / checkpoint_files.SHARES).mkdir(parents=True)
-            processes.every(None)  # there is a directory to write to
+            processes.all_gather(None)  # there is a directory to write to
             if is_local(staging):
                 orbax_arrays.require_space(staging, arrays)
             write = orbax_arrays.start_writing(staging / checkpoint_files.ARRAYS, arrays)
@@ -145,7 +145,7 @@ class Checkpoints:
             write()
             if share is not None:
                 checkpoint_files.write_share(staging, share)
-            processes.meet(f"written {name}")
+            processes.barrier(f"written {name}")
             if processes.is_primary():
                 manifest.seal(staging, content)
                 if staging != final:
@@ -173,7 +173,7 @@ class Checkpoints:
 
     def _give_up(self, error: Exception) -> None:
         saving, self._saving = self._saving, None
-        if processes.died_with_a_peer(error):
+        if processes.lost_a_peer(error):
             raise error
         if processes.is_primary():
             with contextlib.suppress(OSError):
@@ -210,7 +210,7 @@ class Checkpoints:
             for saved in reversed(self._saved())
             if position in (None, saved.position)
         ]
-        for name in processes.every(names)[0]:
+        for name in processes.all_gather(names)[0]:
             number = int(name.partition(".")[0])
             restored, problem = checkpoint_files.read_checked(
                 self._directory / name, only, like or {}

@@ -59,7 +59,7 @@ def as_processes(monkeypatch):
         with monkeypatch.context() as patch, ThreadPoolExecutor(count) as threads:
             patch.setattr(processes, "count", lambda: count)
             patch.setattr(processes, "index", lambda: who.index)
-            patch.setattr(processes, "every", every)
+            patch.setattr(processes, "all_gather", every)
             return list(threads.map(process, range(count)))
 
     return run

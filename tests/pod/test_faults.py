@@ -88,7 +88,7 @@ def test_a_file_in_the_way_of_the_checkpoints(tmp_path):
 
 def test_a_slow_disk_gets_what_was_there_when_the_save_began(tmp_path, monkeypatch):
     changed = threading.Event()
-    monkeypatch.setattr(processes, "meet", lambda name: changed.wait(60))
+    monkeypatch.setattr(processes, "barrier", lambda name: changed.wait(60))
     checkpoints, meta = Checkpoints(tmp_path), {"figures": {"loss": [0.5, 1]}, "results": [1]}
     x = np.ones(3)
     checkpoints.start_saving(1, {"x": x}, meta)

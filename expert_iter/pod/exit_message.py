@@ -11,8 +11,8 @@ import subprocess
 _shell: subprocess.Popen | None = None
 
 
-def leave(words: str) -> None:
-    """Has `words`, a line, come on stderr if this process ends before `take_back`, or before Python
+def arm(message: str) -> None:
+    """Has `words`, a line, come on stderr if this process ends before `disarm`, or before Python
     itself ends it.
     """
     global _shell
@@ -22,10 +22,10 @@ def leave(words: str) -> None:
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C and a closed terminal are for the process, not for it
     )
-    atexit.register(take_back)
+    atexit.register(disarm)
 
 
-def take_back() -> None:
+def disarm() -> None:
     """Where this process has said itself why it ends, or ends as it should."""
     global _shell
     if _shell is not None:

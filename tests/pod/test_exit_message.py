@@ -12,9 +12,9 @@ def end(how: str) -> str:
     """What a process says that leaves its last words and then does so."""
     program = f"""
 import os, signal, sys
-from expert_iter.pod import last_words
+from expert_iter.pod import exit_message
 
-last_words.leave(sys.argv[1])
+exit_message.arm(sys.argv[1])
 {how}
 """
     command = [sys.executable, "-c", program, WORDS]
@@ -28,7 +28,7 @@ def test_said_where_nothing_else_could_be(how):
     assert end(how) == WORDS + "\n"
 
 
-@pytest.mark.parametrize("how", ["", "sys.exit(3)", "last_words.take_back(); os.abort()"])
+@pytest.mark.parametrize("how", ["", "sys.exit(3)", "exit_message.disarm(); os.abort()"])
 def test_silent_where_the_process_ends_as_it_should_or_has_spoken(how):
     assert end(how) == ""
 
@@ -38,4 +38,4 @@ def test_an_error_of_its_own_is_all_that_is_said():
 
 
 def test_the_process_does_not_need_its_shell():
-    assert end("last_words._shell.kill(); last_words._shell.wait()") == ""
+    assert end("exit_message._shell.kill(); exit_message._shell.wait()") == ""
