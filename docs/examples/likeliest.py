@@ -1,7 +1,6 @@
 """An expert: continue the likeliest step first, wherever it is in the tree.
 
-    python -m expert_iter.solve --workdir=runs/countdown --config.imports=likeliest \
-        --expert=likeliest '3 5 7 -> 38'
+See docs/experts.md for the command.
 """
 
 from expert_iter.search.experts import EXPERTS, grown_by

@@ -1,4 +1,7 @@
-"""A task and its config: make 10 from the four digits of a train ticket. See docs/tasks.md."""
+"""A task and its config: make 10 from the four digits of a train ticket.
+
+See docs/tasks.md for the command.
+"""
 
 import dataclasses
 from itertools import combinations_with_replacement

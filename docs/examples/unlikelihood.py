@@ -1,7 +1,6 @@
 """An objective: finished wrong solutions become less likely (Welleck et al. 2020, equation 2).
 
-    python -m expert_iter.train --config=configs/countdown.py --workdir=runs/unlikelihood \
-        --config.imports=unlikelihood --config.learner.objectives=improved,value,unlikelihood
+See docs/objectives.md for the command.
 """
 
 import dataclasses
