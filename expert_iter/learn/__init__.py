@@ -1,1 +1,1 @@
-"""From finished searches to a better network: targets, replay, losses and the learner."""
+"""From finished searches to a better network: objectives, replay and the learner."""

@@ -10,13 +10,18 @@ NEGLIGIBLE = 1e-2
 
 def won_below(tree: SearchTree) -> np.ndarray:
     """[B, N, K] bool. The candidate is, or leads to, a verified solution that the search found."""
-    won = np.array(tree.won)
-    rows = np.arange(won.shape[0])
-    for node in range(won.shape[1] - 1, 0, -1):  # a parent's number is below its children's
-        there = tree.live[:, node] & won[:, node].any(axis=-1)
+    return leading_to(tree, tree.won)
+
+
+def leading_to(tree: SearchTree, chosen: np.ndarray) -> np.ndarray:
+    """[B, N, K] bool. The candidate is, or leads to, a chosen one of a node that exists."""
+    leads = np.array(chosen)
+    rows = np.arange(leads.shape[0])
+    for node in range(leads.shape[1] - 1, 0, -1):  # a parent's number is below its children's
+        there = tree.live[:, node] & leads[:, node].any(axis=-1)
         b = rows[there]
-        won[b, tree.parent[b, node], tree.action[b, node]] = True
-    return won
+        leads[b, tree.parent[b, node], tree.action[b, node]] = True
+    return leads
 
 
 def shares(weight: np.ndarray, qualifies: np.ndarray) -> np.ndarray:

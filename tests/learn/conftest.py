@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from expert_iter.learn.step_tree import StepTree
+from expert_iter.learn.step_tree import Origin, StepTree
 from expert_iter.pod import processes
+from tests.learn.trees import COLUMNS
 
 VOCAB = 12
 
@@ -21,15 +22,42 @@ def random_tree():
         length[0] = prompt
         parent = np.array([-1, *(rng.integers(0, g) for g in range(1, steps))])
         step = np.arange(steps) > 0
+        token = rng.integers(0, VOCAB, length.sum())
+        weight = rng.random(steps) * step * (rng.random(steps) < 0.7)
+        value_target = rng.random(steps)
+        value_weight = rng.random(steps) * (rng.random(steps) < 0.7)
+        correction = rng.normal(size=steps)
+        in_set = step & (rng.random(steps) < 0.7)
+        (more,) = rng.spawn(1)
+        compared = step & (more.random(steps) < 0.7)
+        depth = np.zeros(steps, int)
+        for g in range(1, steps):
+            depth[g] = depth[parent[g]] + 1
+        likely = -2.5 * length + 0.2 * more.normal(size=steps)
+        advantage = more.normal(size=steps) * step * (more.random(steps) < 0.7)
+        taken = more.integers(1, 3, steps).clip(max=depth) * (advantage != 0)
+        columns = {
+            "imitation.weight": np.zeros(steps),
+            "improved.weight": weight,
+            "set_normalised.weight": weight,
+            "set_normalised.correction": correction,
+            "set_normalised.in_set": in_set,
+            "step_preferences.q": more.integers(0, 9, steps) / 8 * compared,
+            "step_preferences.reference": likely * compared,
+            "step_preferences.compared": compared,
+            "policy_gradient.advantage": advantage,
+            "policy_gradient.weight": more.random(steps) * (advantage != 0),
+            "policy_gradient.behaviour": likely * taken,
+            "policy_gradient.steps": taken,
+            "value.target": value_target,
+            "value.weight": value_weight,
+        }
         return StepTree(
-            token=rng.integers(0, VOCAB, length.sum()).astype(np.int32),
+            token=token.astype(np.int32),
             length=length.astype(np.int32),
             parent=parent.astype(np.int32),
-            policy_weight=(rng.random(steps) * step * (rng.random(steps) < 0.7)).astype(np.float32),
-            value_target=rng.random(steps).astype(np.float32),
-            value_weight=(rng.random(steps) * (rng.random(steps) < 0.7)).astype(np.float32),
-            correction=rng.normal(size=steps).astype(np.float32),
-            in_set=step & (rng.random(steps) < 0.7),
+            columns={c.name: columns[c.name].astype(c.dtype) for c in COLUMNS},
+            origin=Origin(f"train-{more.integers(99)}", *more.integers(0, 9, 3).tolist()),
         )
 
     return make

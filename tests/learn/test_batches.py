@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from expert_iter.learn.packing import Packer
 from expert_iter.learn.replay import Replay, ReplayConfig
 from expert_iter.pod import processes
 from expert_iter.pod.mesh import one_device
+from tests.learn.trees import COLUMNS
 
 
 class Plays:
@@ -41,7 +40,7 @@ def trees(random_tree):
 
 
 def batches_of(replay, plays, rehearsal=0.0, packer=None, updates=200):
-    packer = packer or Packer(rows=16, row_tokens=64, row_steps=32)
+    packer = packer or Packer(16, 64, 32, COLUMNS)
     return Batches(packer, one_device(), replay, plays, rehearsal, updates, np.random.default_rng)
 
 
@@ -109,7 +108,7 @@ def test_without_trees_all_is_rehearsal(nothing, plays):
 
 def test_a_replay_of_larger_rows_is_learned_in_parts_that_fit_smaller_ones(trees, plays):
     replay = replay_of(trees)
-    narrow = Packer(rows=64, row_tokens=14, row_steps=8)
+    narrow = Packer(64, 14, 8, COLUMNS)
     assert replay.tokens.max() > narrow.row_tokens
     batch, used = batches_of(replay, plays, packer=narrow).make(0)
     found = list(contents(jax.device_get(batch)))
@@ -121,15 +120,15 @@ def test_a_replay_of_larger_rows_is_learned_in_parts_that_fit_smaller_ones(trees
 
 def test_a_batch_has_a_tree_at_most_once_and_over_many_batches_all_have_their_turn(trees, plays):
     marked = replay_of(
-        dataclasses.replace(tree, correction=np.full(len(tree.length), n + 1, np.float32))
+        tree.with_columns({"value.weight": np.full(len(tree.length), n + 1, np.float32)})
         for n, tree in enumerate(trees)
     )
     batches, seen = batches_of(marked, plays), np.zeros(len(trees))
     for update in range(150):
         batch, used = batches.make(update)
         batch = jax.device_get(batch)
-        roots = (batch.parent_RxG < 0) & (batch.correction_RxG > 0)
-        numbers = batch.correction_RxG[roots].astype(int) - 1
+        number = batch.columns["value.weight"]
+        numbers = number[(batch.parent_RxG < 0) & (number > 0)].astype(int) - 1
         assert len(set(numbers.tolist())) == len(numbers) == used
         seen[numbers] += 1
     mean = seen.mean()

@@ -9,45 +9,54 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.learn import learner as learner_lib
 from expert_iter.learn.learner import Learner, LearnerConfig
-from expert_iter.learn.losses import LossConfig, step_log_probs
+from expert_iter.learn.lessons import columns_of
+from expert_iter.learn.loss import step_outputs
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import Layout, MeshConfig, one_device
+from tests.objectives import objectives
 
+POLICIES = "improved", "set_normalised"
 OPTIMIZER = OptimizerConfig(name="adamw", learning_rate=0.02, warmup_updates=3, weight_decay=0.0)
 
 
-def small_learner(network, policy="steps", optimizer=OPTIMIZER, **changes):
+def small_learner(network, policy="improved", optimizer=OPTIMIZER, **changes):
     config = LearnerConfig(**dict(rows=1, row_tokens=16, row_steps=8) | changes)
     updates = dict(warm_updates=80, round_updates=0)
-    return Learner(network, config, LossConfig(policy), optimizer, **updates, layout=one_device())
+    made = objectives(policy, "value")
+    return Learner(network, config, made, optimizer, **updates, layout=one_device())
 
 
-@pytest.fixture(scope="module", params=["steps by Muon", "set by Adam"])
+@pytest.fixture(scope="module", params=["improved by Muon", "set_normalised by Adam"])
 def policy(request):
     return request.param.split()[0]
 
 
 @pytest.fixture(scope="module")
 def learner(network, policy):
-    name = {"steps": "muon", "set": "adamw"}[policy]
+    name = {"improved": "muon", "set_normalised": "adamw"}[policy]
     return small_learner(network, policy, dataclasses.replace(OPTIMIZER, name=name))
 
 
 @pytest.fixture(scope="module")
 def forked():
     """A prompt and three steps after it; the likeliest of them is continued by one more."""
-    builder = StepTreeBuilder([1, 4])
+    builder = StepTreeBuilder([1, 4], columns_of(objectives(*POLICIES, "value")))
+
+    def learn(step, weight, value):
+        for policy in POLICIES:
+            builder.give([step], f"{policy}.weight", weight)
+        builder.give([step], "value.weight", 1.0)
+        builder.give([step], "value.target", value)
+
+    learn(0, 0.0, 1.0)
     for k, weight in enumerate([0.7, 0.2, 0.1]):
         step = builder.add(0, (5 + k, 3))
-        builder.learn_policy(step, weight)
-        builder.compare(step, 0.5 * k)
-        builder.learn_value(step, float(k == 0))
-    last = builder.add(1, (9, 2))
-    builder.learn_policy(last, 1.0)
-    builder.learn_value(last, 1.0)
-    builder.learn_value(0, 1.0)
+        learn(step, weight, float(k == 0))
+        builder.give([step], "set_normalised.in_set", True)
+        builder.give([step], "set_normalised.correction", 0.5 * k)
+    learn(builder.add(1, (9, 2)), 1.0, 1.0)
     return builder.build()
 
 
@@ -63,13 +72,14 @@ def test_one_batch_can_be_overfitted(network, learner, policy, forked):
     # No policy does better than the targets' own entropy; the step that is certain costs nothing.
     floor = -np.sum(weights * np.log(weights)) / 2
     first, last = history[0], history[-1]
-    assert first["policy_loss"] > floor + 0.1 and first["value_loss"] > 0.6
-    assert floor - 1e-5 <= last["policy_loss"] < floor + 0.02
+    assert first[f"{policy}_loss"] > floor + 0.1 and first["value_loss"] > 0.6
+    assert floor - 1e-5 <= last[f"{policy}_loss"] < floor + 0.02
     assert last["value_loss"] < 0.05
     assert last["gradient_norm"] < 0.1 < first["gradient_norm"]
     # What was learned is the targets themselves.
-    log_pi = step_log_probs(network, state.params, batch)[0][0, 1:4]
-    chance = np.exp(log_pi + batch.correction_RxG[0, 1:4] * (policy == "set"))
+    log_pi = step_outputs(network, state.params, batch).log_pi_RxG[0, 1:4]
+    correction = batch.columns["set_normalised.correction"] if policy == "set_normalised" else 0.0
+    chance = np.exp(log_pi + np.broadcast_to(correction, (1, 8))[0, 1:4])
     np.testing.assert_allclose(chance / chance.sum(), weights, atol=0.05)
 
 
@@ -123,16 +133,16 @@ def test_rows_that_the_devices_cannot_share_are_refused(network):
     config = LearnerConfig(rows=6, row_tokens=16, row_steps=8)
     layout = Layout(MeshConfig(data=2, fsdp=2))
     with pytest.raises(UserError, match=r"learner\.rows \(6\) must be a multiple of the 4 parts"):
-        Learner(network, config, LossConfig(), OPTIMIZER, 1, 0, layout)
+        Learner(network, config, objectives(), OPTIMIZER, 1, 0, layout)
 
 
-@pytest.mark.parametrize("policy", ["steps", "set"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_devices_tell_each_other_gradients_alone(network, policy):
     """With whole weights on each device nothing is gathered: what is told, in one piece, is as
-    large as the parameters and the loss's parts.
+    large as the parameters and the loss's figures.
     """
     config, layout = LearnerConfig(rows=8, row_tokens=64, row_steps=8), Layout(MeshConfig(data=8))
-    learner = Learner(network, config, LossConfig(policy), OPTIMIZER, 1, 0, layout)
+    learner = Learner(network, config, objectives(policy, "value"), OPTIMIZER, 1, 0, layout)
     state = learner.abstract_state()
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),

@@ -5,8 +5,8 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.learn.replay import Replay, ReplayConfig
-from expert_iter.learn.step_tree import StepTree
 from expert_iter.pod import processes
+from tests.learn.trees import assert_same_trees
 
 CONFIG = ReplayConfig(min_trees=10, growth=0.5, exponent=0.75, max_trees=40)
 
@@ -106,11 +106,7 @@ def test_round_trip_through_arrays_is_exact(numbered, tmp_path, count):
     assert again.tokens.tolist() == replay.tokens.tolist()
     before, after = (r.own(range(len(r))) for r in (replay, again))
     assert list(before) == list(after) == list(range(len(replay)))
-    for i in before:
-        for name in (field.name for field in dataclasses.fields(StepTree)):
-            a, b = getattr(before[i], name), getattr(after[i], name)
-            assert a.dtype == b.dtype
-            np.testing.assert_array_equal(a, b)
+    assert_same_trees(before.values(), after.values())
     # And both go on alike.
     more = by_row(numbered(count, 30))
     replay.add(more)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from expert_iter.learn.room import Overlong, Room, note, refusal
-from expert_iter.learn.step_tree import StepTreeBuilder
+from expert_iter.learn.step_tree import IMITATED, StepTreeBuilder
 
 
 def test_a_beginning_has_as_many_tokens_and_steps_as_there_is_room_for():
@@ -13,7 +13,7 @@ def test_a_beginning_has_as_many_tokens_and_steps_as_there_is_room_for():
             token += size
         builder = StepTreeBuilder(list(texts[0]))
         for parent, text in enumerate(texts[1:]):
-            builder.learn_policy(builder.add(parent, text), parent + 1.0)
+            builder.give([builder.add(parent, text)], IMITATED, parent + 1.0)
         room = Room(int(rng.integers(1, token + 3)), int(rng.integers(1, 9)))
         found = room.beginning(builder.build())
         kept = [text[: max(0, room.tokens - text[0])] for text in texts[: room.steps]]
@@ -21,7 +21,7 @@ def test_a_beginning_has_as_many_tokens_and_steps_as_there_is_room_for():
         assert found.token.tolist() == [token for text in kept for token in text]
         assert found.length.tolist() == [len(text) for text in kept]
         assert found.parent.tolist() == list(range(-1, len(kept) - 1))
-        assert found.policy_weight.tolist() == list(range(len(kept)))
+        assert found.columns[IMITATED].tolist() == list(range(len(kept)))
         assert room.holds(found.size, len(found.length))
 
 

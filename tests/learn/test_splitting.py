@@ -5,17 +5,15 @@ import pytest
 
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
+from tests.learn.trees import COLUMNS, paths, values_at
 
-FACTS = ("policy_weight", "value_target", "value_weight", "correction", "in_set")
+FAMILIES = [column for column in COLUMNS if column.family]
+VALUES = "improved.weight", "value.target", "value.weight"  # which no family has
 
 
-def paths(tree):
-    """The text of each step with all before it."""
-    found, ends = [], np.cumsum(tree.length)
-    for g, parent in enumerate(tree.parent):
-        text = tuple(tree.token[ends[g] - tree.length[g] : ends[g]].tolist())
-        found.append((*(found[parent] if parent >= 0 else ()), text))
-    return found
+def plain(tree):
+    """The tree with columns alone that let siblings be parted."""
+    return dataclasses.replace(tree, columns={name: tree.columns[name] for name in VALUES})
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def unique(random_tree):
 
 def test_a_tree_that_fits_is_left_alone(unique):
     tree = unique(np.random.default_rng(0))
-    assert split(tree, tree.size, len(tree.length)) == [tree]
+    assert split(tree, tree.size, len(tree.length), COLUMNS) == [tree]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -39,7 +37,7 @@ def test_parts_fit_and_teach_together_what_the_whole_does_once(unique, seed):
     rng = np.random.default_rng(seed)
     tree = unique(rng, steps=30)
     limits = (40, 18)
-    parts = split(tree, *limits)
+    parts = split(tree, *limits, COLUMNS)
     assert len(parts) > 1
     whole = {path: g for g, path in enumerate(paths(tree))}
     learned = dict.fromkeys(whole, 0)
@@ -47,93 +45,142 @@ def test_parts_fit_and_teach_together_what_the_whole_does_once(unique, seed):
         assert part.size <= limits[0] and len(part.length) <= limits[1]
         assert part.size == part.length.sum() and part.teaches
         assert part.parent[0] == -1 and (part.parent[1:] < np.arange(1, len(part.parent))).all()
-        for name in (field.name for field in dataclasses.fields(StepTree)):
+        assert part.origin == tree.origin
+        for name in ("token", "length", "parent"):
             assert getattr(part, name).dtype == getattr(tree, name).dtype
+        for name, values in tree.columns.items():
+            assert part.columns[name].dtype == values.dtype
         for g, path in enumerate(paths(part)):
-            # Nothing but prefixes of the whole tree, with its facts or with none of them.
-            of_whole = {name: getattr(tree, name)[whole[path]] for name in FACTS}
-            of_part = {name: getattr(part, name)[g] for name in FACTS}
-            if of_part["policy_weight"] or of_part["value_weight"] or of_part["in_set"]:
-                assert of_part == of_whole
+            # Nothing but prefixes of the whole tree, with their values or with none of them.
+            if part.teaching[g]:
+                assert values_at(part, g) == values_at(tree, whole[path])
                 learned[path] += 1
-    for path, g in whole.items():
-        teaches = tree.policy_weight[g] or tree.value_weight[g]
-        assert learned[path] == 1 if teaches else learned[path] <= 1
+    assert [learned[path] for path in whole] == tree.teaching.astype(int).tolist()
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda column: column.objective)
 @pytest.mark.parametrize("seed", range(4))
-def test_steps_that_are_compared_stay_with_all_their_siblings(unique, seed):
+def test_steps_that_are_compared_stay_with_all_their_siblings(unique, seed, family):
     tree = unique(np.random.default_rng(seed), steps=30)
-    families = {}
-    for g, path in enumerate(paths(tree)):
-        if tree.in_set[g]:
-            families.setdefault(path[:-1], set()).add(path)
-    for part in split(tree, 40, 18):
-        found = {}
-        for g, path in enumerate(paths(part)):
-            if part.in_set[g]:
-                found.setdefault(path[:-1], set()).add(path)
-        for before, family in found.items():
-            assert family == families[before]
+
+    def families_of(tree):
+        families = {}
+        for path, compared in zip(paths(tree), tree.columns[family.name], strict=True):
+            if compared:
+                families.setdefault(path[:-1], set()).add(path)
+        return families
+
+    whole = families_of(tree)
+    parts = [families_of(part) for part in split(tree, 40, 18, COLUMNS)]
+    for found in parts:
+        for before, siblings in found.items():
+            assert siblings == whole[before]
+    assert sum(map(len, parts)) == len(whole), "each family once"
 
 
 def test_parts_that_teach_nothing_are_dropped(unique):
     tree = unique(np.random.default_rng(1), steps=30)
-    silent = np.zeros(30, np.float32)
-    last = silent.copy()
+    silent = {name: np.zeros_like(values) for name, values in tree.columns.items()}
+    last = silent["value.weight"].copy()
     last[29] = 1.0
-    one = dataclasses.replace(tree, policy_weight=last, value_weight=silent)
-    (part,) = split(one, 40, 18)
-    assert part.policy_weight.sum() == 1
+    (part,) = split(tree.with_columns(silent | {"value.weight": last}), 40, 18, COLUMNS)
+    assert part.columns["value.weight"].sum() == 1
 
 
 @pytest.mark.parametrize("limits", [(14, 18), (40, 3), (8, 3), (4, 5), (2, 9)])
 @pytest.mark.parametrize("seed", range(4))
 def test_what_no_row_has_room_for_is_left_out_and_the_rest_is_taught(unique, seed, limits):
     tree = unique(np.random.default_rng(seed), steps=30)
-    tree = dataclasses.replace(tree, in_set=np.zeros(30, bool))
-    learned = set()
-    for part in split(tree, *limits):
+    tree, learned = plain(tree), set()
+    for part in split(tree, *limits, COLUMNS):
         assert part.size <= limits[0] and len(part.length) <= limits[1]
-        taught = np.flatnonzero(part.policy_weight + part.value_weight)
-        learned |= {paths(part)[g] for g in taught}
+        learned |= {paths(part)[g] for g in np.flatnonzero(part.teaching)}
     assert learned == {
         path
         for g, path in enumerate(paths(tree))
         if sum(map(len, path)) <= limits[0] and len(path) <= limits[1]
-        if tree.policy_weight[g] or tree.value_weight[g]
+        if tree.teaching[g]
+    }
+
+
+def small_tree(**columns):
+    """A prompt, three steps after it, and two after the first of them."""
+    return StepTree(
+        token=np.arange(18, dtype=np.int32),
+        length=np.array([2, 3, 4, 5, 2, 2], np.int32),
+        parent=np.array([-1, 0, 0, 0, 1, 1], np.int32),
+        columns={name.replace("__", "."): np.asarray(x) for name, x in columns.items()},
+    )
+
+
+def learned_from(parts, name):
+    """What each path has in a column, where it has anything, of all parts together."""
+    return {
+        path: values.item()
+        for part in parts
+        for path, values in zip(paths(part), part.columns[name], strict=True)
+        if values
     }
 
 
 def test_siblings_without_room_for_each_other_are_not_compared_but_teach_their_values():
-    """A prompt, three steps after it, and two after the first of them."""
-    tree = StepTree(
-        token=np.arange(18, dtype=np.int32),
-        length=np.array([2, 3, 4, 5, 2, 2], np.int32),
-        parent=np.array([-1, 0, 0, 0, 1, 1], np.int32),
-        policy_weight=np.array([0, 0.5, 0.5, 0, 0.25, 0.75], np.float32),
-        value_target=np.ones(6, np.float32),
-        value_weight=np.ones(6, np.float32),
-        correction=np.zeros(6, np.float32),
-        in_set=np.array([0, 1, 1, 1, 1, 1], bool),
+    tree = small_tree(
+        set_normalised__weight=np.array([0, 0.5, 0.5, 0, 0.25, 0.75], np.float32),
+        set_normalised__correction=np.array([0, 1, 2, 3, 4, 5], np.float32),
+        set_normalised__in_set=[False, True, True, True, True, True],
+        value__target=np.ones(6, np.float32),
+        value__weight=np.ones(6, np.float32),
     )
-    values, policy = set(), {}
-    for part in split(tree, 10, 6):  # 2 + 3 + 4 + 5 is too much, 2 + 3 + 2 + 2 is not
-        for g, path in enumerate(paths(part)):
-            values |= {path} if part.value_weight[g] else set()
-            if part.policy_weight[g]:
-                assert part.in_set[g]
-                policy[path] = float(part.policy_weight[g])
+    parts = split(tree, 10, 6, COLUMNS)  # 2 + 3 + 4 + 5 is too much, 2 + 3 + 2 + 2 is not
     whole = paths(tree)
-    assert values == set(whole) and policy == {whole[4]: 0.25, whole[5]: 0.75}
+    assert learned_from(parts, "set_normalised.weight") == {whole[4]: 0.25, whole[5]: 0.75}
+    assert learned_from(parts, "set_normalised.correction") == {whole[4]: 4, whole[5]: 5}
+    assert learned_from(parts, "set_normalised.in_set") == {whole[4]: True, whole[5]: True}
+    assert set(learned_from(parts, "value.weight")) == set(whole)
+
+
+def test_a_family_that_one_objective_loses_another_one_may_have():
+    """Siblings are compared by preferences alone: imitation of the set's weights goes on."""
+    tree = small_tree(
+        step_preferences__q=np.array([0, 1, 0.5, 0, 1, 0], np.float32),
+        step_preferences__compared=[False, True, True, True, True, True],
+        set_normalised__weight=np.array([0, 0.5, 0.5, 0, 0, 0], np.float32),
+        set_normalised__in_set=np.zeros(6, bool),
+        improved__weight=np.array([0, 0, 0, 1, 0, 0], np.float32),
+    )
+    parts, whole = split(tree, 10, 6, COLUMNS), paths(tree)
+    assert learned_from(parts, "step_preferences.q") == {whole[4]: 1}
+    assert learned_from(parts, "step_preferences.compared") == {whole[4]: True, whole[5]: True}
+    assert learned_from(parts, "set_normalised.weight") == {whole[1]: 0.5, whole[2]: 0.5}
+    assert learned_from(parts, "improved.weight") == {whole[3]: 1}
+
+
+def test_steps_that_are_in_no_family_teach_although_their_siblings_must_not():
+    """As a candidate of several steps, which has a weight and is in no set."""
+    tree = small_tree(
+        set_normalised__weight=np.array([0, 0.5, 0.25, 0.25, 0, 0], np.float32),
+        set_normalised__in_set=[False, True, True, False, False, False],
+    )
+    parts, whole = split(tree, 10, 6, COLUMNS), paths(tree)
+    assert learned_from(parts, "set_normalised.weight") == {whole[3]: 0.25}
 
 
 def test_siblings_that_are_not_compared_may_be_parted(unique):
     """Many guesses at a problem, each with its own first line: more than fit beside each other."""
     star = dataclasses.replace(
-        unique(np.random.default_rng(0), steps=20),
+        plain(unique(np.random.default_rng(0), steps=20)),
         parent=np.array([-1] + [0] * 19, np.int32),
-        in_set=np.zeros(20, bool),
     )
-    parts = split(star, 16, 20)
-    assert sum((part.policy_weight > 0).sum() for part in parts) == (star.policy_weight > 0).sum()
+    parts = split(star, 16, 20, COLUMNS)
+    taught = lambda tree: (tree.columns["improved.weight"] > 0).sum()  # noqa: E731
+    assert sum(map(taught, parts)) == taught(star)
+
+
+def test_families_that_nobody_learns_from_may_be_parted(unique):
+    """A replay may hold columns of objectives that the run does not have."""
+    tree = unique(np.random.default_rng(0), steps=20)
+    star = dataclasses.replace(tree, parent=np.array([-1] + [0] * 19, np.int32))
+    learned = [column for column in COLUMNS if column.objective == "improved"]
+    names = [column.name for column in learned]
+    taught = [part.columns[name] for part in split(star, 16, 20, learned) for name in names]
+    assert sum(map(np.count_nonzero, taught)) == np.count_nonzero(star.columns["improved.weight"])

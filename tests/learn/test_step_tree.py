@@ -1,23 +1,11 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
-from expert_iter.learn.step_tree import StepTree, StepTreeBuilder, flat, parted
+from expert_iter.learn.step_tree import Column, Origin, StepTreeBuilder, flat, parted
+from tests.learn.trees import assert_same_trees, paths
 from tests.steps import steps_at
 
 NEWLINE = 3
-
-
-def facts(tree):
-    """Each step's path of texts, and what is to be learned at its end."""
-    ends = np.cumsum(tree.length)
-    texts = [tuple(tree.token[e - n : e]) for e, n in zip(ends, tree.length, strict=True)]
-    paths = []
-    for text, parent in zip(texts, tree.parent, strict=True):
-        paths.append((*(paths[parent] if parent >= 0 else ()), text))
-    known = (tree.policy_weight, tree.value_target, tree.value_weight, tree.correction, tree.in_set)
-    return dict(zip(paths, map(tuple, np.stack(known, axis=1).tolist()), strict=True))
 
 
 def test_a_prefix_is_stored_once_and_a_step_under_another_parent_again():
@@ -39,7 +27,7 @@ def test_lines_of_a_text_become_steps_and_what_two_texts_share_is_merged():
     second = builder.add_text(0, (6, NEWLINE, 9, NEWLINE), steps_at(NEWLINE))
     assert first == [1, 2, 3] and second == [1, 4]
     tree = builder.build()
-    assert set(facts(tree)) == {
+    assert set(paths(tree)) == {
         ((1,),),
         ((1,), (6, 3)),
         ((1,), (6, 3), (7, 7, 3)),
@@ -48,34 +36,73 @@ def test_lines_of_a_text_become_steps_and_what_two_texts_share_is_merged():
     }
 
 
-def test_policy_weights_add_up_and_of_value_targets_the_best_holds():
-    builder = StepTreeBuilder([1])
+def given(column, *values, steps=2):
+    """The column of a prompt and of `steps` steps after it that are given values one after the
+    other.
+    """
+    builder = StepTreeBuilder([1], [column])
+    path = [builder.add(g, (5 + g,)) for g in range(steps)]
+    for value in values:
+        builder.give(path, column.name, value)
+    found = builder.build().columns[column.name]
+    assert found.dtype == column.dtype
+    return found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("combine", "values", "combined"),
+    [
+        ("sum", (0.25, 0.5), 0.75),
+        ("max", (0.25, 0.75, 0.5), 0.75),
+        ("last", (0.25, 0.75, 0.5), 0.5),
+        ("max", (-0.5, -0.75), -0.5),  # a step that was given nothing is not worth 0
+        ("sum", (0.25, 0.0), 0.25),
+        ("last", (0.25, 0.0), 0.25),  # 0 gives none
+    ],
+)
+def test_of_several_values_a_column_keeps_their_sum_the_largest_or_the_last(
+    combine, values, combined
+):
+    assert given(Column("a.b", combine=combine), *values) == [0, combined, combined]
+
+
+@pytest.mark.parametrize(
+    ("along", "steps", "expected"),
+    [
+        ("each", 3, [0, 0.5, 0.5, 0.5]),
+        ("last", 3, [0, 0, 0, 0.5]),
+        ("steps", 3, [0, 0, 0, 1.5]),
+        ("alone", 3, [0, 0, 0, 0]),
+        *((along, 1, [0, 0.5]) for along in ("each", "last", "steps", "alone")),
+    ],
+)
+def test_a_column_says_which_steps_of_a_candidate_have_its_value(along, steps, expected):
+    assert given(Column("a.b", along=along), 0.5, steps=steps) == expected
+
+
+def test_columns_have_their_types_and_steps_their_own_values():
+    columns = Column("one.weight", combine="sum"), Column("two.flag", dtype="bool")
+    builder = StepTreeBuilder([1], columns)
     step, other = builder.add(0, (6,)), builder.add(0, (7,))
-    builder.learn_policy(step, 0.25)
-    builder.learn_policy(step, 0.5)
-    for target in (0.25, 0.75, 0.5):
-        builder.learn_value(step, target)
-    builder.learn_value(other, 0.0, weight=0.5)
-    builder.compare(other, -1.5)
-    tree = builder.build()
-    assert facts(tree) == {
-        ((1,),): (0, 0, 0, 0, 0),
-        ((1,), (6,)): (0.75, 0.75, 1, 0, 0),
-        ((1,), (7,)): (0, 0, 0.5, -1.5, 1),
+    builder.give([step], "one.weight", 0.25)
+    builder.give([other], "two.flag", 1.0)
+    tree = builder.build(Origin("train-3", 2, 1, 40))
+    assert {name: (str(x.dtype), x.tolist()) for name, x in tree.columns.items()} == {
+        "one.weight": ("float32", [0, 0.25, 0]),
+        "two.flag": ("bool", [False, False, True]),
     }
-    assert tree.in_set.dtype == bool and tree.token.dtype == np.int32
+    assert tree.token.dtype == np.int32 and tree.origin == ("train-3", 2, 1, 40)
+    assert [column.objective for column in columns] == ["one", "two"]
 
 
-def test_a_tree_teaches_if_any_step_has_a_weight():
-    builder = StepTreeBuilder([1])
-    step = builder.add(0, (6,))
-    builder.compare(step, 1.0)
-    assert not builder.build().teaches
-    builder.learn_value(step, 0.0)
-    assert builder.build().teaches
-    builder = StepTreeBuilder([1])
-    builder.learn_policy(builder.add(0, (6,)), 0.1)
-    assert builder.build().teaches
+def test_a_tree_teaches_if_any_step_has_a_value_in_any_column():
+    columns = Column("one.weight"), Column("two.flag", dtype="bool")
+    for name, value in (("one.weight", -0.1), ("two.flag", True)):
+        builder = StepTreeBuilder([1], columns)
+        step = builder.add(0, (6,))
+        assert not builder.build().teaches and not builder.build().teaching.any()
+        builder.give([step], name, value)
+        assert builder.build().teaches and builder.build().teaching.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
@@ -85,10 +112,17 @@ def test_trees_come_back_from_flat_arrays_bit_for_bit(random_tree, count):
     arrays = flat(trees)
     assert all(isinstance(array, np.ndarray) and array.ndim == 1 for array in arrays.values())
     assert arrays["tokens"].tolist() == [tree.size for tree in trees]
-    again = parted(arrays)
-    assert len(again) == count
-    for tree, other in zip(trees, again, strict=True):
-        for name in (field.name for field in dataclasses.fields(StepTree)):
-            a, b = getattr(tree, name), getattr(other, name)
-            assert a.dtype == b.dtype
-            np.testing.assert_array_equal(a, b)
+    assert_same_trees(trees, parted(arrays))
+
+
+def test_a_column_that_only_some_trees_have_is_zero_for_the_others(random_tree):
+    """As where searched trees and texts made anew are kept together."""
+    tree = random_tree(np.random.default_rng(0))
+    builder = StepTreeBuilder([1], [Column("mine.flag", dtype="bool")])
+    builder.give([builder.add(0, (6,))], "mine.flag", True)
+    own = builder.build()
+    first, second = parted(flat([tree, own]))
+    nothing = np.zeros(len(tree.length), bool)
+    assert_same_trees([first], [tree.with_columns({"mine.flag": nothing})])
+    zeros = {name: np.zeros(2, x.dtype) for name, x in tree.columns.items()}
+    assert_same_trees([second], [own.with_columns(zeros)])

@@ -6,6 +6,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.learn.room import Overlong, Room
+from expert_iter.learn.step_tree import IMITATED, NOWHERE
 from expert_iter.learn.warm_start import (
     WarmStart,
     WarmStartConfig,
@@ -70,9 +71,9 @@ def test_a_demonstration_is_a_path_of_lines_that_are_all_learned(tokenizer):
     assert tree.token[0] == tokenizer.bos_id and tree.token[-1] == tokenizer.eos_id
     assert (tree.token == tokenizer.eos_id).sum() == (tree.token == tokenizer.bos_id).sum() == 1
     assert tree.parent.tolist() == [-1, 0, 1]
-    assert tree.policy_weight.tolist() == [0, 1, 1]
-    assert not tree.value_weight.any(), "a play says nothing about what a prefix is worth"
-    assert not tree.in_set.any()
+    assert set(tree.columns) == {IMITATED}, "a play says nothing about what a prefix is worth"
+    assert tree.columns[IMITATED].tolist() == [0, 1, 1]
+    assert tree.origin == NOWHERE
 
 
 def test_random_plays_are_legal_and_mostly_no_solutions(task, tokenizer):
@@ -203,8 +204,8 @@ def test_a_cut_demonstration_is_the_beginning_of_the_whole_one(
             and (tree.length[:-1] == whole.length[: len(tree.length) - 1]).all()
         )
         assert tree.parent.tolist() == list(range(-1, len(tree.length) - 1))
-        assert tree.policy_weight.tolist() == [0, *[1] * (len(tree.length) - 1)]
-        assert not tree.value_weight.any() and len(tree.policy_weight) == len(tree.in_set)
+        assert set(tree.columns) == {IMITATED}
+        assert tree.columns[IMITATED].tolist() == [0, *[1] * (len(tree.length) - 1)]
 
 
 class Gambler:

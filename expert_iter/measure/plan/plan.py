@@ -59,10 +59,8 @@ def plan(settings: Settings, devices: int, prompt_tokens: int) -> Plan:
     not suit the devices, or the batch the mesh.
     """
     s, prompt = settings, padded_length(prompt_tokens)
-    layout, objectives = (
-        Layout(s.mesh, devices),
-        make_objectives(s.learner.objectives, s.objectives),
-    )
+    layout = Layout(s.mesh, devices)
+    objectives = make_objectives(s.learner.objectives, s.objectives)
     network = Network(s.model, vocab_size(s), heads_of(objectives))
     learner = Learner(network, s.learner, objectives, s.optimizer, 1, 1, layout)
     state = learner.abstract_state()

@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 
 import jax
@@ -6,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expert_iter.learn import losses
-from expert_iter.learn.losses import LossConfig, step_log_probs, tree_mask
+from expert_iter.learn.loss import loss, step_outputs, tree_mask
 from expert_iter.learn.packing import Packer
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
+from tests.learn.trees import COLUMNS, POLICIES, where
+from tests.objectives import objectives
 
-PACKER = Packer(rows=3, row_tokens=40, row_steps=16)
+PACKER = Packer(3, 40, 16, COLUMNS)
 LONGEST = 40
 NETWORKS = {
     "plain": {},
@@ -43,19 +44,26 @@ def batch(trees):
 @pytest.fixture(scope="module")
 def run(network):
     """log π and value of every packed step, jitted once for the shapes of `PACKER`."""
-    return jax.jit(lambda params, batch: step_log_probs(network, params, batch))
+    return jax.jit(functools.partial(read, network))
+
+
+def read(network, params, batch):
+    found = step_outputs(network, params, batch)
+    return found.log_pi_RxG, found.heads["value"]
 
 
 @pytest.fixture(scope="module")
 def gradient_of(network):
-    """Loss, parts and gradient of a batch by its policy loss, jitted once each."""
+    """Loss, figures and gradient of a batch by its policy objective, jitted once each."""
 
     def of(policy):
-        config = LossConfig(policy, value_weight=0.5)
-        loss = functools.partial(losses.loss, network, config=config)
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))
+        # A clip that is never reached: the loss is smooth.
+        made = objectives(policy, "value", policy_gradient=dict(clip=100.0))
+        return jax.jit(
+            jax.value_and_grad(functools.partial(loss, network, objectives=made), has_aux=True)
+        )
 
-    return {policy: of(policy) for policy in ("steps", "set")}
+    return {policy: of(policy) for policy in POLICIES}
 
 
 def alone(network, params, trees):
@@ -79,7 +87,7 @@ def alone(network, params, trees):
         tokens[row, : len(text)] = text
 
     @jax.jit
-    def read(params, tokens):
+    def read_texts(params, tokens):
         position = jnp.broadcast_to(jnp.arange(LONGEST), tokens.shape)
         causal = jnp.broadcast_to(
             jnp.tril(jnp.ones((LONGEST, LONGEST), bool)), (*tokens.shape, LONGEST)
@@ -87,7 +95,7 @@ def alone(network, params, trees):
         hidden, _ = network.hidden(params, tokens, position, causal)
         return network.logits(params, hidden), network.value_logit(params, hidden)
 
-    logits, values = (np.asarray(x, np.float64) for x in read(params, tokens))
+    logits, values = (np.asarray(x, np.float64) for x in read_texts(params, tokens))
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     log_pi = [np.full(len(tree.length), np.nan) for tree in trees]
     value = [np.full(len(tree.length), np.nan) for tree in trees]
@@ -99,20 +107,9 @@ def alone(network, params, trees):
     return log_pi, value
 
 
-def where(batch, tree):
-    """Row and steps of a tree in a batch."""
-    for row in range(len(batch.token_RxT)):
-        for g in np.flatnonzero(batch.parent_RxG[row] < 0):
-            steps = slice(g, g + len(tree.length))
-            inside = (batch.step_RxT[row] >= g) & (batch.step_RxT[row] < steps.stop)
-            if np.array_equal(batch.token_RxT[row, inside], tree.token):
-                return row, steps
-    raise AssertionError("the tree is not in the batch")
-
-
 def test_packed_trees_are_read_as_each_path_alone(any_network, random_params, trees, batch):
     params = random_params(any_network)
-    log_pi, value = jax.jit(lambda p, b: step_log_probs(any_network, p, b))(params, batch)
+    log_pi, value = jax.jit(functools.partial(read, any_network))(params, batch)
     log_pi_alone, value_alone = alone(any_network, params, trees)
     for number, tree in enumerate(trees):
         row, steps = where(batch, tree)
@@ -144,99 +141,107 @@ def test_padding_and_neighbours_change_nothing(network, params, run, trees, batc
         np.testing.assert_array_equal(log_pi[row, steps], log_pi_junk[row, steps])
         np.testing.assert_array_equal(value[row, steps], value_junk[row, steps])
 
-    roomy, _ = Packer(rows=4, row_tokens=55, row_steps=30).pack(trees[::-1])
-    log_pi_roomy, value_roomy = jax.jit(lambda p, b: step_log_probs(network, p, b))(params, roomy)
+    roomy, _ = Packer(4, 55, 30, COLUMNS).pack(trees[::-1])
+    log_pi_roomy, value_roomy = jax.jit(functools.partial(read, network))(params, roomy)
     for tree in trees:
         at, there = where(batch, tree), where(roomy, tree)
         np.testing.assert_allclose(log_pi[at][1:], log_pi_roomy[there][1:], atol=1e-5)
         np.testing.assert_allclose(value[at], value_roomy[there], atol=1e-5)
 
 
-def slow_loss(trees, log_pi, value_logit, rows, config):
+def test_each_head_is_read_at_the_ends_of_steps(network, random_params, batch):
+    more = Network(network.config, network.vocab_size, ("value", "doubt"))
+    params = random_params(more)
+    found = step_outputs(more, params, batch)
+    assert set(found.heads) == {"value", "doubt"}
+    swapped = params | {f"value_{x}": params[f"doubt_{x}"] for x in ("weight", "bias")}
+    again = step_outputs(more, swapped, batch)
+    np.testing.assert_allclose(again.heads["value"], found.heads["doubt"], rtol=1e-5)
+    assert np.abs(found.heads["value"] - found.heads["doubt"]).max() > 0.1
+
+
+def slow_loss(trees, log_pi, value_logit, rows, policy, value_weight):
     """The loss's definition, step by step in float64: `(total, policy loss, value loss)`."""
-    policy = value = policy_weights = value_weights = 0.0
+    policy_loss = value_loss = policy_weights = value_weights = 0.0
     for tree, own_log_pi, logit in zip(trees, log_pi, value_logit, strict=True):
+        columns = tree.columns
         for g in range(len(tree.length)):
             score = own_log_pi[g]
-            if config.policy == "set" and tree.in_set[g]:
+            in_set, correction = (
+                columns[f"set_normalised.{name}"] for name in ("in_set", "correction")
+            )
+            if policy == "set_normalised" and in_set[g]:
                 among = [
-                    np.exp(own_log_pi[h] + tree.correction[h])
+                    np.exp(own_log_pi[h] + correction[h])
                     for h in range(len(tree.length))
-                    if tree.in_set[h] and tree.parent[h] == tree.parent[g]
+                    if in_set[h] and tree.parent[h] == tree.parent[g]
                 ]
-                score = own_log_pi[g] + tree.correction[g] - np.log(np.sum(among))
-            if tree.policy_weight[g]:
-                policy -= tree.policy_weight[g] * score
+                score = own_log_pi[g] + correction[g] - np.log(np.sum(among))
+            weight = columns[f"{policy}.weight"][g]
+            if weight:
+                policy_loss -= weight * score
             chance = 1 / (1 + np.exp(-logit[g]))
-            y = tree.value_target[g]
+            y = columns["value.target"][g]
             error = -y * np.log(chance) - (1 - y) * np.log(1 - chance)
-            value += tree.value_weight[g] * error
-            policy_weights += tree.policy_weight[g]
-            value_weights += tree.value_weight[g]
-    total = policy / rows + config.value_weight * value / rows
-    return total, policy / policy_weights, value / value_weights
+            value_loss += columns["value.weight"][g] * error
+            policy_weights += weight
+            value_weights += columns["value.weight"][g]
+    total = policy_loss / rows + value_weight * value_loss / rows
+    return total, policy_loss / policy_weights, value_loss / value_weights
 
 
-@pytest.mark.parametrize("policy", ["steps", "set"])
+@pytest.mark.parametrize("policy", ["improved", "set_normalised"])
 def test_loss_is_its_definition(network, params, trees, batch, gradient_of, policy):
-    (total, parts), _ = gradient_of[policy](params, batch)
-    config = LossConfig(policy, value_weight=0.5)
-    expected = slow_loss(trees, *alone(network, params, trees), PACKER.rows, config)
-    means = [loss / weight for loss, weight in (parts["policy_loss"], parts["value_loss"])]
+    (total, figures), _ = gradient_of[policy](params, batch)
+    expected = slow_loss(trees, *alone(network, params, trees), PACKER.rows, policy, 0.5)
+    means = [sum / weight for sum, weight in (figures[f"{policy}_loss"], figures["value_loss"])]
     np.testing.assert_allclose((total, *means), expected, rtol=1e-5)
 
 
-def test_losses_differ_and_the_value_has_its_weight(params, batch, network, gradient_of):
-    steps = gradient_of["steps"](params, batch)[0][0]
-    assert abs(steps - gradient_of["set"](params, batch)[0][0]) > 0.1
-    heavier = losses.loss(network, params, batch, LossConfig("steps", value_weight=1.5))[0]
-    value_loss, weight = gradient_of["steps"](params, batch)[0][1]["value_loss"]
-    np.testing.assert_allclose(weight, np.sum(batch.value_weight_RxG) / PACKER.rows, rtol=1e-6)
-    np.testing.assert_allclose(heavier - steps, value_loss, rtol=1e-4)
+def test_objectives_are_added_up_with_their_weights(params, batch, network, gradient_of):
+    """Each alone, and all of them together with other weights."""
+    weights = dict(zip((*POLICIES, "value"), (0.5, 0.0, 2.0, 1.5, 3.0), strict=True))
+    sections = {name: {"weight": weight} for name, weight in weights.items()}
+    sections["policy_gradient"]["clip"] = 100.0
+    together = objectives(*POLICIES, "value", **sections)
+    total, figures = jax.jit(functools.partial(loss, network, objectives=together))(params, batch)
+    value = gradient_of["improved"](params, batch)[0][1]["value_loss"][0]
+    expected = weights["value"] * value
+    for policy in POLICIES:
+        (alone, own), _ = gradient_of[policy](params, batch)
+        expected += weights[policy] * (alone - 0.5 * value)
+        for name, figure in own.items():
+            np.testing.assert_allclose(figures[name], figure, rtol=1e-4)
+    np.testing.assert_allclose(total, expected, rtol=1e-4)
+    assert len({round(float(gradient_of[p](params, batch)[0][0]), 2) for p in POLICIES}) == 4
 
 
-@pytest.mark.parametrize("policy", ["steps", "set"])
-def test_gradient_on_steps_and_values_in_closed_form(batch, monkeypatch, policy):
-    """By log π: −w, or Σw · softmax − w among the set. By the value's logit: σ(logit) − target."""
-    rng = np.random.default_rng(3)
-    log_pi = rng.normal(-3, 2, batch.parent_RxG.shape).astype(np.float32)
-    logit = rng.normal(size=batch.parent_RxG.shape).astype(np.float32)
-    monkeypatch.setattr(losses, "step_log_probs", lambda network, params, batch, where: params)
-    config = LossConfig(policy, value_weight=0.7)
-    by_log_pi, by_logit = jax.grad(lambda heads: losses.loss(None, heads, batch, config)[0])(
-        (jnp.asarray(log_pi), jnp.asarray(logit))
-    )
-    weight = batch.policy_weight_RxG
-    expected = -weight.astype(np.float64)
-    if policy == "set":
-        for row, parents in enumerate(batch.parent_RxG):
-            for parent in set(parents[parents >= 0].tolist()):
-                among = np.flatnonzero((parents == parent) & batch.in_set_RxG[row])
-                share = np.exp(log_pi[row, among] + batch.correction_RxG[row, among])
-                expected[row, among] += weight[row, among].sum() * share / share.sum()
-    np.testing.assert_allclose(by_log_pi, expected / PACKER.rows, atol=1e-6)
-    error = 1 / (1 + np.exp(-logit)) - batch.value_target_RxG
-    expected = 0.7 * batch.value_weight_RxG * error / PACKER.rows
-    np.testing.assert_allclose(by_logit, expected, atol=1e-6)
+def test_figures_are_sums_over_the_batch_by_its_rows(params, batch, gradient_of):
+    figures = gradient_of["improved"](params, batch)[0][1]
+    for name in ("improved", "value"):
+        _, weight = figures[f"{name}_loss"]
+        expected = np.sum(batch.columns[f"{name}.weight"]) / PACKER.rows
+        np.testing.assert_allclose(weight, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["steps", "set"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_gradient_on_parameters_by_finite_differences(params, batch, gradient_of, policy):
     value_and_grad = gradient_of[policy]
     gradient = value_and_grad(params, batch)[1]
+    step = 0.001 if policy == "step_preferences" else 0.01  # whose loss bends more
     leaves, shape = jax.tree.flatten(gradient)
     for i, leaf in enumerate(leaves):
         norm = jnp.linalg.norm(leaf)
         assert norm > 1e-3, "every parameter matters"
         # Along its own gradient a parameter's slope is the gradient's norm.
-        away = [0.01 * x / norm if j == i else jnp.zeros_like(x) for j, x in enumerate(leaves)]
+        away = [step * x / norm if j == i else jnp.zeros_like(x) for j, x in enumerate(leaves)]
         away = jax.tree.unflatten(shape, away)
         ahead = value_and_grad(jax.tree.map(jnp.add, params, away), batch)[0][0]
         behind = value_and_grad(jax.tree.map(jnp.subtract, params, away), batch)[0][0]
-        np.testing.assert_allclose((ahead - behind) / 0.02, norm, rtol=0.01, atol=1e-3)
+        np.testing.assert_allclose((ahead - behind) / (2 * step), norm, rtol=0.01, atol=1e-3)
 
 
-@pytest.mark.parametrize("policy", ["steps", "set"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_a_trees_gradient_does_not_depend_on_the_rest_of_the_batch(
     params, trees, batch, gradient_of, policy
 ):
@@ -246,18 +251,36 @@ def test_a_trees_gradient_does_not_depend_on_the_rest_of_the_batch(
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), together, total)
 
 
-@pytest.mark.parametrize("policy", ["steps", "set"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_an_empty_batch_has_no_gradient(params, gradient_of, policy):
-    (total, parts), gradient = gradient_of[policy](params, PACKER.pack([])[0])
-    assert total == 0 and np.isfinite(list(parts.values())).all()
+    (total, figures), gradient = gradient_of[policy](params, PACKER.pack([])[0])
+    assert total == 0 and np.isfinite(list(figures.values())).all()
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_steps_outside_any_set_are_learned_as_such(params, trees, gradient_of):
-    """Demonstrations in a batch for the set loss: they have no siblings to be compared with."""
-    demonstrations = [dataclasses.replace(tree, in_set=tree.in_set & False) for tree in trees]
-    batch, _ = PACKER.pack(demonstrations)
-    by_set, by_steps = (gradient_of[policy](params, batch) for policy in ("set", "steps"))
+    """As those of candidates of several steps, which have no siblings to be compared with."""
+    nothing = [{"set_normalised.in_set": np.zeros(len(tree.length), bool)} for tree in trees]
+    without = [tree.with_columns(change) for tree, change in zip(trees, nothing, strict=True)]
+    batch, _ = PACKER.pack(without)
+    (total, _), by_set = gradient_of["set_normalised"](params, batch)
+    (wanted, _), by_steps = gradient_of["improved"](params, batch)
     # Two programs, each rounding in its own way.
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # noqa: E731
-    jax.tree.map(close, by_set, by_steps)
+    jax.tree.map(close, (total, by_set), (wanted, by_steps))
+
+
+def test_demonstrations_are_imitated_whatever_the_other_objectives_are(params, trees, gradient_of):
+    """With the same weights in the column of demonstrations and nowhere else."""
+    alone = [
+        tree.with_columns(
+            {name: np.zeros_like(x) for name, x in tree.columns.items()}
+            | {"imitation.weight": tree.columns["improved.weight"]}
+        )
+        for tree in trees
+    ]
+    batch, _ = PACKER.pack(alone)
+    (total, figures), _ = gradient_of["step_preferences"](params, batch)
+    (_, of_improved), _ = gradient_of["improved"](params, PACKER.pack(trees)[0])
+    np.testing.assert_allclose(total, of_improved["improved_loss"][0], rtol=1e-5)
+    np.testing.assert_allclose(figures["imitation_loss"], of_improved["improved_loss"], rtol=1e-5)
