@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 
 
 class Shape(NamedTuple):

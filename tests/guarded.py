@@ -5,7 +5,7 @@ import jax
 from expert_iter.config import SECTIONS, Settings
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizers.marks import TokenIds
-from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import MeshConfig
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig

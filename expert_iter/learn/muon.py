@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024): momentum, made orthogonal, for the layers' matrices.
+"""Muon (Jordan et al. 2024): orthogonalised momentum, for the layers' matrices.
 
-The updates are optax's own Muon's; the devices share the work of making them orthogonal, all of
-which each would do by itself otherwise.
+The updates are those of optax's Muon. Here the devices share the work of orthogonalising; in optax
+each device does all of it.
 """
 
 import jax
@@ -19,10 +19,10 @@ _COEFFICIENTS = 3.4445, -4.7750, 2.0315
 def muon(
     learning_rate: optax.Schedule, weight_decay: float, layout: Layout
 ) -> optax.GradientTransformation:
-    """For matrices [layers, inputs, outputs]; of each layer by itself."""
+    """For parameters [layers, inputs, outputs], each layer's matrix by itself."""
     whole = contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
     return optax.chain(
-        # No steps: Nesterov's momentum with Frobenius norm 1, from which the steps begin.
+        # With no steps, optax returns Nesterov's momentum at Frobenius norm 1, the steps' input.
         contrib.scale_by_muon(
             ns_steps=0,
             weight_dimension_numbers=lambda params: jax.tree.map(lambda _: whole, params),
@@ -34,17 +34,17 @@ def muon(
 
 
 def _scaled(change: jax.Array) -> jax.Array:
-    """As optax does it: changes of a step's inputs then move its outputs about alike."""
+    """As optax scales by default, so that matrices of all shapes change their outputs alike."""
     _, inputs, outputs = change.shape
     return change * max(1.0, outputs / inputs) ** 0.5
 
 
 def _orthogonal(momentum: dict, layout: Layout) -> dict:
     if layout.mesh.size == 1 or not layout.weights_lie_whole:
-        return jax.tree.map(_newton_schulz, momentum)  # XLA cuts the work as the weights are
+        return jax.tree.map(_newton_schulz, momentum)  # XLA shards the work as the weights are
     everywhere = layout.everywhere.spec
     return jax.shard_map(
-        lambda momentum: _shared_out(momentum, layout.mesh.axis_names),
+        lambda momentum: _orthogonal_by_shares(momentum, layout.mesh.axis_names),
         mesh=layout.mesh,
         in_specs=everywhere,
         out_specs=everywhere,
@@ -52,8 +52,8 @@ def _orthogonal(momentum: dict, layout: Layout) -> dict:
     )(momentum)
 
 
-def _shared_out(momentum: dict, axes: tuple[str, ...]) -> dict:
-    """On one of the devices, which all have the same momentum."""
+def _orthogonal_by_shares(momentum: dict, axes: tuple[str, ...]) -> dict:
+    """On one of the devices, which all have the same momentum: each takes a share of it."""
     matrices, structure = jax.tree.flatten(momentum)
     devices, device = jax.lax.axis_size(axes), jax.lax.axis_index(axes)
 
@@ -62,7 +62,7 @@ def _shared_out(momentum: dict, axes: tuple[str, ...]) -> dict:
         padded = jnp.pad(stack, ((0, share * devices - len(stack)), (0, 0), (0, 0)))
         return _newton_schulz(jax.lax.dynamic_slice_in_dim(padded, device * share, share))
 
-    # In one message: processes on CPUs wait for the slowest at each.
+    # One message, because processes on CPUs wait for the slowest at each.
     together, parted = ravel_pytree(jax.tree.map(own, _by_shape(matrices)))
     stacks = jax.vmap(parted)(jax.lax.all_gather(together, axes))
     stacks = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacks)
@@ -72,7 +72,7 @@ def _shared_out(momentum: dict, axes: tuple[str, ...]) -> dict:
 def _newton_schulz(x: jax.Array) -> jax.Array:
     """[matrices, m, n] of norm at most 1, with all singular values brought near 1."""
     if _wide(x) is not x:
-        return _newton_schulz(_wide(x)).mT  # the same, and the smaller square
+        return _newton_schulz(_wide(x)).mT  # the same, with the smaller square
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
         square = x @ x.mT
@@ -85,8 +85,9 @@ def _wide(x: jax.Array) -> jax.Array:
 
 
 def _by_shape(matrices: list[jax.Array]) -> dict[tuple[int, int], jax.Array]:
-    """Those of one shape in one stack, tall ones lying: few matrices of a shape cannot be dealt out
-    evenly, and most have their like.
+    """The matrices of one shape in one stack, tall ones transposed.
+
+    One parameter has few matrices, which devices cannot share evenly; stacks have more.
     """
     stacks: dict[tuple[int, int], list] = {}
     for x in map(_wide, matrices):
@@ -95,7 +96,7 @@ def _by_shape(matrices: list[jax.Array]) -> dict[tuple[int, int], jax.Array]:
 
 
 def _unstacked(stacks: dict, like: list[jax.Array]) -> list[jax.Array]:
-    """The inverse of `_by_shape`; what pads the stacks is left over."""
+    """The inverse of `_by_shape`. The padding at the ends of the stacks is dropped."""
     taken, found = dict.fromkeys(stacks, 0), []
     for x in like:
         shape, count = _wide(x).shape[1:], len(x)

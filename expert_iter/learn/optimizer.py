@@ -10,22 +10,28 @@ import optax
 
 from expert_iter.checks import Checks
 from expert_iter.learn.muon import muon
+from expert_iter.model.parameters import parameter_at
 from expert_iter.pod.mesh import Layout
-
-MATRICES = frozenset({"q", "k", "v", "out", "gate", "up", "down"})
-# Neither decayed nor orthogonalised.
-PLAIN = frozenset({"scale", "q_bias", "k_bias", "v_bias", "value_weight", "value_bias"})
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """name: 'muon' (Jordan et al. 2024: orthogonalised momentum, at muon_scale times the learning
-    rate) or 'adamw'. learning_rate: peak of the warm start; round_learning_rate: peak of the
-    rounds. Each rises over warmup_updates and falls as a cosine to final_fraction of its peak.
-    average: how much of the parameters' running mean an update leaves (0: none is kept). It is the
-    mean that searches and is evaluated (Polyak and Juditsky 1992; KataGo, Wu 2019, does so too):
-    the newest parameters are noisy, and what they find is learned from. It takes the memory of the
-    parameters once more.
+    """The optimizer, and the learning rate's schedule: up linearly, down as a cosine.
+
+    Attributes:
+      name: 'muon' (Jordan et al. 2024: orthogonalised momentum) or 'adamw'.
+      learning_rate: peak of the warm start.
+      round_learning_rate: peak of the rounds.
+      muon_scale: Muon's learning rate is so many times the learning rate.
+      warmup_updates: over which the learning rate rises.
+      final_fraction: of its peak, where the learning rate ends.
+      weight_decay: a share of the learning rate.
+      beta1: decay of the momentum.
+      beta2: decay of AdamW's second moment.
+      clip_norm: gradients of a larger norm are scaled to it.
+      average: EMA decay of the parameters; 0: no EMA. The EMA searches and is evaluated (Polyak and
+        Juditsky 1992; KataGo, Wu 2019): the newest parameters are noisy, and what they find is
+        learned from. It takes the memory of the parameters once more.
     """
 
     name: str = "muon"
@@ -71,12 +77,15 @@ def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> 
 def make_optimizer(
     config: OptimizerConfig, warm_updates: int, round_updates: int, layout: Layout
 ) -> optax.GradientTransformation:
-    """Matrices are decayed, by Adam the embedding too; norms' scales and the value head are not."""
+    """The optimizer for parameters with the names of `model.parameters`.
+
+    The learning rate is that of `schedule`. The devices of the layout share Muon's work.
+    """
     rate = schedule(config, warm_updates, round_updates)
 
-    def by_name(choose):
+    def by_parameter(choose):
         return lambda params: jax.tree_util.tree_map_with_path(
-            lambda path, _: choose(path[-1].key), params
+            lambda path, _: choose(parameter_at(path)), params
         )
 
     if config.name == "muon":
@@ -88,7 +97,7 @@ def make_optimizer(
         rest = optax.adamw(rate, config.beta1, config.beta2, weight_decay=0.0, nesterov=True)
         update = optax.partition(
             {"muon": matrices, "adam": rest},
-            by_name(lambda name: "muon" if name in MATRICES else "adam"),
+            by_parameter(lambda parameter: "muon" if parameter.is_matrix else "adam"),
         )
     else:
         update = optax.adamw(
@@ -96,6 +105,6 @@ def make_optimizer(
             config.beta1,
             config.beta2,
             weight_decay=config.weight_decay,
-            mask=by_name(lambda name: name not in PLAIN),
+            mask=by_parameter(lambda parameter: parameter.is_decayed),
         )
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

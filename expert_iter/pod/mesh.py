@@ -1,8 +1,8 @@
-"""The devices as one mesh, data × fsdp × tensor, and what lies where on it.
+"""The devices as one mesh, data × fsdp × tensor, and how arrays are sharded on it.
 
-Parameters have one layout for learning (each matrix cut along `fsdp` and `tensor`) and one for
-search; batches are cut by rows. Nothing but time and memory depends on the mesh: randomness belongs
-to rows, not to devices.
+Parameters have one sharding for learning (each matrix along `fsdp` and `tensor`) and one for
+search; batches are sharded by rows. Nothing but time and memory depends on the mesh: randomness
+belongs to rows, not to devices.
 """
 
 import dataclasses
@@ -15,30 +15,16 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
+from expert_iter.model.parameters import HEADS, MLP, VOCAB, WIDTH, parameter_at
 
 AXES = DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
 GATHERED, TENSOR_PARALLEL = "gathered", "tensor"
 
-# The dimensions of each parameter, after that of the layers; those that are not named lie whole on
-# every device. Megatron's cut (Shoeybi et al. 2019): heads and the MLP's inside over `tensor`.
-_DIMENSIONS = {
-    "embedding": ("vocab", "width"),
-    "head": ("vocab", "width"),
-    "q": ("width", "heads"),
-    "k": ("width", "heads"),
-    "v": ("width", "heads"),
-    "out": ("heads", "width"),
-    "q_bias": ("heads",),
-    "k_bias": ("heads",),
-    "v_bias": ("heads",),
-    "gate": ("width", "mlp"),
-    "up": ("width", "mlp"),
-    "down": ("mlp", "width"),
-}
-_LEARNING = {"vocab": TENSOR, "heads": TENSOR, "mlp": TENSOR, "width": FSDP}
+# Logical axes of parameters to axes of the mesh; the others are not cut.
+_LEARNING = {VOCAB: TENSOR, HEADS: TENSOR, MLP: TENSOR, WIDTH: FSDP}
 _SEARCH = {
     GATHERED: {},
-    TENSOR_PARALLEL: {"vocab": TENSOR, "heads": TENSOR, "mlp": TENSOR},
+    TENSOR_PARALLEL: {VOCAB: TENSOR, HEADS: TENSOR, MLP: TENSOR},
 }
 
 
@@ -68,8 +54,10 @@ class MeshConfig:
 
 
 class Layout:
-    """Which part of what lies on which device. A number of `devices` stands for so many that are
-    not there: enough to reckon with shapes.
+    """The shardings of parameters and batches.
+
+    devices: those of the mesh, by default all. A number stands for so many that need not exist,
+    which is enough to compute with shapes.
     """
 
     def __init__(self, config: MeshConfig, devices: list | int | None = None):
@@ -77,7 +65,7 @@ class Layout:
         self.mesh = _mesh(config, jax.devices() if devices is None else devices)
         self.rows = NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
-        # Along these a search has rows of its own.
+        # Along these axes a search has rows of its own.
         self.search_axes = AXES if config.search == GATHERED else (DATA, FSDP)
         self.search_rows = NamedSharding(self.mesh, PartitionSpec(self.search_axes))
 
@@ -106,9 +94,8 @@ class Layout:
 
     def _by_rules(self, tree: Any, rules: dict[str, str]) -> Any:
         def sharding(path, leaf):
-            names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
-            dimensions = _DIMENSIONS.get(names[-1], ()) if names else ()
-            axes = [rules.get(dimension) for dimension in dimensions]
+            parameter = parameter_at(path)
+            axes = [rules.get(axis) for axis in (parameter.axes if parameter else ())]
             axes = [None] * (leaf.ndim - len(axes)) + axes  # stacked layers come first
             cut = [
                 axis if axis and size % self.mesh.shape[axis] == 0 else None
@@ -120,14 +107,16 @@ class Layout:
 
 
 def one_device() -> Layout:
-    """All on the first device: for commands that need no more."""
+    """All on the first device."""
     return Layout(MeshConfig(data=1), jax.local_devices()[:1])
 
 
 def put(tree: Any, shardings: Any) -> Any:
-    """Host arrays, whose parts for this process's devices are right, onto the devices.
+    """Puts host arrays on the devices.
 
-    shardings: one for all arrays, or a tree of them like `tree`.
+    Args:
+      tree: arrays, right at least in the parts for this process's devices.
+      shardings: one for all arrays, or a tree of them like `tree`.
     """
 
     def place(array, sharding):

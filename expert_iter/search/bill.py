@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.transformer_config import TransformerConfig
 
 
 class Bill(NamedTuple):

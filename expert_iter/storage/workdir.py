@@ -3,6 +3,7 @@
 config.json       the settings the run was made with
 tokenizer.model   SentencePiece, or tokenizer.json: byte-level BPE
 checkpoints/      see checkpoints.py
+trees/            see tree_store.py
 metrics.jsonl     see metrics.py
 tensorboard/      the same figures for TensorBoard
 summary.json      the closing table
@@ -24,6 +25,7 @@ from expert_iter.storage.files import is_local, write_atomic
 CONFIG = "config.json"
 TOKENIZERS = "tokenizer.model", "tokenizer.json"
 CHECKPOINTS = "checkpoints"
+TREES = "trees"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 SUMMARY = "summary.json"

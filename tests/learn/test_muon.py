@@ -8,18 +8,22 @@ import pytest
 from optax import contrib
 
 from expert_iter.learn.muon import muon
+from expert_iter.model.parameters import named
 from expert_iter.pod.mesh import Layout, MeshConfig, put
 
 # Inputs and outputs of three layers' matrices: some as many as others, some lying, some standing.
-SHAPES = {"q": (12, 12), "k": (12, 8), "out": (12, 12), "up": (12, 20), "down": (20, 12)}
+ATTENTION = {"q": (12, 12), "k": (12, 8), "out": (12, 12)}
+MLP = {"up": (12, 20), "down": (20, 12)}
 LAYERS, RATE, DECAY = 3, 0.1, 0.3
 
 
 def some(seed: int) -> dict:
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.normal(size=(LAYERS, *sides)).astype(np.float32) for name, sides in SHAPES.items()
-    }
+    attention, mlp = (
+        {name: rng.normal(size=(LAYERS, *sides)).astype(np.float32) for name, sides in part.items()}
+        for part in (ATTENTION, MLP)
+    )
+    return {"blocks": {"attention": attention, **mlp}}
 
 
 def rate(step):
@@ -49,24 +53,25 @@ def peer():
 @pytest.mark.parametrize(
     "mesh",
     [dict(data=1), dict(data=2), dict(data=8), dict(data=2, fsdp=2, tensor=2)],
-    ids=["one device", "two", "more than can be dealt out evenly", "weights cut"],
+    ids=["one device", "two", "more than can share evenly", "weights cut"],
 )
 def test_updates_are_those_of_optax(mesh):
     layout = Layout(MeshConfig(**mesh))
     ours = changes(muon(rate, DECAY, layout), layout)
     theirs = changes(peer(), Layout(MeshConfig(data=1)))
     for own, other in zip(ours, theirs, strict=True):
-        for name, change in own.items():
-            np.testing.assert_allclose(change, other[name], rtol=1e-4, atol=2e-6, err_msg=name)
+        for name, change in named(own).items():
+            expected = named(other)[name]
+            np.testing.assert_allclose(change, expected, rtol=1e-4, atol=2e-6, err_msg=name)
 
 
 def test_a_matrix_of_zeros_stays_where_it_is():
     layout = Layout(MeshConfig(data=2))
-    optimizer, params = muon(rate, 0.0, layout), some(0)
-    gradient = some(1) | {"q": np.zeros_like(params["q"])}
+    optimizer, params, gradient = muon(rate, 0.0, layout), some(0), some(1)
+    gradient["blocks"]["attention"]["q"] *= 0
     change, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
-    assert not np.any(change["q"])
-    assert all(np.any(change[name]) for name in SHAPES if name != "q")
+    moved = {name for name, x in named(change).items() if np.any(x)}
+    assert moved == named(params).keys() - {"blocks.attention.q"}
 
 
 def compiled(devices: int):
@@ -81,11 +86,11 @@ def test_devices_share_the_work():
     assert three < 0.45 * one  # all but momentum, decay and rate, which each does
 
 
-def test_devices_tell_each_other_in_one_message():
+def test_devices_send_their_shares_in_one_message():
     """Their shares of all matrices, of which those of each shape are filled up to a multiple."""
     program = compiled(4).as_text()
     kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
-    [(told, kind)] = re.findall(rf"= (\S+) ({kinds})(?:-start)?\(", program)
+    [(sent, kind)] = re.findall(rf"= (\S+) ({kinds})(?:-start)?\(", program)
     whole = 4 * (2 * 12 * 12 + 1 * 12 * 8 + 2 * 12 * 20)
     assert kind == "all-gather"
-    assert math.prod(map(int, re.search(r"\[([\d,]+)\]", told)[1].split(","))) == whole
+    assert math.prod(map(int, re.search(r"\[([\d,]+)\]", sent)[1].split(","))) == whole

@@ -46,8 +46,8 @@ def test_schedule_without_warm_up_or_with_few_updates():
 def test_the_optimizer_follows_the_schedule():
     """With a constant gradient Adam's step is the learning rate itself."""
     config = OptimizerConfig(name="adamw", weight_decay=0.0, warmup_updates=3)
-    rate, ones = schedule(config, 5, 8), {"w": jnp.ones(1)}
-    steps = [-c["w"][0] for c in updates(config, [ones] * 13, {"w": jnp.zeros(1)}, 5, 8)]
+    rate, ones = schedule(config, 5, 8), {"head": jnp.ones(1)}
+    steps = [-c["head"][0] for c in updates(config, [ones] * 13, {"head": jnp.zeros(1)}, 5, 8)]
     np.testing.assert_allclose(steps, [rate(n) for n in range(13)], rtol=1e-4, atol=1e-9)
 
 
@@ -59,13 +59,15 @@ def test_adam_with_a_bounded_gradient_norm(clip):
     )
     gradients = [np.array([30.0, -40.0]), np.array([0.3, 0.4]), np.array([-3.0, 0.5])]
     params = np.array([2.0, -1.0])
-    got = updates(config, [{"w": jnp.asarray(g)} for g in gradients], {"w": jnp.asarray(params)})
+    got = updates(
+        config, [{"head": jnp.asarray(g)} for g in gradients], {"head": jnp.asarray(params)}
+    )
     m = v = np.zeros(2)
     for n, (gradient, changes) in enumerate(zip(gradients, got, strict=True), 1):
         gradient = gradient * min(1, clip / np.linalg.norm(gradient))
         m, v = 0.8 * m + 0.2 * gradient, 0.9 * v + 0.1 * gradient**2
         step = (m / (1 - 0.8**n)) / (np.sqrt(v / (1 - 0.9**n)) + 1e-8)
-        np.testing.assert_allclose(changes["w"], -0.01 * (step + 0.1 * params), rtol=1e-4)
+        np.testing.assert_allclose(changes["embedding"], -0.01 * (step + 0.1 * params), rtol=1e-4)
 
 
 def named(tree):

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from expert_iter.learn.losses import LossConfig
 
 from expert_iter.learn.learner import Learner, LearnerConfig
-from expert_iter.learn.losses import LossConfig
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.model import adapters
-from expert_iter.model.transformer import Network, TransformerConfig, causal_mask
+from expert_iter.model.transformer import Network, causal_mask
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import one_device
 
 SHAPE = dict(num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=24)

@@ -9,7 +9,8 @@ import pytest
 
 from expert_iter.model import state as state_lib
 from expert_iter.model.state import State
-from expert_iter.model.transformer import KV, Network, TransformerConfig
+from expert_iter.model.transformer import KV, Network
+from expert_iter.model.transformer_config import TransformerConfig
 
 VOCAB = 11
 PLAIN = TransformerConfig(

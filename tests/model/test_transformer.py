@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
-from expert_iter.model.transformer import Network, Past, TransformerConfig, causal_mask
+from expert_iter.model.transformer import Network, Past, causal_mask
+from expert_iter.model.transformer_config import TransformerConfig
 
 VOCAB = 11
 PLAIN = TransformerConfig(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expert_iter.model.transformer import Network, TransformerConfig, causal_mask
+from expert_iter.model.transformer import Network, causal_mask
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.search.bill import Bill, flops_per_token, price
 
 VOCAB, ROWS, TOKENS = 500, 2, 256

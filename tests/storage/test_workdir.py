@@ -135,7 +135,7 @@ def test_read_config_of_what_is_no_workdir(tmp_path):
 
 HOLDER = """
 import os, sys, time
-from expert_iter.pod import workdir
+from expert_iter.storage import workdir
 with workdir.lock(sys.argv[1]):
     if os.fork() == 0:  # a worker that outlives its parent
         os.close(1)

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from expert_iter.learn.learner import LearnerConfig, TrainState
-from expert_iter.learn.optimizer import MATRICES
 from expert_iter.measure.plan.parts import Part, held_bytes, whole_bytes
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.parameters import parameter_at
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import FSDP, TENSOR, Layout
 
 _FLOAT = 4
@@ -83,7 +84,7 @@ def _orthogonalising(state: TrainState, layout: Layout) -> float:
     `_TOGETHER`).
     """
     named = jax.tree_util.tree_leaves_with_path(state.trained)
-    matrices = [leaf for path, leaf in named if path[-1].key in MATRICES]
+    matrices = [leaf for path, leaf in named if parameter_at(path).is_matrix]
     fsdp, tensor = layout.mesh.shape[FSDP], layout.mesh.shape[TENSOR]
     if fsdp * tensor > 1:
         return _TOGETHER * whole_bytes(matrices) / tensor

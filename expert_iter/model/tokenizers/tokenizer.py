@@ -41,7 +41,7 @@ class TextTokenizer(abc.ABC):
         """file: what `save` writes; text_of: how a mark is written in a prompt; added: tokens to be
         found here, before the rest of a text is cut into pieces.
         """
-        self._file, self.vocab_size = file, vocab_size
+        self._file, self.vocab_size, self._rows = file, vocab_size, vocab_size
         self.ids = TokenIds(marks.pad, marks.bos, marks.ends[0], newline, marks.ends[1:])
         self._silent = {marks.pad, *marks.special}
         self._blank_after_marks = marks.blank_after_marks
@@ -84,6 +84,21 @@ class TextTokenizer(abc.ABC):
         """
         return cls(read_model(path), f"tokenizer model {path}", epath.Path(path).parent)
 
+    def require_rows(self, rows: int) -> None:
+        """Refuses from now on texts with tokens that an embedding of so many rows does not have.
+
+        Raises UserError if it lacks a token that every run needs.
+        """
+        pad, bos, eos, newline, other_ends = self.ids
+        begins = {} if bos is None else {"begin of a text": bos}
+        ends = {"end of a text": eos} | {
+            f"other end of a text, number {n}": i for n, i in enumerate(other_ends, 1)
+        }
+        for what, i in {"padding": pad, **begins, **ends, "newline": newline}.items():
+            if i >= rows:
+                raise UserError(_no_row(f"the token {i} ({what})", rows))
+        self._rows = rows
+
     def save(self, path: str | os.PathLike) -> None:
         """Writes one file, whole or not at all, from which `load` makes the same tokenizer."""
         path = epath.Path(path)
@@ -106,19 +121,27 @@ class TextTokenizer(abc.ABC):
             elif part or (begins and at == len(parts) - 1):
                 blank = self._dummy_blank and (begins or self._blank_after_marks)
                 ids += self.encode(" " + part if blank else part)
-        return ids
+        return self._with_rows(ids)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ordinary text that goes on after other text.
 
         Special tokens are never among them, but for one that stands for unknown text: what looks
-        like one is written in pieces. Raises UserError if the vocabulary cannot write the text.
+        like one is written in pieces. Raises UserError if the vocabulary cannot write the text, or
+        the network has no row for one of its tokens (see `require_rows`).
         """
         try:
             text.encode()
         except UnicodeEncodeError:
             raise UserError(f"this is no valid Unicode text: {ascii(text[:60])}") from None
-        return [i for part in self._inside_a_mark.split(text) for i in self._encode(part)]
+        parts = self._inside_a_mark.split(text)
+        return self._with_rows([i for part in parts for i in self._encode(part)])
+
+    def _with_rows(self, ids: list[int]) -> list[int]:
+        largest = max(ids, default=0)
+        if largest >= self._rows:
+            raise UserError(_no_row(f"the token {largest} of this text", self._rows))
+        return ids
 
     def _writes(self, i: int) -> bool:
         return 0 <= i < self.vocab_size and i not in self._silent
@@ -142,6 +165,13 @@ class TextTokenizer(abc.ABC):
 
         Newlines and blanks are exact; bytes that are no whole character give a U+FFFD.
         """
+
+
+def _no_row(token: str, rows: int) -> str:
+    return (
+        f"{token} has no row in the network's embedding, which has {rows}: use the tokenizer that "
+        "the weights were trained with"
+    )
 
 
 def read_model(path: str | os.PathLike) -> bytes:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
 from expert_iter.errors import UserError
-from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.parameters import TABLE, is_head, is_stacked, named
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import family_configs
 from expert_iter.model.weights.families import FAMILIES, Family
-from expert_iter.model.weights.pretrained import CONFIG, VALUE_HEAD
+from expert_iter.model.weights.pretrained import CONFIG, SCALAR_HEADS
 from expert_iter.model.weights.tensor_files import INDEX, WEIGHTS
 
 SHARD_BYTES = 4 * 2**30
@@ -32,11 +32,11 @@ def export(
     files: Iterable[str | Path] = (),
     shard_bytes: int = SHARD_BYTES,
 ) -> str:
-    """Writes config.json, the tensors in `config.param_dtype`, and the value head, which no family
-    has, in float32 in a file of its own. The directory appears whole or not at all.
+    """Writes config.json, the tensors in `config.param_dtype`, and the scalar heads, which no
+    family has, in float32 in a file of their own. The directory appears whole or not at all.
 
     Args:
-      params: the parameters of `Network(config, vocab_size)`.
+      params: the parameters of `Network(config, vocab_size, heads)`.
       directory: must not exist, or be empty.
       family: a name in `FAMILIES`; '': the first that has the network's options.
       extra: further keys of config.json, such as eos_token_id or max_position_embeddings.
@@ -60,9 +60,9 @@ def export(
         partial.mkdir(parents=True)
         (partial / CONFIG).write_text(json.dumps(their, indent=2) + "\n", encoding="utf-8")
         dtype = jnp.dtype(config.param_dtype)
-        _write_tensors(partial, _tensors(params, chosen, dtype), shard_bytes)
-        heads = {name: params[name] for name in ("value_weight", "value_bias")}
-        save_file({n: np.asarray(x, np.float32) for n, x in heads.items()}, partial / VALUE_HEAD)
+        _write_tensors(partial, _tensors(params, chosen.name, dtype), shard_bytes)
+        heads = {n: np.asarray(x, np.float32) for n, x in params.items() if is_head(n)}
+        save_file(heads, partial / SCALAR_HEADS)
         for file in files:
             shutil.copy(file, partial)
         if directory.exists():
@@ -89,25 +89,23 @@ def _family(name: str, config: TransformerConfig) -> Family:
     return FAMILIES[name]
 
 
-def _tensors(params: dict, family: Family, dtype) -> Iterator[tuple[str, np.ndarray]]:
-    """Their tensors one after the other, layer by layer."""
-    by_name = {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
-    theirs = {name: family.tensors[name] for name in by_name if not name.startswith("value_")}
-    layered = {name: tensor for name, tensor in theirs.items() if name.startswith("blocks.")}
+def _tensors(params: dict, family: str, dtype) -> Iterator[tuple[str, np.ndarray]]:
+    """The family's tensors one after the other, layer by layer."""
+    by_name = {name: x for name, x in named(params).items() if not is_head(name)}
+    stacked = [name for name in by_name if is_stacked(name)]
 
-    def array(part, transposed):
-        part = np.asarray(part).astype(dtype)
-        return np.ascontiguousarray(part.T if transposed else part)
+    def tensor(name, array, layer=None):
+        parameter = TABLE[name]
+        array = np.asarray(array).astype(dtype)
+        array = np.ascontiguousarray(array.T if parameter.is_matrix else array)
+        return parameter.tensor_name(family).format(layer), array
 
-    for name, tensor in theirs.items():
-        if name not in layered:
-            yield tensor.name, array(by_name[name], tensor.transposed)
-    for layer in range(len(by_name["blocks.gate"])):
-        for name, tensor in layered.items():
-            yield tensor.of_layer(layer), array(by_name[name][layer], tensor.transposed)
+    for name in by_name:
+        if name not in stacked:
+            yield tensor(name, by_name[name])
+    for layer in range(len(by_name[stacked[0]])):
+        for name in stacked:
+            yield tensor(name, by_name[name][layer], layer)
 
 
 def _write_tensors(directory: Path, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from expert_iter.errors import UserError
-from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights.families import FAMILIES, Family
 
 # What we cannot compute, and the values that ask for nothing.

@@ -18,9 +18,10 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.parameters import TABLE, is_head, is_stacked, named, nested
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import family_configs
-from expert_iter.model.weights.families import Tensor
 from expert_iter.model.weights.tensor_files import (
     Stored,
     headers,
@@ -30,16 +31,20 @@ from expert_iter.model.weights.tensor_files import (
 )
 
 CONFIG = "config.json"
-VALUE_HEAD = "value_head.safetensors"  # ours alone; export writes it
+SCALAR_HEADS = "value_head.safetensors"  # no family has them; export writes it
 _FLOATS = ("F32", "BF16", "F16")
-_NAMED = 4  # as many wrong tensors does an error name
+_NAMED = 4  # wrong tensors that an error names
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
-    """directory: of a published checkpoint to start from, in the Hugging Face layout; its tokenizer
-    is used too, unless `tokenizer.model_file` names another. vocab_size: rows of its embedding.
-    That and the section `model`, but for types and adapters, are filled in from it.
+    """Published weights to start from. They fill in `vocab_size` and the section `model`, except
+    its types and adapters.
+
+    Attributes:
+      directory: a checkpoint in the Hugging Face layout. Its tokenizer is used too, unless
+        `tokenizer.model_file` names another. Empty: random weights.
+      vocab_size: rows of its embedding; filled in.
     """
 
     directory: str = ""
@@ -72,8 +77,10 @@ def family_name(directory: str | Path) -> str:
 
 
 def load_params(directory: str | Path, network: Network, sharding: Any = None) -> dict:
-    """The checkpoint's parameters; the value head is that of `value_head.safetensors`, which
-    `export` writes, or zero as in `Network.init`.
+    """The checkpoint's parameters.
+
+    Scalar heads are read from `value_head.safetensors`, which `export` writes. One that is not
+    there is zero as in `Network.init`.
 
     Args:
       directory: the checkpoint.
@@ -95,25 +102,19 @@ def load_params(directory: str | Path, network: Network, sharding: Any = None) -
             f"{getattr(own, key)!r}"
         )
     family = _of_config(directory, family_configs.family_of)
-    paths, structure = jax.tree_util.tree_flatten_with_path(network.abstract_params())
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
-    shapes = {name: leaf for name, (_, leaf) in zip(names, paths, strict=True)}
-    sources = _sources(directory, shapes, family.tensors, c.num_layers)
-
+    shapes = named(network.abstract_params())
+    sources = _tensors(directory, shapes, family.name, c.num_layers) | _heads(directory, shapes)
     if sharding is None:
         sharding = SingleDeviceSharding(jax.devices()[0])
-    if isinstance(sharding, Sharding):
-        shardings = [sharding] * len(names)
-    else:
-        shardings = structure.flatten_up_to(sharding)
+    one = isinstance(sharding, Sharding)
+    shardings = dict.fromkeys(shapes, sharding) if one else named(sharding)
     try:
-        leaves = [
-            _load(shapes[name], sources[name], family.tensors.get(name), place)
-            for name, place in zip(names, shardings, strict=True)
-        ]
+        params = {
+            name: _load(name, leaf, sources[name], shardings[name]) for name, leaf in shapes.items()
+        }
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{directory}: a file of weights cannot be read: {error}") from error
-    return jax.tree.unflatten(structure, leaves)
+    return nested(params)
 
 
 def _of_config(directory: str | Path, use: Callable[[dict], Any]) -> Any:
@@ -125,23 +126,23 @@ def _of_config(directory: str | Path, use: Callable[[dict], Any]) -> Any:
         raise UserError(f"{path}: {error}") from error
 
 
-def _sources(
-    directory: Path, shapes: dict, tensors: dict[str, Tensor], layers: int
+def _tensors(
+    directory: Path, shapes: dict, family: str, num_layers: int
 ) -> dict[str, list[Stored]]:
-    """The stored tensors that make up each parameter, one a layer if it is stacked. Checks names,
-    shapes and types of all of them.
+    """The stored tensors that make up each parameter but the scalar heads, one a layer if it is
+    stacked. Checks names, shapes and types of all of them.
     """
     stored, wanted = language_tensors(directory), {}
-    embedding = stored.get(tensors["embedding"].name)
-    if "head" not in shapes and embedding and (head := stored.pop(tensors["head"].name, None)):
-        _check_tied(directory, embedding, head)
+    embedding, head = (TABLE[name].tensor_name(family) for name in ("embedding", "head"))
+    if "head" not in shapes and embedding in stored and head in stored:
+        _check_tied(directory, stored[embedding], stored.pop(head))
     for name, leaf in shapes.items():
-        if name not in tensors:
-            continue  # the value head
-        shape = leaf.shape[1:] if name.startswith("blocks.") else leaf.shape
-        shape = shape[::-1] if tensors[name].transposed else shape
-        count = layers if name.startswith("blocks.") else 1
-        wanted[name] = {tensors[name].of_layer(layer): shape for layer in range(count)}
+        if is_head(name):
+            continue
+        tensor, layers = TABLE[name].tensor_name(family), num_layers if is_stacked(name) else 1
+        shape = leaf.shape[1:] if is_stacked(name) else leaf.shape
+        shape = shape[::-1] if TABLE[name].is_matrix else shape
+        wanted[name] = {tensor.format(layer): shape for layer in range(layers)}
     expected = {name: shape for group in wanted.values() for name, shape in group.items()}
     wrong = [f"{name} is missing" for name in expected if name not in stored]
     wrong += [
@@ -158,19 +159,19 @@ def _sources(
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise UserError(f"{directory}: tensors do not fit: {'; '.join(wrong[:_NAMED])}{more}")
-    sources = {name: [stored[theirs] for theirs in group] for name, group in wanted.items()}
-    return sources | _value_head(directory, shapes)
+    return {name: [stored[tensor] for tensor in group] for name, group in wanted.items()}
 
 
-def _value_head(directory: Path, shapes: dict) -> dict[str, list[Stored]]:
-    names = [name for name in shapes if name.startswith("value_")]
-    if not (directory / VALUE_HEAD).exists():
-        return {name: [] for name in names}
-    stored = headers(directory / VALUE_HEAD)
-    for name in names:
-        if name not in stored or stored[name].shape != shapes[name].shape:
-            raise UserError(f"{directory / VALUE_HEAD}: {name} must be {list(shapes[name].shape)}")
-    return {name: [stored[name]] for name in names}
+def _heads(directory: Path, shapes: dict) -> dict[str, list[Stored]]:
+    """The stored tensors of scalar heads; none for one that the weights were not trained with."""
+    path = directory / SCALAR_HEADS
+    stored = headers(path) if path.exists() else {}
+    sources = {name: [stored[name]] if name in stored else [] for name in shapes if is_head(name)}
+    for name, tensors in sources.items():
+        shape = shapes[name].shape
+        if any(tensor.shape != shape for tensor in tensors):
+            raise UserError(f"{path}: {name} must be {list(shape)}")
+    return sources
 
 
 def _check_tied(directory: Path, embedding: Stored, head: Stored) -> None:
@@ -186,14 +187,14 @@ def _check_tied(directory: Path, embedding: Stored, head: Stored) -> None:
 
 
 def _load(
-    leaf: jax.ShapeDtypeStruct, sources: list[Stored], tensor: Tensor | None, sharding: Sharding
+    name: str, leaf: jax.ShapeDtypeStruct, sources: list[Stored], sharding: Sharding
 ) -> jax.Array:
     """One parameter, put together on its devices; zeros where there is nothing to read."""
     shards, made = [], {}
+    transposed = name in TABLE and TABLE[name].is_matrix
     for device, index in sharding.addressable_devices_indices_map(leaf.shape).items():
         bounds = tuple(s.indices(n)[:2] for s, n in zip(index, leaf.shape, strict=True))
         if bounds not in made:
-            transposed = tensor is not None and tensor.transposed
             made[bounds] = _shard(bounds, leaf.dtype, sources, transposed, device)
         shards.append(jax.device_put(made[bounds], device))
     return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)

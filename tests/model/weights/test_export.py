@@ -11,7 +11,8 @@ import pytest
 import safetensors.numpy
 
 from expert_iter.errors import UserError
-from expert_iter.model.transformer import Network, TransformerConfig, causal_mask
+from expert_iter.model.transformer import Network, causal_mask
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import pretrained
 from expert_iter.model.weights.export import export
 from tests.model import hf_models
@@ -123,6 +124,26 @@ def test_bfloat16_stays_as_it_is(tmp_path):
     assert {str(x.dtype) for x in tensors(tmp_path / "out").values()} == {"bfloat16"}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert equal(params, pretrained.load_params(tmp_path / "out", network))
+
+
+def test_scalar_heads_are_kept_and_new_ones_are_zero(tmp_path, random_params):
+    """Whatever an objective calls its head; the value head is one of them."""
+    params = random_params(Network(SCRATCH, VOCAB, ("value", "progress")))
+    export(params, SCRATCH, VOCAB, tmp_path / "out")
+    heads = Network(SCRATCH, VOCAB, ("progress", "effort"))
+    again = pretrained.load_params(tmp_path / "out", heads)
+    for name in ("progress_weight", "progress_bias"):
+        assert np.any(params[name]) and np.array_equal(again[name], params[name])
+    assert not np.any(again["effort_weight"]) and not np.any(again["effort_bias"])
+    assert "value_weight" not in again
+
+
+def test_a_scalar_head_of_another_width_is_named(tmp_path):
+    export(Network(SCRATCH, VOCAB).init(jax.random.key(0)), SCRATCH, VOCAB, tmp_path / "out")
+    heads = {"value_weight": np.zeros(5, np.float32), "value_bias": np.zeros((), np.float32)}
+    safetensors.numpy.save_file(heads, tmp_path / "out" / pretrained.SCALAR_HEADS)
+    with pytest.raises(UserError, match=r"value_weight must be \[24\]"):
+        pretrained.load_params(tmp_path / "out", Network(SCRATCH, VOCAB))
 
 
 @pytest.mark.parametrize(

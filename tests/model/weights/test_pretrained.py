@@ -343,7 +343,7 @@ def test_a_network_of_other_settings_is_refused(llama):
 
 MEASURE = """
 import json, sys, jax
-from expert_iter.model import pretrained
+from expert_iter.model.weights import pretrained
 from expert_iter.model.transformer import Network
 
 def memory(kind):
