@@ -81,7 +81,7 @@ def described(config: type, key: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    return text[:1].upper() + text[1:].replace("|", r"\|")
 
 
 if __name__ == "__main__":

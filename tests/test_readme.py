@@ -1,34 +1,103 @@
-"""What the README says to type works."""
+"""What the README and its pages say to type works, from a user's own directory."""
 
 import json
+import math
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from expert_iter.learn.objectives import OBJECTIVES
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.search import experts
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.storage import metrics
+from expert_iter.tasks import TASKS
 from tests.steps import steps_of
-from tests.tiny import finish, typed
+from tests.tiny import FLAGS, PATIENCE, ROOT, XLA_FLAGS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
+EXAMPLES = ROOT / "docs" / "examples"
+TINY = [flag for flag in FLAGS if "--config=" not in flag]
+# Of tasks in words, whose tokenizer and texts are larger.
+TINY_WORDS = [
+    f"--config.{setting}"
+    for setting in """
+        tokenizer.vocab_size=300 learner.row_tokens=256 search.max_steps=2 search.max_step_tokens=8
+        guess.max_tokens=16 evaluation.samples=(2,) evaluation.simulations=(1,) verifier.workers=1
+        model.num_kv_heads=1
+    """.split()
+]
 
 
-def test_the_example_of_an_expert_is_one(network, params, monkeypatch):
-    """It is best-first search that thinks nothing of the value head, and is found by its name."""
-    monkeypatch.setattr(experts, "EXPERTS", dict(experts.EXPERTS))
-    section = README[README.index("### Add an expert") :]
-    example = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
-    assert len(example.splitlines()) <= 20
-    exec(compile(example, "README.md", "exec"), {})
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each command in the page's bash blocks."""
+    lines = "\n".join(blocks(text, "bash")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def command(text: str, word: str) -> list[str]:
+    """The first command that has the word in it."""
+    return next(words for words in commands(text) if any(word in part for part in words))
+
+
+def typed(words: list[str], cwd: Path, *more: str) -> str:
+    """What a command prints: words of a page, typed in `cwd`, with smaller sizes after it."""
+    environment = os.environ | {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+    if words[0].startswith("PYTHONPATH="):
+        environment["PYTHONPATH"] = f"{words[0].partition('=')[2]}:{ROOT}"
+        words = words[1:]
+    assert words[0] == "python"
+    done = subprocess.run(
+        [sys.executable, *words[1:], *more],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Loads a file of docs/examples; the tables are as before afterwards."""
+    for table in (experts.EXPERTS, OBJECTIVES, TASKS):
+        for name in set(table):
+            monkeypatch.setitem(table, name, table[name])
+    before = [(table, set(table)) for table in (experts.EXPERTS, OBJECTIVES, TASKS)]
+
+    def load(name: str) -> None:
+        text = (EXAMPLES / name).read_text()
+        assert len(text.splitlines()) <= 40
+        exec(compile(text, name, "exec"), {"__name__": name})
+
+    yield load
+    for table, names in before:
+        for name in set(table) - names:
+            del table[name]
+
+
+def test_the_example_of_an_expert_is_best_first_search_without_a_heuristic(
+    example, network, params
+):
+    example("likeliest.py")
     search = SearchConfig(num_simulations=6, num_candidates=3, max_steps=3, max_step_tokens=4)
     settings = ExpertSettings(search, SamplerConfig(temperature=1.3), GuessConfig())
     no_heuristic = settings._replace(
@@ -49,53 +118,118 @@ def test_the_example_of_an_expert_is_one(network, params, monkeypatch):
     assert mine.live.sum() > 12
 
 
-def test_every_expert_is_in_the_table():
-    table = README[README.index("## Experts") : README.index("### Add an expert")]
-    for name in set(experts.EXPERTS) - {"guess"}:
-        assert f"`{name}`" in table, name
+def test_the_example_of_an_objective_is_minus_log_of_what_is_left(example):
+    example("unlikelihood.py")
+    make, config = OBJECTIVES["unlikelihood"]
+    outputs = SimpleNamespace(log_pi_RxG=jnp.log(jnp.array([[0.5, 0.75, 0.9]])))
+    batch = SimpleNamespace(columns={"unlikelihood.weight": jnp.array([[1.0, 2.0, 0.0]])})
+    total, _ = make(config()).loss(outputs, batch)
+    assert total == pytest.approx(math.log(2) + 2 * math.log(4), rel=1e-5)
 
 
-def test_commands_of_the_readme_exist():
-    root = Path(__file__).parents[1]
-    for module in set(re.findall(r"python -m expert_iter\.([\w.]+)", README)):
-        assert (root / "expert_iter" / f"{module.replace('.', '/')}.py").exists(), module
-    for path in set(re.findall(r"(?:launch|configs|docs|benchmarks)/[\w./]+\.\w+", README)):
-        assert (root / path).exists(), path
+def test_the_example_of_an_objective_takes_finished_wrong_candidates(example):
+    example("unlikelihood.py")
+    make, config = OBJECTIVES["unlikelihood"]
+    # One node; its candidates are finished and wrong, right, a duplicate, and unfinished.
+    flags = lambda *bits: np.array(bits, bool).reshape(1, 1, 4)  # noqa: E731
+    tree = SimpleNamespace(
+        live=np.ones((1, 1), bool),
+        candidates=SimpleNamespace(finished=flags(1, 1, 1, 0), valid=flags(1, 1, 0, 1)),
+        won=flags(0, 1, 0, 0),
+    )
+    lessons = make(config()).lessons(SimpleNamespace(trees=tree), rngs=[])
+    assert lessons.taught.tolist() == [[[True, False, False, False]]]
 
 
-TINY = """
-    tokenizer.vocab_size=300 model.num_layers=1 model.width=16 model.num_heads=2
-    model.num_kv_heads=1 model.head_dim=8 model.mlp_width=16 search.max_steps=2
-    search.max_step_tokens=8 search.num_candidates=2 search.num_simulations=2 guess.max_tokens=16
-    warm_start.updates=2 learner.rows=2 learner.row_tokens=256 learner.updates_per_round=1
-    run.problems_per_round=4 run.batch_size=4 evaluation.problems=4 evaluation.batch_size=4
-    evaluation.round_problems=4 evaluation.round_simulations=1 evaluation.num_candidates=2
-    evaluation.samples=(2,) evaluation.simulations=(1,) verifier.workers=1
-""".split()
+def test_the_example_of_a_task_splits_all_tickets_by_their_digits(example):
+    example("make_ten.py")
+    make, config = TASKS["make_ten"]
+    task = make(config())
+    splits = [
+        {tuple(sorted(problem.answer.numbers)) for problem in task.problems(split)}
+        for split in ("train", "validation", "test")
+    ]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == math.comb(9 + 4 - 1, 4)
+    assert all(splits)
+    ticket = task.parse("1 2 3 4")
+    assert task.verdict(ticket, "1 + 2 = 3 : 3 3 4\n3 + 3 = 6 : 4 6\n4 + 6 = 10 : 10")
+    assert not task.verdict(ticket, "1 * 2 = 2 : 2 3 4\n2 * 3 = 6 : 4 6\n4 * 6 = 24 : 24")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A user's directory with the repository's configs and pages, and a tiny run of Countdown."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("configs", "docs"):
+        (home / name).symlink_to(ROOT / name)
+    train = "python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown"
+    typed(train.split(), home, *TINY)
+    return home
+
+
+@pytest.mark.slow
+def test_the_python_example_prints_a_tree_and_its_answer(home):
+    [code] = blocks(README, "python")
+    (home / "walk.py").write_text(code)
+    lines = typed(["python", "walk.py"], home).splitlines()
+    assert len([line for line in lines if re.search(r" value [01]\.\d\d$", line)]) > 3
+    assert not re.search(r" value [01]\.\d\d$", lines[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["solve", "--workdir=runs/countdown", "report"])
+def test_commands_on_a_run_work(home, word):
+    words = command(README, f"expert_iter.{word}" if "-" not in word else word)
+    assert typed(words, home)
+    if word == "report":
+        assert "<html" in (home / "runs/countdown/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_command_for_the_expert_solves_with_it(home):
+    words = command(README, "--config.imports=likeliest")
+    assert typed(words, home).startswith("3 5 7 -> 38")
+
+
+@pytest.mark.slow
+def test_an_expert_in_the_users_own_directory_is_found(home, tmp_path):
+    (tmp_path / "likeliest.py").write_text((EXAMPLES / "likeliest.py").read_text())
+    words = command(README, "--config.imports=likeliest")[1:]
+    words = [word.replace("runs/", f"{home}/runs/") for word in words]
+    assert typed(words, tmp_path).startswith("3 5 7 -> 38")
+
+
+@pytest.mark.slow
+def test_the_command_for_the_objective_learns_by_it(home):
+    page = (ROOT / "docs/objectives.md").read_text()
+    typed(command(page, "--config.imports=unlikelihood"), home, *TINY)
+    lines = metrics.read(home / "runs/unlikelihood")
+    losses = [line["learn/unlikelihood_loss"] for line in lines if "learn/gradient_norm" in line]
+    assert losses and np.isfinite(losses).all() and max(losses) > 0
+
+
+@pytest.mark.slow
+def test_the_command_for_the_task_trains_on_it(home):
+    page = (ROOT / "docs/tasks.md").read_text()
+    sizes = [flag for flag in TINY if "config.task." not in flag]
+    printed = typed(command(page, "--config.imports=make_ten"), home, *sizes)
+    assert "make_ten" in printed and "greedy" in printed
 
 
 @pytest.mark.slow
 def test_problems_of_your_own_need_no_code(tmp_path):
-    """The commands as they stand there, but for smaller sizes and other folders."""
-    section = README[README.index("## Your own problems") :]
-    record = json.loads(re.search(r"```json\n(.*?)```", section, re.DOTALL).group(1))
-    commands = re.search(r"```bash\n(.*?)```", section, re.DOTALL).group(1)
+    """The commands as they stand there, but for smaller sizes."""
+    page = (ROOT / "docs/tasks.md").read_text()
+    section = page[page.index("## Problems of your own") :]
+    record = json.loads(blocks(section, "json")[0])
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name in ("train", "test"):
         lines = [{**record, "question": f"{record['question']} ({i})"} for i in range(60)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / f"{name}.jsonl").write_text(text)
-        commands = commands.replace(f"{name}.jsonl", str(tmp_path / f"{name}.jsonl"))
-    commands = commands.replace("runs/mine", str(tmp_path / "run")).replace("\\\n", " ")
-    said = []
-    for line in commands.strip().splitlines():
-        python, dash_m, module, *arguments = shlex.split(line)
-        assert (python, dash_m) == ("python", "-m")
-        if module.endswith("train"):
-            arguments += [f"--config.{setting}" for setting in TINY]
-        run = typed if module.endswith("solve") else finish  # typing costs seconds: once is enough
-        done = run(module.removeprefix("expert_iter."), *arguments)
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    trained, evaluated, solved = said
-    assert "greedy" in trained and "MCTS" in evaluated
+    train, evaluate, solve = commands(section)[:3]
+    sizes = [flag for flag in TINY if "config.task." not in flag]
+    assert "greedy" in typed(train, tmp_path, *sizes, *TINY_WORDS)
+    assert "MCTS" in typed(evaluate, tmp_path)
+    solved = typed(solve, tmp_path)
     assert "Ann has 5 pens" in solved and "verifier" not in solved, "no answer is known"

@@ -1,7 +1,4 @@
-"""A task and its config: make 10 from the four digits of a train ticket.
-
-See docs/tasks.md for the command.
-"""
+"""A task and its config: make 10 from the four digits of a train ticket. See docs/tasks.md."""
 
 import dataclasses
 from itertools import combinations_with_replacement
