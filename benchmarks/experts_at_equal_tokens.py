@@ -65,7 +65,7 @@ def read(config, workdir: Path) -> list[dict]:
         row
         for expert in ("greedy", "samples", "mcts")
         for row in judged(
-            parts.verdicts,
+            parts.verifier,
             problems,
             contest.answer(params, questions, expert, contest.budgets(expert)),
         )

@@ -23,7 +23,7 @@ import numpy as np
 
 from expert_iter.measure.error_budget import read_labelled
 from expert_iter.tasks import Problem, load_task
-from expert_iter.tasks.verifier.pool import VerdictPool, VerifierConfig
+from expert_iter.tasks.verifier.pool import VerifierPool, VerifierConfig
 
 SIZES = (1, 8, 64)
 CALLS = 200
@@ -50,9 +50,9 @@ def throughput(pool, task, problems, solutions) -> None:
     def plain(problems, solutions):
         return [task.verdict(p, s) for p, s in zip(problems, solutions, strict=True)]
 
-    assert pool.judge(problems, solutions) == plain(problems, solutions)  # and all is warm
+    assert pool.verify(problems, solutions) == plain(problems, solutions)  # and all is warm
     print("| verdicts | by | a second, median | slowest of", ROUNDS, "|\n|---|---|---|---|")
-    for name, judge in (("pool", pool.judge), ("plain loop", plain)):
+    for name, judge in (("pool", pool.verify), ("plain loop", plain)):
         seconds = [seconds_of(judge, problems, solutions) for _ in range(ROUNDS)]
         rate = [len(problems) / np.median(seconds), len(problems) / max(seconds)]
         print(f"| {len(problems)} | {name} | {rate[0]:,.0f} | {rate[1]:,.0f} |")
@@ -63,7 +63,7 @@ def latency(pool, problems, solutions) -> None:
     for size in SIZES:
         starts = [(i * size) % (len(problems) - size + 1) for i in range(CALLS)]
         seconds = [
-            seconds_of(pool.judge, problems[i : i + size], solutions[i : i + size]) for i in starts
+            seconds_of(pool.verify, problems[i : i + size], solutions[i : i + size]) for i in starts
         ]
         middle, high = 1000 * np.percentile(seconds, [50, 99])
         print(f"| {size} | {middle:.2f} | {high:.2f} |")
@@ -80,8 +80,8 @@ def delay(task_name, settings, workers, problems, solutions) -> None:
         f"\n| limit {HANG_SECONDS:g} s | done within 0.1 s | later | last, s |\n|---|---|---|---|"
     )
     config = VerifierConfig(workers=workers, seconds=HANG_SECONDS)
-    with VerdictPool(task_name, settings, config) as pool:
-        pool.judge(problems, solutions)
+    with VerifierPool(task_name, settings, config) as pool:
+        pool.verify(problems, solutions)
         for name in ("none hangs", "one hangs"):
             if name == "one hangs":
                 os.kill(a_worker(), signal.SIGSTOP)
@@ -111,8 +111,8 @@ def main() -> None:
     logging.getLogger("expert_iter").setLevel(logging.ERROR)  # the hang is on purpose
     task = load_task(args.task, args.settings)
     problems, solutions = solutions_of(task, args.labelled)
-    with VerdictPool(args.task, args.settings, VerifierConfig(workers=args.workers)) as pool:
-        first = seconds_of(pool.judge, problems[:1], solutions[:1])
+    with VerifierPool(args.task, args.settings, VerifierConfig(workers=args.workers)) as pool:
+        first = seconds_of(pool.verify, problems[:1], solutions[:1])
         print(f"{args.task}, {args.workers} workers; {first:.2f} s for their start and a verdict\n")
         throughput(pool, task, problems, solutions)
         latency(pool, problems, solutions)

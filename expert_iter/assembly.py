@@ -85,9 +85,9 @@ class Parts:
         return Layout(self.settings.mesh)
 
     @functools.cached_property
-    def verdicts(self) -> pool.Verdicts:
+    def verifier(self) -> pool.Verifier:
         """Who judges finished solutions: other processes, unless the task is harmless."""
-        return pool.verdicts(self.task, self.settings.verifier)
+        return pool.make_verifier(self.task, self.settings.verifier)
 
     def initial_params(self) -> dict:
         """What the network starts from: published weights, or the seed's random ones."""
@@ -123,11 +123,11 @@ class Parts:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
         s = self.settings
         cut_along = TENSOR if s.mesh.search == TENSOR_PARALLEL else ""
-        judge = HostJudge(self.verdicts, self.tokenizer, cut_along)
+        judge = HostJudge(self.verifier, self.tokenizer, cut_along)
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, judge)
         player = Player(expert, self.tokenizer, s.run.batch_size, self.layout)
         if isinstance(expert, Guess):
-            return GuessAndCheck(player, self.verdicts, s.guess.num_samples)
+            return GuessAndCheck(player, self.verifier, s.guess.num_samples)
         return SelfPlay(player, judge, s.search.num_simulations)
 
     def distil(

@@ -65,7 +65,7 @@ def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
     with progress(len(methods), f"evaluating {len(problems)} problems", unit="method") as bar:
         for method in methods:
             entries = contest.answer(params, questions, method, contest.budgets(method))
-            for row in judged(parts.verdicts, problems, entries):
+            for row in judged(parts.verifier, problems, entries):
                 rows.append({"when": "now", **row})
             bar.update(1)
     write_atomic(

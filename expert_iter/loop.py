@@ -83,7 +83,7 @@ def check(run: Run, contest, round: int) -> None:
     for unit in run.phase("check", len(entrants), "method", round):
         method, budget = entrants[unit]
         [entry] = contest.answer(run.params, questions, method, [budget])
-        [row] = judged(run.parts.verdicts, problems, [entry])
+        [row] = judged(run.parts.verifier, problems, [entry])
         run.results.append({"when": "round", "round": round, **row})
         accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, entry)
         run.note(**{f"{method}_accuracy": accuracy, f"{method}_legal": legal})
@@ -97,5 +97,5 @@ def evaluate(run: Run, contest, when: str) -> None:
     for unit in run.phase(f"evaluation {when} training", len(methods), "method"):
         method = methods[unit]
         entries = contest.answer(run.params, questions, method, contest.budgets(method))
-        for row in judged(run.parts.verdicts, problems, entries):
+        for row in judged(run.parts.verifier, problems, entries):
             run.results.append({"when": when, **row})

@@ -46,7 +46,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     if problem.answer is None:
         print("\nNo answer is known: nobody judged this one.")
         return
-    [right] = parts.verdicts.judge([problem], [text])
+    [right] = parts.verifier.verify([problem], [text])
     says = "right" if right else "wrong"
     print(f"\nThe verifier says: {says} (the search did not ask it).")
 

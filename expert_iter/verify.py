@@ -30,7 +30,7 @@ def main() -> None:
 
     task = load_task(name, {})
     rows = read_labelled(path, task)
-    with pool.verdicts(task, pool.VerifierConfig()) as verdicts:
+    with pool.make_verifier(task, pool.VerifierConfig()) as verdicts:
         print(terminal(error_budget(verdicts, rows), task))
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from expert_iter.tasks import Problem, Task
 from expert_iter.tasks.files import read_records
-from expert_iter.tasks.verifier.pool import Verdicts
-from expert_iter.tasks.words.answers.place import last_line
+from expert_iter.tasks.verifier.pool import Verifier
+from expert_iter.tasks.words.answers.final_answer import last_line
 
 _SHOWN = 72  # characters of a solution's last line, and of an answer
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}  # as CSV holds them
@@ -64,10 +64,10 @@ def read_labelled(path: str | os.PathLike, task: Task) -> list[Labelled]:
     return [row for rows in read_records(path, convert) for row in rows]
 
 
-def error_budget(verdicts: Verdicts, rows: Sequence[Labelled]) -> ErrorBudget:
+def error_budget(verdicts: Verifier, rows: Sequence[Labelled]) -> ErrorBudget:
     """Asks the task's verifier about every row; there must be a row."""
     start = time.perf_counter()
-    given = verdicts.judge([row.problem for row in rows], [row.solution for row in rows])
+    given = verdicts.verify([row.problem for row in rows], [row.solution for row in rows])
     seconds = time.perf_counter() - start
     judged = list(zip(rows, given, strict=True))
     return ErrorBudget(

@@ -28,7 +28,7 @@ from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Problem, Question
-from expert_iter.tasks.verifier.pool import Verdicts
+from expert_iter.tasks.verifier.pool import Verifier
 
 Propose = Callable[[str, str], str | None]  # (prompt, solution) -> what it proposes, for votes
 
@@ -255,7 +255,7 @@ def legal_share(
 
 
 def judged(
-    verdicts: Verdicts, problems: Sequence[Problem], entries: Iterable[Entry]
+    verdicts: Verifier, problems: Sequence[Problem], entries: Iterable[Entry]
 ) -> Iterator[dict]:
     """Scores entries by the verifier, each while the next one is being searched: rows of the
     results table, with the verdict on each problem as `correct`. Each process judges its share.

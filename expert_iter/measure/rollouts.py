@@ -44,7 +44,7 @@ class Rollouts:
         finished = np.flatnonzero(tree.valid[b, 0] & tree.finished[b, 0])
         tokens = [tree.token[b, 0, k, : tree.length[b, 0, k] - 1].tolist() for k in finished]
         texts = [prefix + self.parts.tokenizer.decode(written) for written in tokens]
-        right = self.parts.verdicts.judge([problem] * len(texts), texts)
+        right = self.parts.verifier.verify([problem] * len(texts), texts)
         return float(np.dot(tree.count[b, 0, finished], right)) / self.num_rollouts
 
 

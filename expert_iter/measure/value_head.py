@@ -45,7 +45,7 @@ def sampled_steps(comparison: Comparison) -> list[Step]:
     for b, problem in enumerate(comparison.problems):
         solutions = contest.solutions(tree, b)
         texts = [contest.tokenizer.decode(solution.tokens) for solution in solutions]
-        verdicts = comparison.parts.verdicts.judge([problem] * len(texts), texts)
+        verdicts = comparison.parts.verifier.verify([problem] * len(texts), texts)
         for solution, text, right in zip(solutions, texts, verdicts, strict=True):
             steps, last = contest.steps.split(solution.tokens), len(solution.step_values)
             for number, value in enumerate(solution.step_values, 1):

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.tasks.task import Problem
-from expert_iter.tasks.verifier.pool import Verdicts
+from expert_iter.tasks.verifier.pool import Verifier
 
 
 class HostJudge:
@@ -23,7 +23,7 @@ class HostJudge:
     searches.
     """
 
-    def __init__(self, verdicts: Verdicts, tokenizer: TextTokenizer, cut_along: str = ""):
+    def __init__(self, verdicts: Verifier, tokenizer: TextTokenizer, cut_along: str = ""):
         """cut_along: a mesh axis along which the search's parameters are cut, but not its rows."""
         self.verdicts, self.tokenizer, self._cut_along = verdicts, tokenizer, cut_along
         self.problems: Sequence[Problem] = ()
@@ -54,5 +54,5 @@ class HostJudge:
             tokens = before[b] + [t for t in step[b, k].tolist() if t != pad]
             texts.append(self.tokenizer.decode(tokens))
         problems = [self.problems[problem_B[b]] for b in asked[0]]
-        verdict[asked] = self.verdicts.judge(problems, texts)
+        verdict[asked] = self.verdicts.verify(problems, texts)
         return verdict

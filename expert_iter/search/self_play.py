@@ -15,7 +15,7 @@ from expert_iter.search.judge import HostJudge
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Problem
-from expert_iter.tasks.verifier.pool import Verdicts
+from expert_iter.tasks.verifier.pool import Verifier
 
 Batch = tuple[Sequence[Problem], jax.Array]  # problems, and the key of their search
 
@@ -61,7 +61,7 @@ class SelfPlay:
 class GuessAndCheck:
     """Of an expert that needs no verdict while it draws: see `SelfPlay` for how it is used."""
 
-    def __init__(self, player: Player, verdicts: Verdicts, budget: int):
+    def __init__(self, player: Player, verdicts: Verifier, budget: int):
         self._player, self._verdicts, self._budget = player, verdicts, budget
         self._ahead: _Drawn | None = None
 

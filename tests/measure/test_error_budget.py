@@ -7,7 +7,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.measure.error_budget import error_budget, read_labelled, terminal
 from expert_iter.tasks import Problem
-from expert_iter.tasks.verifier.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcessVerifier
 
 
 class Sums:
@@ -61,7 +61,7 @@ def ids(rows):
 
 
 def test_mistakes_are_told_apart(plain):
-    budget = error_budget(InProcess(TASK), read_labelled(plain, TASK))
+    budget = error_budget(InProcessVerifier(TASK), read_labelled(plain, TASK))
     assert budget.judged == 5
     assert ids(budget.false_positives) == ["twelve"]
     assert ids(budget.false_negatives) == ["plain.jsonl:3", "plain.jsonl:4"]
@@ -83,7 +83,7 @@ def test_published_form(models):
     assert {(row.gold, row.problem.prompt, row.problem.answer) for row in rows} == {
         ("#### 2", "1+1", "2")
     }
-    budget = error_budget(InProcess(TASK), rows)
+    budget = error_budget(InProcessVerifier(TASK), rows)
     assert ids(budget.false_positives) == ["models.jsonl:1 large"]
     assert ids(budget.false_negatives) == ["models.jsonl:2 small", "models.jsonl:2 large"]
 
@@ -91,7 +91,7 @@ def test_published_form(models):
 def test_csv_labels(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("question,answer,solution,is_correct\n1+1,2,2,True\n1+1,2,3,false\n1+1,2,2,0\n")
-    budget = error_budget(InProcess(TASK), read_labelled(path, TASK))
+    budget = error_budget(InProcessVerifier(TASK), read_labelled(path, TASK))
     assert ids(budget.false_positives) == ["a.csv:4"] and not budget.false_negatives
 
 
@@ -108,7 +108,7 @@ def test_the_task_gets_no_labels(plain):
 
 
 def test_what_is_printed(plain):
-    text = terminal(error_budget(InProcess(TASK), read_labelled(plain, TASK)), TASK)
+    text = terminal(error_budget(InProcessVerifier(TASK), read_labelled(plain, TASK)), TASK)
     *cases, summary = text.split("\n\n")
     assert cases == [
         "False positives: the verifier says right, the label wrong.\n"
@@ -129,7 +129,7 @@ def test_what_is_printed(plain):
 def test_odd_lines_are_shown_safely(tmp_path):
     row = {"question": "?", "answer": "2", "solution": "\x1b[2J" + "x" * 500, "is_correct": True}
     path = write(tmp_path / "a.jsonl", [row])
-    text = terminal(error_budget(InProcess(TASK), read_labelled(path, TASK)), TASK)
+    text = terminal(error_budget(InProcessVerifier(TASK), read_labelled(path, TASK)), TASK)
     assert "\x1b" not in text and max(map(len, text.splitlines())) < 130
 
 
@@ -137,11 +137,11 @@ def test_agreement_is_not_rounded_up(tmp_path):
     row = {"question": "?", "answer": "2", "solution": "2", "is_correct": True}
     rows = [row] * 99_999 + [{**row, "solution": "3"}]
     task = Sums()
-    budget = error_budget(InProcess(task), read_labelled(write(tmp_path / "a.jsonl", rows), task))
+    budget = error_budget(InProcessVerifier(task), read_labelled(write(tmp_path / "a.jsonl", rows), task))
     assert budget.agreement == 99.99
     assert (
         error_budget(
-            InProcess(task), read_labelled(write(tmp_path / "b.jsonl", [row]), task)
+            InProcessVerifier(task), read_labelled(write(tmp_path / "b.jsonl", [row]), task)
         ).agreement
         == 100
     )

@@ -20,12 +20,12 @@ from expert_iter.search.bill import Bill, flops_per_token
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.judge import HostJudge
 from expert_iter.tasks import Question
-from expert_iter.tasks.verifier.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.guarded import EVALUATION, MAX_TOKENS, GuardedTask, Letters, fresh_params, settings
 
 
 def scored(verdict, problems, entry):
-    [row] = judged(InProcess(SimpleNamespace(verdict=verdict)), problems, [entry])
+    [row] = judged(InProcessVerifier(SimpleNamespace(verdict=verdict)), problems, [entry])
     return row
 
 
@@ -153,7 +153,7 @@ def test_the_loop_asks_the_verifier_only_about_what_was_answered(contest, params
                 assert set(task.judged) <= set(texts)
 
     run = SimpleNamespace(
-        parts=SimpleNamespace(task=task, verdicts=InProcess(task)),
+        parts=SimpleNamespace(task=task, verdicts=InProcessVerifier(task)),
         settings=settings(),
         params=params,
         results=[],

@@ -88,7 +88,7 @@ def searched(tokenizer, expert, params):
         return [text.count("a") % 2 == 0 for text in texts]
 
     steps = StepEnds(tokenizer, "line", NETWORK.vocab_size)
-    host = HostJudge(SimpleNamespace(judge=judge), tokenizer)
+    host = HostJudge(SimpleNamespace(verify=judge), tokenizer)
     host.problems = range(PROBLEMS)
     search = experts.build(expert, NETWORK, SETTINGS, steps, host)
     prompts = [tokenizer.encode_prompt(text) for text in ("a", "ab", "1 1 b", "c") * 6]

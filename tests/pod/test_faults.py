@@ -21,7 +21,7 @@ from expert_iter.storage import metrics
 from expert_iter.storage.checkpoints import Checkpoints
 from expert_iter.storage.metrics import Metrics
 from expert_iter.tasks import Problem
-from expert_iter.tasks.verifier.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.pods import Pod, newest_place
 
 WIDE = ("--config.model.mlp_width=4096",)  # files of some 100 KiB
@@ -160,10 +160,10 @@ def test_a_verdict_that_raises_in_this_process_is_wrong_and_logged(caplog):
             raise Unspeakable
         return solution == problem.answer
 
-    judge = InProcess(SimpleNamespace(verdict=verdict))
+    judge = InProcessVerifier(SimpleNamespace(verdict=verdict))
     problems = [Problem(f"p{i}", "?", "a") for i in range(5)]
     solutions = ["a", "crash", None, "a", "unspeakable"]
-    assert judge.judge(problems, solutions) == [True, False, False, True, False]
+    assert judge.verify(problems, solutions) == [True, False, False, True, False]
     assert judge.submit(problems, solutions).result() == [True, False, False, True, False]
     assert [record.getMessage() for record in caplog.records[:2]] == [
         "the verdict on p1 is counted wrong: ZeroDivisionError: by nothing",
@@ -174,7 +174,7 @@ def test_a_verdict_that_raises_in_this_process_is_wrong_and_logged(caplog):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        InProcess(SimpleNamespace(verdict=interrupted)).judge(problems, solutions)
+        InProcessVerifier(SimpleNamespace(verdict=interrupted)).verify(problems, solutions)
 
 
 # The loss

@@ -14,7 +14,7 @@ from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
-from expert_iter.tasks.verifier.pool import InProcess
+from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.steps import steps_of
 
 TASK = Countdown(CountdownConfig())
@@ -54,7 +54,7 @@ def written(tokenizer):
 
 
 def test_verdicts_are_the_tasks(tokenizer, written):
-    judge = HostJudge(InProcess(TASK), tokenizer)
+    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
     judge.problems = PROBLEMS
     everything = np.ones((2, 4), bool)
     for b, problem in enumerate(PROBLEMS):
@@ -68,7 +68,7 @@ def test_verdicts_are_the_tasks(tokenizer, written):
 
 
 def test_problems_go_by_number_and_may_change(tokenizer, written):
-    judge = HostJudge(InProcess(TASK), tokenizer)
+    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
     run = jax.jit(lambda *args: judge(*args))
     everything = np.ones((2, 4), bool)
     judge.problems = PROBLEMS[::-1]
@@ -81,7 +81,7 @@ def test_problems_go_by_number_and_may_change(tokenizer, written):
 
 def test_a_whole_solution_needs_no_prefix(tokenizer):
     """As guess-and-check asks: the prefix has room for no step."""
-    judge = HostJudge(InProcess(TASK), tokenizer)
+    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
     judge.problems = PROBLEMS
     pad, eos = tokenizer.ids.pad, tokenizer.ids.eos
     texts = [[FIRST[b] + SECOND[b][k] for k in range(4)] for b in range(2)]
@@ -93,7 +93,7 @@ def test_a_whole_solution_needs_no_prefix(tokenizer):
 
 
 def test_rubbish_is_wrong_and_no_error(tokenizer):
-    judge = HostJudge(InProcess(TASK), tokenizer)
+    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
     judge.problems = PROBLEMS
     rng = np.random.default_rng(0)
     prefix = rng.integers(0, tokenizer.vocab_size, (64, 2, 12)).astype(np.int32)
@@ -120,7 +120,7 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
         return " ".join(str(token) for token in tokens if token != ids.eos)
 
     tokenizer = SimpleNamespace(ids=TokenIds(*ids), decode=decode)
-    judge = HostJudge(InProcess(SimpleNamespace(verdict=verdict)), tokenizer)
+    judge = HostJudge(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
     judge.problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
     search = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids), judge)

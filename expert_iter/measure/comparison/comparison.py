@@ -176,7 +176,7 @@ class Comparison:
         amount = 1 if expert == "greedy" else budget_of(unit, budget)
         readouts = READOUTS.get(expert, ("best",))
         entries = contest.answer(self.params, self.questions, expert, [amount], readouts, seed)
-        rows = judged(self.parts.verdicts, self.problems, entries)
+        rows = judged(self.parts.verifier, self.problems, entries)
         return [
             {
                 "expert": expert,

@@ -108,7 +108,7 @@ def _samples(comparison: Comparison) -> list[dict]:
         for b, problem in enumerate(comparison.problems)
         for solution in contest.solutions(tree, b)
     ]
-    verdicts = comparison.parts.verdicts.judge([p for p, _, _ in found], [t for _, _, t in found])
+    verdicts = comparison.parts.verifier.verify([p for p, _, _ in found], [t for _, _, t in found])
     return [
         {
             "prompt": problem.prompt.strip(),
@@ -134,7 +134,7 @@ def _tree(comparison: Comparison, contest, tree, b: int, expert: str, tokens: in
     problem: Problem = comparison.problems[b]
     answer = readout.best(contest.solutions(tree, b), contest.config.prior_weight)
     text = "" if answer is None else contest.tokenizer.decode(answer.tokens)
-    verdict = lambda text: comparison.parts.verdicts.judge([problem], [text])[0]  # noqa: E731
+    verdict = lambda text: comparison.parts.verifier.verify([problem], [text])[0]  # noqa: E731
     root = tree_of(tree, answer, contest.tokenizer, problem.prompt, b, verdict)
     return {
         "prompt": problem.prompt.strip(),

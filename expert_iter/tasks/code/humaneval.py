@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.words import published
+from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.prompts import Wording
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.rows import CODE, Row, tests_of, text_field
@@ -45,13 +45,13 @@ class HumanEval(PublishedTask):
                 f"task humaneval has no {split} problems, it is for evaluation only: train on "
                 "another task, such as mbpp"
             )
-        return [self.locate(published.HUMANEVAL)]
+        return [self.locate(published_files.HUMANEVAL)]
 
     def rows_of_files(self, split: str) -> list[Row]:
         self.files(split)
         return self.read_file(
             lambda record, i, place: self.row_at(record, text_field(record, "task_id"), place),
-            published.HUMANEVAL,
+            published_files.HUMANEVAL,
         )
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expert_iter.tasks.words import published
+from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.rows import CODE, Row, tests_of, text_field, whole_number
 
@@ -32,7 +32,7 @@ class Mbpp(PublishedTask):
     kind = CODE
 
     def files(self, split: str) -> list[Path]:
-        return [self.locate(published.MBPP)]
+        return [self.locate(published_files.MBPP)]
 
     def rows_of_files(self, split: str) -> list[Row]:
         return [row for own_split, row in self._file if own_split == split]
@@ -46,7 +46,7 @@ class Mbpp(PublishedTask):
             number = whole_number(record, "task_id")
             return _split_of(number), self.row_at(record, f"mbpp-{number}", place)
 
-        return self.read_file(convert, published.MBPP)
+        return self.read_file(convert, published_files.MBPP)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """`text`, `code`, `test_setup_code` and `test_list`."""

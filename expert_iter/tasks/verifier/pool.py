@@ -43,13 +43,13 @@ class VerifierConfig:
                 raise UserError(f"verifier.{key}={value} is out of range: use {least} to {most}")
 
 
-class InProcess:
+class InProcessVerifier:
     """Verdicts of a task that are cheap and safe, given at once by the thread that asks."""
 
     def __init__(self, task: Task):
         self._task = task
 
-    def judge(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
+    def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
         """Whether each solution is right; None is wrong."""
         return [
             solution is not None and self._verdict(problem, solution)
@@ -59,9 +59,9 @@ class InProcess:
     def submit(
         self, problems: Sequence[Problem], solutions: Sequence[str | None]
     ) -> Future[list[bool]]:
-        """`judge`, as the pool has it."""
+        """`verify`, as the pool has it."""
         future = Future()
-        future.set_result(self.judge(problems, solutions))
+        future.set_result(self.verify(problems, solutions))
         return future
 
     def _verdict(self, problem: Problem, solution: str) -> bool:
@@ -74,7 +74,7 @@ class InProcess:
     def close(self) -> None:
         """Nothing to end; the pool has it."""
 
-    def __enter__(self) -> "InProcess":
+    def __enter__(self) -> "InProcessVerifier":
         return self
 
     def __exit__(self, *exc_info) -> None:
@@ -88,7 +88,7 @@ def _load(name: str, settings: Mapping[str, Any], imports: str) -> Task:
     return task
 
 
-class VerdictPool:
+class VerifierPool:
     """Worker processes that give verdicts on a task; they start when first asked, and stay.
 
     May be asked from several threads. A thread of its own owns the workers, which end with it and
@@ -104,7 +104,7 @@ class VerdictPool:
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
-    def judge(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
+    def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
         """Whether each solution is right, in order; waits for the verdicts. None is wrong.
 
         Raises UserError if no worker can be started, such as for a wrong setting of the task.
@@ -114,7 +114,7 @@ class VerdictPool:
     def submit(
         self, problems: Sequence[Problem], solutions: Sequence[str | None]
     ) -> Future[list[bool]]:
-        """`judge`, going on beside the caller. What it raises, the future's `result()` raises.
+        """`verify`, going on beside the caller. What it raises, the future's `result()` raises.
 
         Callbacks of the future must be short: other verdicts wait for them.
         """
@@ -141,18 +141,18 @@ class VerdictPool:
             self._dispatcher.stop()
             self._dispatcher.join()
 
-    def __enter__(self) -> "VerdictPool":
+    def __enter__(self) -> "VerifierPool":
         return self
 
     def __exit__(self, *exc_info) -> None:
         self.close()
 
 
-Verdicts = InProcess | VerdictPool
+Verifier = InProcessVerifier | VerifierPool
 
 
-def verdicts(task: Task, config: VerifierConfig) -> Verdicts:
+def make_verifier(task: Task, config: VerifierConfig) -> Verifier:
     """Who gives the verdicts on a task: the task itself if it says so, else worker processes."""
     if task.in_process:
-        return InProcess(task)
-    return VerdictPool(task.name, dataclasses.asdict(task.config), config)
+        return InProcessVerifier(task)
+    return VerifierPool(task.name, dataclasses.asdict(task.config), config)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.words import published
+from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.answers import check_gold
-from expert_iter.tasks.words.published import Published
+from expert_iter.tasks.words.published_files import Published
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.questions import share_of
 from expert_iter.tasks.words.rows import Row, answer_line, text_field
@@ -19,7 +19,7 @@ VALIDATION_SHARE = 0.05
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 # The second is how the model solutions end that were published beside the problems.
 _ANSWER = re.compile(r"(?:####|A:)\s*(.+)")
-_TEST_FILES = published.GSM8K_TEST, published.GSM8K_TEST_PART
+_TEST_FILES = published_files.GSM8K_TEST, published_files.GSM8K_TEST_PART
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Gsm8k(PublishedTask):
     row_settings = (*PublishedTask.row_settings, "annotations")
 
     def files(self, split: str) -> list[Path]:
-        return [self.locate(*(_TEST_FILES if split == "test" else (published.GSM8K_TRAIN,)))]
+        return [self.locate(*(_TEST_FILES if split == "test" else (published_files.GSM8K_TRAIN,)))]
 
     def rows_of_files(self, split: str) -> list[Row]:
         if split == "test":
@@ -65,7 +65,7 @@ class Gsm8k(PublishedTask):
 
     @functools.cached_property
     def _train_file(self) -> list[Row]:
-        return self._read("train", published.GSM8K_TRAIN)
+        return self._read("train", published_files.GSM8K_TRAIN)
 
     def _read(self, prefix: str, *files: Published) -> list[Row]:
         return self.read_file(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from expert_iter.tasks.words.answers import check_gold, final
-from expert_iter.tasks.words.answers.place import has_box
+from expert_iter.tasks.words.answers.final_answer import has_box
 from expert_iter.tasks.words.file_task import FileConfig, FileTask
 from expert_iter.tasks.words.rows import Row, answer_field, text_field, with_answer_line
 

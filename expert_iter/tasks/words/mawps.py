@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expert_iter.tasks.words import published
+from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.questions import normalised, split_of_story
 from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_field
@@ -36,7 +36,7 @@ class Mawps(PublishedTask):
     kind = "number"
 
     def files(self, split: str) -> list[Path]:
-        return [self.locate(file) for file in published.MAWPS]
+        return [self.locate(file) for file in published_files.MAWPS]
 
     def rows_of_files(self, split: str) -> list[Row]:
         return [row for row in self._distinct if split_of_story(row.question) == split]
@@ -44,7 +44,7 @@ class Mawps(PublishedTask):
     @functools.cached_property
     def _distinct(self) -> list[Row]:
         first: dict[str, Row] = {}
-        for file in published.MAWPS:
+        for file in published_files.MAWPS:
             rows = self.read_file(functools.partial(self._row, Path(file.name).stem), file)
             for row in rows:
                 first.setdefault(normalised(row.question), row)

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.words import published
-from expert_iter.tasks.words.published import Published
+from expert_iter.tasks.words import published_files
+from expert_iter.tasks.words.published_files import Published
 from expert_iter.tasks.words.text_config import TextConfig
 from expert_iter.tasks.words.text_task import TextTask
 
@@ -32,12 +32,12 @@ class PublishedTask(TextTask):
     def locate(self, *files: Published) -> Path:
         """Where the first of the files is that is there, or where the first should be."""
         try:
-            return published.locate(self.config.data_dir, *files)[0]
+            return published_files.locate(self.config.data_dir, *files)[0]
         except UserError:
             return Path(self.config.data_dir, files[0].name)
 
-    def read_file(self, convert: published.Convert, *files: Published) -> list:
+    def read_file(self, convert: published_files.Convert, *files: Published) -> list:
         """`convert(record, row, place)` of the first of the files that is there; see
-        `published.read`.
+        `published_files.read`.
         """
-        return published.read(self.config.data_dir, files, self.config.verify_files, convert)
+        return published_files.read(self.config.data_dir, files, self.config.verify_files, convert)

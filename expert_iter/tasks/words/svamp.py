@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from expert_iter.tasks.words import published
+from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.answers import number
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.questions import split_of_story
@@ -43,7 +43,7 @@ class Svamp(PublishedTask):
     kind = "number"
 
     def files(self, split: str) -> list[Path]:
-        return [self.locate(published.SVAMP)]
+        return [self.locate(published_files.SVAMP)]
 
     def rows_of_files(self, split: str) -> list[Row]:
         return [row for own_split, row in self._file if own_split == split]
@@ -54,7 +54,7 @@ class Svamp(PublishedTask):
             split = split_of_story(text_field(record, "Body"))
             return split, self.row_at(record, f"SVAMP-{i}", place)
 
-        return self.read_file(convert, published.SVAMP)
+        return self.read_file(convert, published_files.SVAMP)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """`Body`, `Question`, `Answer`, and `Equation` if there is one."""

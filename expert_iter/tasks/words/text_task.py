@@ -12,7 +12,7 @@ import numpy as np
 from expert_iter.errors import UserError
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import SPLITS, Problem
-from expert_iter.tasks.verifier import judging
+from expert_iter.tasks.words import verdict
 from expert_iter.tasks.words import prompts
 from expert_iter.tasks.words.questions import normalised
 from expert_iter.tasks.words.rows import CODE, Gold, Row
@@ -124,14 +124,14 @@ class TextTask:
         """False for a problem whose answer is not known."""
         if problem.answer is None:
             return False
-        return judging.right(problem.answer.answer, solution, self.kind)
+        return verdict.is_right(problem.answer.answer, solution, self.kind)
 
     def answer(self, question_prompt: str, solution: str) -> str | None:
-        return judging.proposal(solution, self.kind)
+        return verdict.proposal(solution, self.kind)
 
     def is_legal(self, problem: Problem, solution: str) -> bool:
         gold = None if problem.answer is None else problem.answer.answer
-        return judging.readable(gold, solution, self.kind)
+        return verdict.is_readable(gold, solution, self.kind)
 
     def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
         """The solution that came with the problem."""

@@ -14,7 +14,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import Problem, load_task
-from expert_iter.tasks.verifier.pool import InProcess, VerdictPool, VerifierConfig, verdicts
+from expert_iter.tasks.verifier.pool import InProcessVerifier, VerifierPool, VerifierConfig, verdicts
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0  # seconds; far more than anything here takes on an idle machine
@@ -29,7 +29,7 @@ def hostile(monkeypatch):
     monkeypatch.syspath_prepend(HERE)  # workers have this process's path
     import hostile_task
 
-    class HostilePool(VerdictPool):
+    class HostilePool(VerifierPool):
         _load = staticmethod(hostile_task.HostileTask)
 
     pools = []
@@ -81,22 +81,22 @@ def test_verdicts_are_those_of_a_plain_loop():
         s is not None and task.verdict(p, s) for p, s in zip(problems, solutions, strict=True)
     ]
     assert 10 < sum(expected) < len(expected) - 10
-    with VerdictPool("countdown", settings, VerifierConfig(workers=3)) as pool:
-        assert pool.judge(problems, solutions) == expected
+    with VerifierPool("countdown", settings, VerifierConfig(workers=3)) as pool:
+        assert pool.verify(problems, solutions) == expected
         futures = [pool.submit(problems[i : i + 7], solutions[i : i + 7]) for i in range(0, 99, 7)]
         assert sum((f.result(PATIENCE) for f in futures), []) == expected[: 15 * 7]
-    assert InProcess(task).judge(problems, solutions) == expected
-    assert InProcess(task).submit(problems, solutions).result() == expected
+    assert InProcessVerifier(task).verify(problems, solutions) == expected
+    assert InProcessVerifier(task).submit(problems, solutions).result() == expected
 
 
 def test_nobody_is_asked_about_nothing(hostile):
     before = children(os.getpid())
     pool = hostile(start="exit")
-    assert pool.judge([], []) == []
-    assert pool.judge(PROBLEMS[:2], [None, None]) == [False, False]
+    assert pool.verify([], []) == []
+    assert pool.verify(PROBLEMS[:2], [None, None]) == [False, False]
     assert children(os.getpid()) == before
     with pytest.raises(ValueError):
-        pool.judge(PROBLEMS, ["a"])
+        pool.verify(PROBLEMS, ["a"])
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_a_hostile_verifier_costs_one_verdict(hostile, caplog, deed, why):
     pool = hostile(BRIEFLY if why.startswith("not done") else FOREVER)
     solutions = ["a", deed, "a", "a", deed, "c", "x", "b", "c"]
     expected = [True, False, False, True, False, True, False, True, True]
-    assert pool.judge(PROBLEMS, solutions) == expected
-    assert pool.judge(PROBLEMS, ["a"] * 9) == [True, False, False] * 3
+    assert pool.verify(PROBLEMS, solutions) == expected
+    assert pool.verify(PROBLEMS, ["a"] * 9) == [True, False, False] * 3
     logged = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert sorted(record.args[0] for record in logged) == ["p1", "p4"]
     assert all(record.args[1].startswith(why) for record in logged)
@@ -135,7 +135,7 @@ def test_a_hostile_verifier_costs_one_verdict(hostile, caplog, deed, why):
 def test_what_disturbs_nobody(hostile, caplog, deed):
     pool = hostile(FOREVER)
     for _ in range(3):
-        assert pool.judge(PROBLEMS, ["b", deed] * 4 + ["b"]) == [
+        assert pool.verify(PROBLEMS, ["b", deed] * 4 + ["b"]) == [
             True if i % 2 else i % 3 == 1 for i in range(9)
         ]
     assert not caplog.records
@@ -143,7 +143,7 @@ def test_what_disturbs_nobody(hostile, caplog, deed):
 
 def test_a_hang_holds_up_nobody_who_comes_later(hostile):
     pool = hostile(FOREVER)
-    pool.judge(PROBLEMS * 50, ["a"] * 450)  # cheap: many are handed out in advance from now on
+    pool.verify(PROBLEMS * 50, ["a"] * 450)  # cheap: many are handed out in advance from now on
     hanging = pool.submit(PROBLEMS[:1], ["sleep"])
     time.sleep(0.5)
     assert pool.submit(PROBLEMS * 50, ["a"] * 450).result(PATIENCE) == [True, False, False] * 150
@@ -152,7 +152,7 @@ def test_a_hang_holds_up_nobody_who_comes_later(hostile):
 
 def test_what_waits_behind_a_hang_is_done_after_it(hostile):
     pool = hostile(VerifierConfig(workers=1, seconds=1.0))
-    pool.judge(PROBLEMS * 50, ["a"] * 450)
+    pool.verify(PROBLEMS * 50, ["a"] * 450)
     solutions = ["a", "sleep", "c", "sleep", "b", "os_exit", "raise", "b", "c"]
     batch = pool.submit(PROBLEMS, solutions)
     assert batch.result(PATIENCE) == [True, False, True, False, True, False, False, True, True]
@@ -168,7 +168,7 @@ def test_many_threads_ask_at_once(hostile):
             solutions[100] = "kill"
         problems = PROBLEMS * 23
         expected = [p.answer == s for p, s in zip(problems, solutions, strict=False)]
-        return all(pool.judge(problems[:200], solutions) == expected for _ in range(3))
+        return all(pool.verify(problems[:200], solutions) == expected for _ in range(3))
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(ask, range(8)))
@@ -180,14 +180,14 @@ def test_texts_longer_than_a_socket_holds(hostile):
     problems = [Problem(f"p{i}", "?", long) for i in range(6)]
     # The process does not read while it sleeps.
     solutions = [long, "sleep", long, "y" + long, long, "x"]
-    assert pool.judge(problems, solutions) == [True, False, True, False, True, False]
+    assert pool.verify(problems, solutions) == [True, False, True, False, True, False]
 
 
 def test_what_cannot_be_sent_is_the_mistake_of_who_asks(hostile):
     pool = hostile()
     with pytest.raises(Exception, match="pickle|lambda"):
-        pool.judge([Problem("p", "?", lambda: 0)], ["a"])
-    assert pool.judge(PROBLEMS[:2], ["a", "a"]) == [True, False]
+        pool.verify([Problem("p", "?", lambda: 0)], ["a"])
+    assert pool.verify(PROBLEMS[:2], ["a", "a"]) == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_what_cannot_be_sent_is_the_mistake_of_who_asks(hostile):
     ],
 )
 def test_a_task_that_cannot_be(name, settings, message):
-    with VerdictPool(name, settings, VerifierConfig()) as pool:
+    with VerifierPool(name, settings, VerifierConfig()) as pool:
         for _ in range(2):
             with pytest.raises(UserError) as caught:
-                pool.judge(PROBLEMS, ["a"] * 9)
+                pool.verify(PROBLEMS, ["a"] * 9)
             assert str(caught.value) == f"no verifier can start: {message}"
 
 
@@ -228,7 +228,7 @@ def test_a_worker_that_cannot_start(hostile, tmp_path, start, why, most_starts):
 def test_a_system_that_gives_no_process(hostile, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(UserError, match="no verifier can start: .*No such file"):
-        hostile().judge(PROBLEMS, ["a"] * 9)
+        hostile().verify(PROBLEMS, ["a"] * 9)
 
 
 def test_fewer_workers_will_do(hostile, monkeypatch):
@@ -244,28 +244,28 @@ def test_fewer_workers_will_do(hostile, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", refuse)
     pool = hostile(FOREVER)
     for _ in range(3):
-        assert pool.judge(PROBLEMS * 9, ["a"] * 81) == [True, False, False] * 27
+        assert pool.verify(PROBLEMS * 9, ["a"] * 81) == [True, False, False] * 27
     assert len(tries) <= 6
     with pytest.raises(UserError, match="no verifier can start: no more processes"):
-        pool.judge(PROBLEMS, ["kill"] * 9)
+        pool.verify(PROBLEMS, ["kill"] * 9)
 
 
 def test_ctrl_c_does_not_end_workers(hostile):
     before = children(os.getpid())
     pool = hostile(FOREVER)
-    pool.judge(PROBLEMS, ["a"] * 9)
+    pool.verify(PROBLEMS, ["a"] * 9)
     workers = children(os.getpid()) - before
     for worker in workers:
         assert os.getpgid(worker) != os.getpgid(0)  # the terminal's Ctrl-C does not reach them
         os.kill(worker, signal.SIGINT)
-    assert pool.judge(PROBLEMS, ["a"] * 9) == [True, False, False] * 3
+    assert pool.verify(PROBLEMS, ["a"] * 9) == [True, False, False] * 3
     assert len(workers) == 2 and children(os.getpid()) - before == workers
 
 
 def test_close_leaves_no_process(hostile):
     before, threads = children(os.getpid()), set(threading.enumerate())
     pool = hostile(FOREVER)
-    pool.judge(PROBLEMS, ["a"] * 9)
+    pool.verify(PROBLEMS, ["a"] * 9)
     pending = pool.submit(PROBLEMS[:3], ["start_another", "spin_in_c", "a"])
     workers = children(os.getpid()) - before
     assert len(workers) == 2
@@ -289,9 +289,9 @@ sys.path.insert(0, sys.argv[1])
 import hostile_task
 from expert_iter.tasks import Problem, pool
 
-pool.VerdictPool._load = staticmethod(hostile_task.HostileTask)
-verifiers = pool.VerdictPool("hostile", {}, pool.VerifierConfig(seconds=3600.0))
-verifiers.judge([Problem("p", "?", "a")] * 50, ["a"] * 50)
+pool.VerifierPool._load = staticmethod(hostile_task.HostileTask)
+verifiers = pool.VerifierPool("hostile", {}, pool.VerifierConfig(seconds=3600.0))
+verifiers.verify([Problem("p", "?", "a")] * 50, ["a"] * 50)
 verifiers.submit([Problem("p", "?", "a")], ["spin_in_c"])
 print("jax" in sys.modules, flush=True)
 sys.stdin.read()
@@ -342,7 +342,7 @@ def test_settings_out_of_range(changes):
 def test_who_gives_verdicts():
     task = load_task("countdown")
     with verdicts(task, VerifierConfig()) as who:
-        assert isinstance(who, InProcess)
+        assert isinstance(who, InProcessVerifier)
     task.in_process = False
     with verdicts(task, VerifierConfig()) as who:
-        assert isinstance(who, VerdictPool)
+        assert isinstance(who, VerifierPool)

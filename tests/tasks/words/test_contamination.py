@@ -110,7 +110,7 @@ def test_the_command(folder):
     [
         (("", []), "--task is missing"),
         (("gsm9k", []), "did you mean gsm8k"),
-        (("countdown", []), "no questions in words"),
+        (("countdown", []), "not questions in words"),
         (("gsm8k", []), "task.data_dir is not set"),
         (("gsm8k", ["data=x"]), "no key 'task.data'"),
         (("gsm8k", ["verify_files=3"]), "true or false"),

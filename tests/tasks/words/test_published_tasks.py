@@ -9,7 +9,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.tasks import Problem, load_task, task_settings
 from expert_iter.tasks.code.unit_tests import CodeTests
-from expert_iter.tasks.words import published
+from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.questions import normalised, opening
 from expert_iter.tasks.words.rows import Gold
 from tests.tasks import made_up
@@ -112,8 +112,8 @@ def test_files_that_are_not_the_published_ones(task):
 
 def test_the_checksum(tmp_path, monkeypatch):
     made_up.gsm8k(tmp_path)
-    file = dataclasses.replace(published.GSM8K_TRAIN, rows=120)
-    read = lambda verify: published.read(str(tmp_path), (file,), verify, lambda r, i, p: i)  # noqa: E731
+    file = dataclasses.replace(published_files.GSM8K_TRAIN, rows=120)
+    read = lambda verify: published_files.read(str(tmp_path), (file,), verify, lambda r, i, p: i)  # noqa: E731
     with pytest.raises(UserError, match="SHA-256.*verify_files=false"):
         read(True)
     assert read(False) == list(range(120))

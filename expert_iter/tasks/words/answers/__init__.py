@@ -1,6 +1,6 @@
 r"""Final answers: found in a written solution, and compared with the right one, by text alone.
 
-Four kinds of answer; `place.py` says where in a solution the final answer stands.
+Four kinds of answer; `final_answer.py` says where in a solution the final answer stands.
 
     exact   text; blanks are collapsed, final periods dropped, Unicode in normal form C, case kept
     number  equal as rationals: 18, 18.0, 36/2 and 1.8e1 are one number, 0.33 and 1/3 are two
@@ -14,8 +14,8 @@ label is what comparing the last lines as rationals gives.
 
 import unicodedata
 
-from expert_iter.tasks.words.answers import choice, mathematics, number, place
-from expert_iter.tasks.words.answers.place import Final
+from expert_iter.tasks.words.answers import choice, final_answer, mathematics, number
+from expert_iter.tasks.words.answers.final_answer import Final
 
 ANSWER_TYPES = ("exact", "number", "math", "choice")
 
@@ -56,7 +56,7 @@ def final(solution: str, kind: str) -> Final:
     """The final answer of a solution: its text, and what is read from it."""
     if kind not in _READERS:
         raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")
-    found = place.final(solution, kind, _READERS[kind])
+    found = final_answer.final(solution, kind, _READERS[kind])
     return found or Final("", _LAST[kind](solution))
 
 

@@ -7,7 +7,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.tasks.code.sandbox.containment import pick_containment
 from expert_iter.tasks.code.unit_tests import CodeTests
-from expert_iter.tasks.verifier import judging
+from expert_iter.tasks.words import verdict
 from expert_iter.tasks.words import rows
 from expert_iter.tasks.words.rows import CODE, number_text, with_answer_line
 
@@ -24,22 +24,22 @@ def sandbox():
 
 def test_code_is_judged_by_its_tests(sandbox):
     good = "def f(x):\n    return x + 1"
-    assert judging.right(TESTS, good, CODE)
-    assert judging.right(TESTS, f"Here it is:\n```python\n{good}\n```\nDone.", CODE)
+    assert verdict.is_right(TESTS, good, CODE)
+    assert verdict.is_right(TESTS, f"Here it is:\n```python\n{good}\n```\nDone.", CODE)
     for wrong in ("def f(x):\n    return x", "def f(x", "", "```python\n```"):
-        assert not judging.right(TESTS, wrong, CODE)
+        assert not verdict.is_right(TESTS, wrong, CODE)
 
 
 def test_a_completion_is_judged_below_its_head(sandbox):
     tests = CodeTests(
         "", (), "f", "def f(x):\n", "def check(candidate):\n    assert candidate(2) == 3\n"
     )
-    assert judging.right(tests, "    return x + 1", CODE)
-    assert judging.right(tests, "    return g(x)\n\ndef g(x):\n    return x + 1", CODE)
-    assert judging.right(tests, '    """f"""\n    return x + 1', CODE)
-    assert not judging.right(tests, "    return x", CODE)
-    assert judging.readable(tests, "    return x", CODE)
-    assert not judging.readable(tests, "return x", CODE)
+    assert verdict.is_right(tests, "    return x + 1", CODE)
+    assert verdict.is_right(tests, "    return g(x)\n\ndef g(x):\n    return x + 1", CODE)
+    assert verdict.is_right(tests, '    """f"""\n    return x + 1', CODE)
+    assert not verdict.is_right(tests, "    return x", CODE)
+    assert verdict.is_readable(tests, "    return x", CODE)
+    assert not verdict.is_readable(tests, "return x", CODE)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_completion_is_judged_below_its_head(sandbox):
     ],
 )
 def test_programs_that_differ_in_layout_alone_are_one_vote(a, b, equal):
-    votes = [judging.proposal(code, CODE) for code in (a, b, f"```python\n{b}\n```")]
+    votes = [verdict.proposal(code, CODE) for code in (a, b, f"```python\n{b}\n```")]
     assert None not in votes
     assert (votes[0] == votes[1] == votes[2]) == equal
 
@@ -64,17 +64,17 @@ def test_programs_that_differ_in_layout_alone_are_one_vote(a, b, equal):
 def test_what_does_not_parse_proposes_nothing(code):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert judging.proposal(code, CODE) is None
-        assert not judging.readable(TESTS, code, CODE)
-        assert judging.proposal('x = "\\d"', CODE) is not None
+        assert verdict.proposal(code, CODE) is None
+        assert not verdict.is_readable(TESTS, code, CODE)
+        assert verdict.proposal('x = "\\d"', CODE) is not None
 
 
 def test_words_are_judged_by_the_answer():
-    assert judging.right("18", "2 * 9 = 18\n#### 18", "number")
-    assert not judging.right("18", "#### 19", "number")
-    assert judging.proposal("#### 18.0", "number") == judging.proposal("A: 18", "number")
-    assert judging.readable("18", "#### 19", "number")
-    assert not judging.readable("18", "I do not know", "number")
+    assert verdict.is_right("18", "2 * 9 = 18\n#### 18", "number")
+    assert not verdict.is_right("18", "#### 19", "number")
+    assert verdict.proposal("#### 18.0", "number") == verdict.proposal("A: 18", "number")
+    assert verdict.is_readable("18", "#### 19", "number")
+    assert not verdict.is_readable("18", "I do not know", "number")
 
 
 def test_numbers_as_text():

@@ -9,7 +9,7 @@ from expert_iter.tasks.words import answers
 from expert_iter.tasks.words.rows import CODE
 
 
-def right(gold: str | CodeTests, solution: str, kind: str) -> bool:
+def is_right(gold: str | CodeTests, solution: str, kind: str) -> bool:
     """Whether the solution's final answer is `gold`, or its code passes the tests `gold`.
 
     Raises UserError where code cannot be contained on this machine.
@@ -36,7 +36,7 @@ def proposal(solution: str, kind: str) -> str | None:
         return None
 
 
-def readable(gold: str | CodeTests | None, solution: str, kind: str) -> bool:
+def is_readable(gold: str | CodeTests | None, solution: str, kind: str) -> bool:
     """Whether there is a final answer, or the code parses (below the head that `gold` gives)."""
     if kind == CODE and isinstance(gold, CodeTests):
         code = code_of(solution)
