@@ -81,7 +81,8 @@ def described(config: type, key: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text[:1].upper() + text[1:].replace("|", r"\|")
+    first = text[:1].upper() if text[:1].isascii() else text[:1]  # not of Greek letters
+    return first + text[1:].replace("|", r"\|")
 
 
 if __name__ == "__main__":

@@ -36,10 +36,10 @@ class LearnerConfig:
     """Batches of `rows` rows, and how many updates they make.
 
     Attributes:
-      rows: of a batch.
+      rows: rows of a batch.
       row_tokens: tokens of a row.
-      row_steps: steps of a row, at most.
-      updates_per_round: at most; see max_passes.
+      row_steps: most steps of a row.
+      updates_per_round: most updates of a round; see max_passes.
       max_passes: a round makes no more passes over the replay.
       rehearsal: share of each batch's tokens that are warm-start demonstrations.
       overlong: what becomes of training texts that are longer than a row: a problem's prompt with a

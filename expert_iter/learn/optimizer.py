@@ -23,9 +23,9 @@ class OptimizerConfig:
       learning_rate: peak of the warm start.
       round_learning_rate: peak of the rounds.
       muon_scale: Muon's learning rate is so many times the learning rate.
-      warmup_updates: over which the learning rate rises.
-      final_fraction: of its peak, where the learning rate ends.
-      weight_decay: a share of the learning rate.
+      warmup_updates: updates over which the learning rate rises.
+      final_fraction: the learning rate at the end, as a share of its peak.
+      weight_decay: what an update takes from a weight, as a share of learning rate times weight.
       beta1: decay of the momentum.
       beta2: decay of AdamW's second moment.
       clip_norm: gradients of a larger norm are scaled to it.

@@ -21,7 +21,7 @@ class WarmStartConfig:
     """Supervised learning before the first round.
 
     Attributes:
-      updates: of the warm start.
+      updates: updates of the warm start.
       demonstrations: a file of JSON lines {"prompt", "solution"}. Empty: the task's own
         demonstrations, which are random legal play or the solutions that came with its problems.
     """

@@ -48,16 +48,16 @@ class EvaluationConfig:
     on the validation split.
 
     Attributes:
-      problems: of the test split.
+      problems: how many of the test split.
       batch_size: problems that are answered at once.
       samples: numbers of samples; each is read out by majority, value vote and best of n.
       simulations: numbers of simulations of MCTS.
-      num_candidates: of a node.
-      root_candidates: of the root. 0: num_candidates.
-      round_problems: of the validation split, after each round.
-      round_simulations: of MCTS, after each round.
+      num_candidates: steps that are drawn at a node.
+      root_candidates: steps that are drawn at the root. 0: num_candidates.
+      round_problems: how many of the validation split, after each round.
+      round_simulations: simulations of MCTS, after each round.
       prior_weight: λ of the readout log v + λ · log π.
-      seed: of the samples and searches.
+      seed: seed of samples and searches.
     """
 
     problems: int = 256
@@ -155,7 +155,7 @@ class Contest:
         for budget, (tree, seconds) in zip(budgets, trees, strict=True):
             if expert == "samples" and isinstance(budget, int):
                 # A program for fewer draws takes a share of the time of the one for most.
-                seconds *= budget / tree.valid.shape[-1]
+                seconds *= budget / tree.candidates.valid.shape[-1]
             found = [self.solutions(tree, b) for b in range(len(questions))]
             texts = [
                 [text for s in row for text in [self.tokenizer.decode(s.tokens)] * s.draws]
