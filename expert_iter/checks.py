@@ -1,4 +1,4 @@
-"""Checks of a config section's values, each failing with one line that names the key."""
+"""Range checks for the values of a config section."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ from expert_iter.errors import UserError
 
 
 class Checks:
-    """Of the settings `config` (a dataclass) in the section of this name; each method raises
-    UserError at the first of `keys` whose value is not what it must be.
-    """
+    """Range checks. Each method raises UserError, naming the key, at the first bad value."""
 
     def __init__(self, section: str, config: Any):
+        """Checks values of `config`, the dataclass of the section named `section`."""
         self._section, self._config = section, config
 
     def at_least(self, least: int, *keys: str) -> None:

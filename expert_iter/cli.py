@@ -1,8 +1,8 @@
-"""What every command shares: its command line, and mistakes shown as one line.
+"""What all commands share: the command line, and errors in one line.
 
-A command is `run(main, config=...)`. Its exit code is 0, 2 after a mistake that the user can mend,
-130 after Ctrl-C. EXPERT_ITER_TRACEBACK=1 in the environment adds the traceback to that line.
---allow-unsandboxed-code lets model-written programs run where they cannot be contained.
+A command is `run(main, config=...)`. It exits with code 0, with 2 after a mistake that the user can
+fix, or with 130 after Ctrl-C. EXPERT_ITER_TRACEBACK=1 in the environment adds the traceback.
+--allow-unsandboxed-code runs model-written programs where there is no sandbox.
 """
 
 import errno
@@ -25,10 +25,10 @@ from expert_iter.errors import Preempted, UserError
 from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.storage import files
 
-CHECKPOINT = (  # help of the flag --checkpoint, which commands that load a run's network define
+CHECKPOINT = (  # help text of --checkpoint, for commands that load a run's network
     "Which checkpoint: last, best (by tree search on validation problems), or a position."
 )
-UNSANDBOXED = "--allow-unsandboxed-code"  # for tasks whose solutions are programs
+UNSANDBOXED = "--allow-unsandboxed-code"  # matters to tasks whose solutions are programs
 FROM_FILE = "file"
 FROM_FILE_ALONE = "file alone"
 FROM_WORKDIR = "workdir"
@@ -38,21 +38,21 @@ _HELP = {
     FROM_FILE: """
   --config=FILE: the settings, a Python file with a get_config(); see configs/
   --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
-  --workdir=DIR: where the run is kept; one that is there already is taken up again
+  --workdir=DIR: the run's directory; an existing run resumes
 """,
     FROM_FILE_ALONE: """
   --config=FILE: the settings, a Python file with a get_config(); see configs/
   --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
 """,
     FROM_WORKDIR: """
-  --workdir=DIR: where the training run is kept
+  --workdir=DIR: the training run's directory
   --config.KEY=VALUE: change one of its settings, such as --config.search.num_simulations=32
 """,
     None: "",
 }
 
-# What the operating system refuses and the user can mend; any other OSError is a bug of ours.
-_MENDABLE = {
+# Errors of the operating system that the user can fix. Any other OSError is a bug.
+_FIXABLE = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM")
 }
 
@@ -61,33 +61,32 @@ def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
     """Reads the command line, calls `main` and ends the process.
 
     Args:
-      main: `main(config, workdir, *arguments)`; without the workdir where `config` is
-        FROM_FILE_ALONE, without both where it is None. `config` there is an
-        `ml_collections.ConfigDict` (lists in it are tuples), `workdir` a `Path`; `arguments` are
-        what was given beside flags, as many as `main` takes. A command's own flags are absl flags
-        defined in its module.
-      config: where the settings come from before `--config.KEY=VALUE` changes them: FROM_FILE
-        (named by `--config`), FROM_FILE_ALONE or FROM_WORKDIR (what the run in `--workdir` was
-        made with).
+      main: called as `main(settings, workdir, *arguments)`. The settings are an
+        `ml_collections.ConfigDict` whose lists are tuples. The workdir, a `Path`, is left out with
+        FROM_FILE_ALONE; both are left out if `config` is None. `arguments` are the command line's
+        arguments that are not flags. The command's own flags are absl flags of its module.
+      config: where the settings come from, before `--config.KEY=VALUE` changes them. FROM_FILE and
+        FROM_FILE_ALONE: the file of `--config`. FROM_WORKDIR: the run in `--workdir`. None: there
+        are no settings.
     """
     quiet()
     try:
         sys.exit(_call(main, config, sys.argv))
     except Preempted:
-        print("preempted: saved; the same command goes on", file=sys.stderr, flush=True)
+        print("preempted: saved; run the same command to resume", file=sys.stderr, flush=True)
         from expert_iter.pod import processes  # here, for it imports JAX
 
         processes.shutdown()
         _exit(0)
     except KeyboardInterrupt:
-        _fail("stopped" + ("; the same command takes it up again" * (config == FROM_FILE)), 130)
+        _fail("stopped" + ("; run the same command to resume" * (config == FROM_FILE)), 130)
     except UserError as error:
         _fail(f"error: {error}", 2)
     except OSError as error:
-        if error.errno not in _MENDABLE:
+        if error.errno not in _FIXABLE:
             raise
         where = f": {error.filename}" if error.filename else ""
-        _fail(f"error: {error.strerror}{where}; mend that and run the same command again", 2)
+        _fail(f"error: {error.strerror}{where}; fix that and run the same command again", 2)
     except Exception as error:
         from expert_iter.pod import processes  # here, for it imports JAX
 
@@ -97,19 +96,22 @@ def run(main: Callable, config: str | None = FROM_FILE) -> NoReturn:
 
 
 def quiet() -> None:
-    """Leaves the terminal to what this program itself has to say."""
+    """Silences the libraries' logs and warnings, so that the terminal shows this program alone."""
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors; read when JAX is first imported
-    if not sys.warnoptions:  # `python -W…` still shows them
+    if not sys.warnoptions:  # `python -W` still shows them
         warnings.simplefilter("ignore")
 
 
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> None:
-    """Keeps compiled programs for later runs, by default in the user's cache directory.
+    """Stores compiled programs for later runs.
 
-    JAX_COMPILATION_CACHE_DIR in the environment names another place. A directory that cannot be
-    written costs time, and a line on stderr, but not the run.
+    Prints a line on stderr, and stores nothing, if the directory is not writable.
+
+    Args:
+      directory: by default JAX_COMPILATION_CACHE_DIR in the environment, else a directory in the
+        user's cache.
     """
     import jax  # here, so that a mistyped flag need not wait for it
 
@@ -123,13 +125,13 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> None
             raise PermissionError
     except (OSError, RuntimeError):  # RuntimeError: there is no home directory
         print(
-            f"{directory or 'the cache directory'} cannot be written: programs are compiled anew "
-            "each time; set JAX_COMPILATION_CACHE_DIR to a directory that can",
+            f"{directory or 'the cache directory'} cannot be written, so each run compiles its "
+            "programs again; set JAX_COMPILATION_CACHE_DIR to a writable directory",
             file=sys.stderr,
         )
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    # JAX by itself keeps what took a second, which leaves out much of a small model's programs.
+    # JAX's default is one second, which most programs of a small model stay below.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
@@ -137,7 +139,7 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
     if UNSANDBOXED in argv:
         argv = [argument for argument in argv if argument != UNSANDBOXED]
         os.environ["EXPERT_ITER_ALLOW_UNSANDBOXED_CODE"] = "1"
-    # Run as `python -m`, absl files a module's flags under the program's name.
+    # With `python -m`, absl registers the module's flags under the program's name.
     module = argv[0] if main.__module__ == "__main__" else main.__module__
     if {"--help", "-help", "-h", "--helpfull"} & set(argv):
         doc = inspect.getdoc(sys.modules[main.__module__]) or ""
@@ -155,7 +157,7 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
         inspect.signature(main).bind(*arguments, *given)
     except TypeError as error:
         listed = ", ".join(map(repr, given)) or "none"
-        raise UserError(f"{error} (arguments beside flags: {listed}); see --help") from None
+        raise UserError(f"{error} (arguments given: {listed}); see --help") from None
     if source is not None:
         from expert_iter.pod.host_devices import split_cpu  # here, for it imports JAX
 
@@ -166,7 +168,7 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
 
 
 def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path | None, list[str]]:
-    """The settings, the workdir if there is one, and what else the command line holds."""
+    """The settings, the workdir or None, and the rest of the command line."""
     values = flags.FlagValues()
     flags.DEFINE_string("config", None, "", flag_values=values)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -179,36 +181,36 @@ def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path | None, li
         _add_sections(config)
     elif values.config:
         raise UserError(
-            "--config=FILE is for training: here the settings are those of --workdir, and "
+            "--config=FILE is for training: this command takes the settings of --workdir; "
             "--config.KEY=VALUE changes one"
         )
     if source == FROM_FILE_ALONE:
         if values.workdir:
-            raise UserError("--workdir is for runs: this command makes none")
+            raise UserError("--workdir is for runs: this command does not start one")
         return config, None, overrides.override(config, argv)
     if not values.workdir:
-        raise UserError("--workdir is missing: say where the run is kept, as in --workdir=runs/1")
+        raise UserError("--workdir is missing: name the run's directory, as in --workdir=runs/1")
     workdir = files.path(values.workdir)
     if source == FROM_WORKDIR:
         from expert_iter.config import default_config, of_workdir  # here, for it imports JAX
 
         extensions.load(_given_imports(argv))
         config = of_workdir(workdir)
-        if "mesh" in config:  # this machine is another
+        if "mesh" in config:  # the run may come from another machine
             config.mesh = default_config(config.task.name).mesh
-        for argument in argv:  # another task has settings of its own
+        for argument in argv:  # another task has other settings
             if argument.startswith(_TASK) and argument != _TASK + config.task.name:
                 config.task = default_config(argument.removeprefix(_TASK)).task
     return config, workdir, overrides.override(config, argv)
 
 
 def _given_imports(argv: list[str]) -> str:
-    """What --config.imports names: that is imported before there are settings to be changed."""
+    """The modules in --config.imports, which must be imported before the settings are read."""
     return ",".join(a.partition("=")[2] for a in argv if re.match("--?config.imports=", a))
 
 
 def _add_sections(config: ConfigDict) -> None:
-    """Adds the sections of objectives that the config's own imports bring."""
+    """Adds the config sections of the objectives that the config's imports define."""
     if not isinstance(imports := config.get("imports", ""), str) or not imports:
         return
     from expert_iter.config import completed  # here, for it imports JAX
@@ -218,10 +220,13 @@ def _add_sections(config: ConfigDict) -> None:
 
 
 def _parse(values: flags.FlagValues, argv: list[str], names: list[str] | None = None) -> list[str]:
-    """Sets `values` from `argv`; returns the program's name and the arguments that are no flags.
+    """Sets `values` from `argv`.
 
     Args:
-      names: flags to suggest for one that `values` lacks; None hands on such flags, too.
+      names: flags to suggest for an unknown one; None leaves unknown flags in the result.
+
+    Returns:
+      The program's name, then the arguments that are not flags.
     """
     values.set_gnu_getopt(True)  # flags may follow other arguments
     try:

@@ -4,8 +4,8 @@
     python -m expert_iter.contamination --task=jsonl --setting=train_file=a.jsonl \\
         --setting=test_file=b.jsonl
 
-Prints a table of them; what counts is said in expert_iter/tasks/words/contamination.py.
---config.task.drop_contaminated=true keeps such problems out of a run's training.
+Prints a table of them. expert_iter/tasks/words/contamination.py defines what counts as one.
+--config.task.drop_contaminated=true removes them from a run's training problems.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,19 @@ from absl import flags
 from expert_iter import cli
 
 flags.DEFINE_string("task", "", "The task, such as gsm8k.")
-flags.DEFINE_string("data_dir", "", "The folder that holds its published files.")
-flags.DEFINE_multi_string("setting", [], "Another setting of it, such as train_file=a.jsonl.")
+flags.DEFINE_string("data_dir", "", "The directory of the task's published files.")
+flags.DEFINE_multi_string("setting", [], "Another setting of the task, such as train_file=a.jsonl.")
 
 
 def report(name: str, settings: Sequence[str]) -> str:
-    """What the command prints of a task; settings are written as in `train_file=a.jsonl`.
+    """The tables of a task's training and validation splits.
 
-    Raises UserError.
+    Args:
+      name: of the task.
+      settings: as in `train_file=a.jsonl`.
+
+    Raises:
+      UserError: there is no such task or setting, or the task has no questions in words.
     """
     from ml_collections import ConfigDict
 
@@ -37,7 +42,7 @@ def report(name: str, settings: Sequence[str]) -> str:
     overrides.override(config, ["", *(f"--config.task.{setting}" for setting in settings)])
     task = load_task(name, config.task.to_dict())
     if not hasattr(task, "rows"):
-        raise UserError(f"--task={name}: its problems are no questions in words")
+        raise UserError(f"--task={name}: its problems are not questions in words")
     test = task.rows("test")
     return "\n".join(table(split, task.rows(split), test) for split in ("train", "validation"))
 

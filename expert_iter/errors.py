@@ -1,11 +1,12 @@
-"""What commands show to people as a single line."""
+"""Errors that end a command with one line instead of a traceback."""
 
 
 class UserError(Exception):
-    """Something the user can mend: a setting, a file, a flag. Its text is one line that says what
-    to do.
+    """A mistake that the user can fix, in a setting, a file or a flag.
+
+    Its text is one line that names the mistake and the fix.
     """
 
 
 class Preempted(Exception):
-    """The run was told to leave (SIGTERM), and is saved."""
+    """The run got SIGTERM, and has saved."""

@@ -1,10 +1,10 @@
-"""Writes a run's network as a directory in the Hugging Face layout.
+"""Exports a run's network as a directory in the Hugging Face layout.
 
     python -m expert_iter.export --workdir=runs/gsm8k_llama3_8b --out=exported
 
-transformers loads it. Adapters are merged into the weights, which are written in model.param_dtype;
-beside them are the tokenizer's files, and the value head, which transformers does not read. A later
-run can start from the directory: --config.pretrained.directory=exported.
+transformers can load it. Adapters are merged into the weights, whose type is model.param_dtype. The
+directory also holds the tokenizer's files, and the value head, which transformers ignores. A new
+run can start from it: --config.pretrained.directory=exported.
 """
 
 from pathlib import Path
@@ -15,15 +15,15 @@ from ml_collections import ConfigDict
 from expert_iter import cli
 
 flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
-flags.DEFINE_string("out", "", "The directory to write; it must be new, or empty.")
+flags.DEFINE_string("out", "", "The directory to write, which must be new or empty.")
 flags.DEFINE_string(
     "family",
     "",
-    "What config.json calls the architecture, such as gemma2 or llama; by default that of the "
-    "weights that the run began with, else the first that has all of the network's options.",
+    "The architecture in config.json, such as gemma2 or llama; by default that of the pretrained "
+    "weights, else the first that has all of the network's options.",
 )
 
-# What a checkpoint's folder says of its tokenizer and of how texts are written.
+# Files of a published checkpoint that describe its tokenizer, chat template and generation.
 TEXT_FILES = (
     "tokenizer*.json",
     "tokenizer.model",
@@ -32,8 +32,8 @@ TEXT_FILES = (
     "generation_config.json",
     "chat_template.*",
 )
-# What config.json says beside the network's shape.
-KEPT_KEYS = ("max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
+# Keys of config.json beside the network's shape.
+TOKEN_KEYS = ("max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -42,7 +42,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     checked = settings(config)
     if not flags.FLAGS.out:
-        raise UserError("--out is missing: say where to write, as in --out=exported")
+        raise UserError("--out is missing: name a directory, as in --out=exported")
     out = Path(flags.FLAGS.out).expanduser()
 
     import dataclasses
@@ -55,7 +55,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.model.weights.export import export, require_free
     from expert_iter.model.weights.pretrained import family_name
 
-    require_free(out)  # before gigabytes are read
+    require_free(out)  # before reading gigabytes
     parts = assemble(checked, workdir)
     params = load_params(workdir, parts, flags.FLAGS.checkpoint)
     began = checked.pretrained.directory
@@ -79,24 +79,27 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 def published_keys(directory: str) -> dict:
-    """What the config.json that the run began with says beside the network's shape."""
+    """The `TOKEN_KEYS` in the config.json of the pretrained weights in `directory`."""
     from expert_iter.model.weights.family_configs import text_part
     from expert_iter.model.weights.pretrained import CONFIG
     from expert_iter.model.weights.tensor_files import read_json
 
-    their = text_part(read_json(Path(directory, CONFIG)))
-    return {key: their[key] for key in KEPT_KEYS if key in their}
+    published = text_part(read_json(Path(directory, CONFIG)))
+    return {key: published[key] for key in TOKEN_KEYS if key in published}
 
 
 def own_keys(tokenizer) -> dict:
-    """The same of a network from scratch: there is no bound on its positions to tell."""
+    """Those of a network trained from scratch; nothing bounds its positions."""
     ids = tokenizer.ids
     return {"bos_token_id": ids.bos, "eos_token_id": ids.eos, "pad_token_id": ids.pad}
 
 
 def text_files(workdir: Path, source: str, name: str) -> list[Path]:
-    """The run's tokenizer file `name`, and those beside the published tokenizer `source` ('': there
-    is none), which are as published where both have one.
+    """The files about the tokenizer to copy. A published file replaces the run's of the same name.
+
+    Args:
+      source: the published tokenizer, a file or a directory; '' if there is none.
+      name: of the run's tokenizer file in `workdir`.
     """
     files = {name: workdir / name}
     if source:

@@ -1,7 +1,7 @@
-"""Modules of a user's own, named by `config.imports`: they add experts, objectives and tasks.
+"""Loads the user's modules in `config.imports`, which add experts, objectives and tasks.
 
-Importing one is enough, for it assigns to the tables `search.experts.EXPERTS`,
-`learn.objectives.OBJECTIVES` and `tasks.TASKS`.
+Such a module adds entries to `search.experts.EXPERTS`, `learn.objectives.OBJECTIVES` or
+`tasks.TASKS` when it is imported.
 """
 
 import importlib
@@ -14,15 +14,18 @@ _loaded: list[str] = []
 
 
 def load(names: str) -> None:
-    """Imports modules, with commas between their names, from Python's path and from here.
+    """Imports modules from Python's path and the current directory.
+
+    Args:
+      names: the modules' names, separated by commas.
 
     Raises:
-      UserError: there is no such module, or it fails; the line says where.
+      UserError: there is no such module, or its import fails.
     """
     for name in filter(None, (name.strip() for name in names.split(","))):
         if name in _loaded:
             continue
-        if os.getcwd() not in sys.path:  # installed commands do not look there
+        if os.getcwd() not in sys.path:  # not on the path of installed commands
             sys.path.append(os.getcwd())
         try:
             importlib.import_module(name)
@@ -32,14 +35,14 @@ def load(names: str) -> None:
 
 
 def loaded() -> str:
-    """What other processes of the run have to load."""
+    """The names of the loaded modules, for `load` in another process."""
     return ",".join(_loaded)
 
 
 def _reason(name: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
         return (
-            f"config.imports={name}: there is no module {name}; run from the directory that holds "
+            f"config.imports={name}: there is no module {name}; run from the directory of "
             f"{name.partition('.')[0]}.py, or add that directory to PYTHONPATH"
         )
     return f"config.imports={name}: the module fails: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""A run as other commands need it: its parts, and the parameters in one of its checkpoints."""
+"""Loads a trained run: its parts, and the parameters of one of its checkpoints."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from expert_iter.storage.checkpoints import Checkpoints, Restored
 
 
 def load(workdir: str | Path, checkpoint: str = "last") -> tuple[Parts, dict]:
-    """The parts of the run in `workdir` (task, tokenizer, network, experts), and its parameters.
+    """The parts of a run (task, tokenizer, network, experts), and its parameters on the devices.
 
     Args:
       checkpoint: as in `read_checkpoint`.
@@ -27,20 +27,21 @@ def load(workdir: str | Path, checkpoint: str = "last") -> tuple[Parts, dict]:
 
 
 def load_params(workdir: str | Path, parts: Parts, checkpoint: str = "last") -> dict:
-    """The parameters in one of a run's checkpoints (see `read_checkpoint`), put to search with."""
+    """All parameters of a checkpoint (see `read_checkpoint`), on the devices for search."""
     return put_params(read_checkpoint(workdir, checkpoint), parts)
 
 
 def trained_params(workdir: str | Path, checkpoint: str = "last") -> dict:
-    """Those of them that training changes: all, unless adapters are trained in their place."""
+    """The trained parameters of a checkpoint: the adapters if there are any, else all of them."""
     return read_checkpoint(workdir, checkpoint).arrays["params"]
 
 
 def read_checkpoint(workdir: str | Path, checkpoint: str = "last") -> Restored:
-    """One of a run's checkpoints, of its arrays only the parameters that training changes.
+    """Reads the trained parameters and the metadata of one checkpoint.
 
-    checkpoint: "last", the newest good one; "best", by tree search on validation problems; or its
-    position, in digits.
+    Args:
+      checkpoint: "last", the newest undamaged one; "best", by tree search on validation problems;
+        or a position, in digits.
 
     Raises:
       UserError: there is no such checkpoint, or it is damaged.
@@ -54,38 +55,36 @@ def read_checkpoint(workdir: str | Path, checkpoint: str = "last") -> Restored:
     elif checkpoint != "last":
         raise UserError(
             f"--checkpoint takes last, best or a position, not '{checkpoint}'; "
-            f"{workdir} has the positions: {checkpoints.listed()}"
+            f"positions in {workdir}: {checkpoints.listed()}"
         )
     restored = checkpoints.restore(position, only="params")
     if restored is None:
-        raise UserError(
-            f"{workdir} holds no checkpoint yet; train first, or wait for the first save"
-        )
+        raise UserError(f"{workdir} has no checkpoint yet; train first, or wait for the first save")
     return restored
 
 
 def put_params(saved: Restored, parts: Parts) -> dict:
-    """All of the network's parameters, on the devices as searches need them."""
+    """Joins the trained and the frozen parameters, on the devices for search."""
     params = adapters.join(saved.arrays["params"], parts.frozen_params())
     return put(params, parts.layout.searching(params))
 
 
 def describe(saved: Restored) -> str:
-    """A few words for people: `checkpoint 57, last checked after round 3`."""
-    checked = [row["round"] for row in saved.meta["results"] if row["when"] == "round"]
-    after = f", last checked after round {checked[-1]}" if checked else ""
+    """As in `checkpoint 57, last evaluated after round 3`."""
+    rounds = [row["round"] for row in saved.meta["results"] if row["when"] == "round"]
+    after = f", last evaluated after round {rounds[-1]}" if rounds else ""
     return f"checkpoint {saved.position}{after}"
 
 
 def _best_position(checkpoints: Checkpoints) -> int | None:
-    """None where no checkpoint can tell."""
+    """The position of the best checkpoint; None if the run has no checkpoint."""
     meta = checkpoints.newest_meta()
     if meta is None:
         return None
     if not meta.get("best"):
         raise UserError(
-            "--checkpoint=best: no best one is recorded (no check on validation has ended, "
-            "or an older version made the run); name last or a position, there are: "
+            "--checkpoint=best: the run records no best one (no evaluation on validation problems "
+            "has ended yet, or an older version made the run); use last or a position: "
             f"{checkpoints.listed()}"
         )
     return meta["best"]["save"]

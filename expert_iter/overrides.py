@@ -1,6 +1,6 @@
-"""Settings as the command line gives them: `--config=FILE` and `--config.KEY=VALUE`.
+"""Settings from the command line: `--config=FILE` and `--config.KEY=VALUE`.
 
-`ml_collections.config_flags` does the parsing; this file adds the errors that a person can use.
+`ml_collections.config_flags` parses them. This file adds errors in one line, with suggestions.
 """
 
 import ast
@@ -23,8 +23,8 @@ _KINDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "a text",
-    tuple: "values with commas between",
+    str: "a string",
+    tuple: "values separated by commas",
 }
 
 
@@ -32,7 +32,7 @@ def load_config(spec: str) -> ConfigDict:
     """Calls `get_config()` of the Python file `spec`, or `get_config(arg)` for `file.py:arg`.
 
     Raises:
-      UserError: there is no such file, or it fails; the line says where.
+      UserError: there is no such file, or it raises; the message gives the line.
     """
     path, _, argument = spec.partition(":")
     if not os.path.isfile(path):
@@ -67,10 +67,11 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
       argv: a command line, the program's name first.
 
     Returns:
-      What of `argv` is no such change, the program's name included.
+      The rest of `argv`, with the program's name.
 
     Raises:
-      UserError: no such key (the line names those near it), or a value of another type.
+      UserError: there is no such key (the message suggests similar ones), or the value has the
+        wrong type.
     """
     _lists_to_tuples(config)
     old = {}
@@ -90,9 +91,9 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
         raise UserError(str(error)) from None
 
     for key, value in old.items():
-        # ml_collections sees to it that a tuple stays one, but not to what is in it.
+        # ml_collections keeps a tuple a tuple, but does not check the types of its elements.
         kinds = {type(element) for element in value} if isinstance(value, tuple) else set()
-        if kinds == {str}:  # nor does it part texts that are written without quotes
+        if kinds == {str}:  # nor does it split strings that have no quotes
             parts = ",".join(map(str, _find(config, key))).split(",")
             _set(config, key, tuple(part.strip() for part in parts if part.strip()))
         new = _find(config, key)
@@ -104,7 +105,7 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
 
 
 def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
-    """Every dotted key that holds a value."""
+    """The dotted keys of all values."""
     keys = []
     for name, value in config.items():
         key = f"{prefix}.{name}" if prefix else name
@@ -113,7 +114,7 @@ def leaves(config: ConfigDict, prefix: str = "") -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", cutoff: float = 0.6) -> str:
-    """`; did you mean 'a' or 'b'?` with what is near `word`; empty if nothing is."""
+    """`; did you mean 'a' or 'b'?` with the `known` words similar to `word`; '' without any."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=cutoff)
     quoted = [f"'{prefix}{name}'" for name in near]
     return f"; did you mean {' or '.join(quoted)}?" if near else ""
@@ -131,7 +132,7 @@ def _find(config: ConfigDict, key: str) -> Any:
                 raise UserError(renamed.hint(key))
             prefix = f"{above}." if above else ""
             hint = did_you_mean(name, node, prefix)
-            if not hint:  # perhaps the name is right, and in another section
+            if not hint:  # the name may exist in another section
                 elsewhere = [other for other in leaves(config) if other.split(".")[-1] == path[-1]]
                 hint = did_you_mean(key, elsewhere, cutoff=0)
             raise UserError(
@@ -160,7 +161,7 @@ def _wrong_type(key: str, old: Any, given: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as it would be typed."""
+    """A value as a user would type it."""
     if isinstance(value, tuple):
         return ",".join(map(_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -172,12 +173,12 @@ def _lists_to_tuples(config: ConfigDict) -> None:
             _lists_to_tuples(value)
         elif isinstance(value, list):
             with config.unlocked():
-                del config[name]  # or the key, once a list, would make a list of the tuple
+                del config[name]  # else ml_collections would convert the tuple back to a list
                 config[name] = tuple(value)
 
 
 class _LiteralOrText(flags.ArgumentParser):
-    """For a key that is None so far, and so shows no type."""
+    """Parses a value for a key whose default, None, does not show its type."""
 
     def parse(self, argument: str) -> Any:
         try:

@@ -1,9 +1,9 @@
-"""Tells what a config needs before a machine is rented: memory by part, and FLOPs.
+"""Computes the memory and FLOPs that a config needs, before you rent a machine.
 
     python -m expert_iter.plan --config=configs/pods/gemma2_2b_v5e8.py --device_gigabytes=16
 
-It is arithmetic on shapes: no device is used, nothing is compiled. For each phase it says what lies
-on one device, whether that fits, and if not, which setting by itself makes it fit.
+It is arithmetic on shapes: it uses no device and compiles nothing. For each phase it prints the
+memory on one device by part, whether it fits, and if not, single settings that make it fit.
 """
 
 from absl import flags
@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 
 from expert_iter import cli
 
-flags.DEFINE_integer("devices", 0, "How many there will be; by default what the mesh needs.")
-flags.DEFINE_float("device_gigabytes", 16.0, "Memory of one, in 10^9 bytes.", lower_bound=0.0)
-flags.DEFINE_integer("prompt_tokens", 256, "Of the longest prompt.", lower_bound=1)
+flags.DEFINE_integer("devices", 0, "Number of devices; by default what the mesh needs.")
+flags.DEFINE_float(
+    "device_gigabytes", 16.0, "Memory of one device, in 10^9 bytes.", lower_bound=0.0
+)
+flags.DEFINE_integer("prompt_tokens", 256, "Length of the longest prompt.", lower_bound=1)
 
 
 def main(config: ConfigDict) -> None:
@@ -24,7 +26,7 @@ def main(config: ConfigDict) -> None:
 
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # where there are devices, others may need them
+    jax.config.update("jax_platforms", "cpu")  # leave accelerators to other processes
     from expert_iter.measure.plan.plan import needed_devices, plan, remedies
     from expert_iter.measure.plan.table import table
 

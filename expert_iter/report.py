@@ -2,9 +2,9 @@
 
     python -m expert_iter.report --workdir=runs/countdown
 
-It shows the run's curves, the comparison of experts (the last one that `evaluate --methods=all
---budget=...` made; the page says of which checkpoint), how far the value head can be believed,
-sample solutions, and the search trees of a few problems to walk through.
+It shows the training curves, the latest comparison of experts (made by `evaluate --methods=all
+--budget=...`) with its checkpoint, the calibration of the value head, sample solutions, and the
+search trees of a few problems.
 """
 
 from pathlib import Path
@@ -16,10 +16,12 @@ from expert_iter import cli
 
 flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
-flags.DEFINE_integer("trees", 8, "How many problems to show a search tree of.", lower_bound=1)
-flags.DEFINE_string("expert", "mcts", "Which expert's trees.")
-flags.DEFINE_integer("tokens", 288, "Generated tokens a problem in these searches.", lower_bound=1)
-flags.DEFINE_string("out", "", "Where the page goes; by default report.html in the workdir.")
+flags.DEFINE_integer("trees", 8, "Number of problems whose search trees are shown.", lower_bound=1)
+flags.DEFINE_string("expert", "mcts", "The expert that grows the trees.")
+flags.DEFINE_integer(
+    "tokens", 288, "Tokens to generate per problem in these searches.", lower_bound=1
+)
+flags.DEFINE_string("out", "", "The file to write; by default report.html in the workdir.")
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -41,14 +43,14 @@ def main(config: ConfigDict, workdir: Path) -> None:
     path, out = flags.FLAGS.problems, Path(flags.FLAGS.out or workdir / "report.html")
     problems = (parts.task.read(path) if path else parts.task.problems("test"))[: flags.FLAGS.trees]
     if out.is_dir() or not out.parent.is_dir():
-        raise UserError(f"--out={out} cannot be written: name a file in a folder that is there")
+        raise UserError(f"--out={out} cannot be written: name a file in an existing directory")
     comparison = Comparison(parts, params, problems, workdir / FOLDER, checkpoint=describe(saved))
     data = report_data(comparison, workdir, flags.FLAGS.expert, flags.FLAGS.tokens)
     compare = (
         f"python -m expert_iter.evaluate --workdir={workdir} --methods=all --budget=72,288,1152"
     )
     write_atomic(out, page(data, {"comparison": compare}))
-    print(f"{out} can be opened in a browser; it needs no network.")
+    print(f"Open {out} in a browser; it needs no network.")
 
 
 def run() -> None:

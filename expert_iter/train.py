@@ -2,9 +2,8 @@
 
     python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
 
-Prints its progress, and at the end a table of accuracies on held-out problems before and after. Run
-again on the same workdir it goes on where it stopped. Told to leave (SIGTERM), it saves and ends
-with code 0.
+Prints its progress, then a table of accuracies on held-out problems before and after. Run the same
+command to resume. On SIGTERM it finishes its current unit of work, saves, and exits with code 0.
 """
 
 import contextlib
@@ -18,22 +17,21 @@ from ml_collections import ConfigDict
 from expert_iter import cli
 
 flags.DEFINE_bool(
-    "distributed", False, "One of several processes: of a TPU pod, under Slurm or Open MPI."
+    "distributed", False, "Join the other processes of a TPU pod, or of a Slurm or Open MPI job."
 )
 flags.DEFINE_string(
     "profile", "", "Trace this phase into WORKDIR/profile: search, learn, 'round 3: search', …"
 )
-flags.DEFINE_string("profile_units", "1-3", "The phase's first and last unit of work to trace.")
+flags.DEFINE_string("profile_units", "1-3", "First and last unit of work to trace in that phase.")
 
-# What a later process of the same run may have otherwise: where and how it runs, how much memory it
-# takes, and how fast it learns.
+# Settings that may change when a run resumes: hardware, memory and learning rates. Any other change
+# would make the run's data inconsistent.
 MAY_DIFFER = (
     "mesh",
     "verifier",
     "run.batch_size",
     "run.save_seconds",
     "run.keep_checkpoints",
-    "search.halvings",
     "learner.rows",
     "learner.row_tokens",
     "learner.row_steps",
@@ -52,7 +50,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     processes.start(flags.FLAGS.distributed)
 
-    from expert_iter.config import (  # after the flags: a mistyped one need not wait for JAX
+    from expert_iter.config import (  # here: a mistyped flag fails before JAX is imported
         completed,
         fill_from_weights,
         settings,
@@ -68,9 +66,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.run import Run
     from expert_iter.storage import workdir as workdir_lib
 
-    profile, asked = None, flags.FLAGS.profile
-    if asked:
-        profile = Profile(workdir / "profile", asked, flags.FLAGS.profile_units)
+    profile, phase = None, flags.FLAGS.profile
+    if phase:
+        profile = Profile(workdir / "profile", phase, flags.FLAGS.profile_units)
     begin, compiling = time.monotonic(), CompileTime()
 
     def claim():
@@ -78,7 +76,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     def prepare():
         parts = assemble(checked, workdir)
-        parts.training  # noqa: B018 (checked before the parameters are made)
+        parts.training  # noqa: B018 (raises its errors before parameters are made)
         return parts
 
     processes.primary_first(claim)
@@ -92,19 +90,24 @@ def main(config: ConfigDict, workdir: Path) -> None:
         results = loop.train(run)
         run.close()
         if processes.is_primary():
-            now = {
+            costs = {
                 "compile_seconds_of_last_process": compiling.seconds,
                 "wall_seconds_of_last_process": time.monotonic() - begin,
             }
-            close(run, workdir, results, now)
-            if asked:
-                say = f"in {workdir / 'profile'}" if profile.done else f"none: no '{asked}' was run"
-                print(f"Trace: {say}")
+            close(run, workdir, results, costs)
+            if phase:
+                where = workdir / "profile" if profile.done else f"none: no phase '{phase}'"
+                print(f"Trace: {where}")
     processes.shutdown()
 
 
 def close(run, workdir: Path, results: list[dict], costs: dict) -> None:
-    """Leaves the summary, the pictures and the table."""
+    """Writes the summary and the plots of a finished run, and prints its table.
+
+    Args:
+      results: rows of `evaluation.judged`; see `summary.summarise`.
+      costs: more figures for the summary, by name.
+    """
     from expert_iter.measure import summary
     from expert_iter.storage import metrics
 

@@ -1,17 +1,17 @@
-"""Counts a verifier's mistakes on solutions that somebody else has labelled.
+"""Counts a verifier's mistakes on labelled solutions.
 
     python -m expert_iter.verify --task=gsm8k --labelled=example_model_solutions.jsonl
 
-Prints every solution that the task's verifier and its label disagree about, and how many there are.
-The file is GSM8K's published model solutions, or rows of the task's own fields (`question`,
-`answer`) with `solution` and `is_correct`; see expert_iter/measure/error_budget.py.
+Prints each solution whose verdict differs from its label, and the counts. The file holds GSM8K's
+published model solutions, or rows of the task's fields (such as `question`, `answer`) with
+`solution` and `is_correct`; see expert_iter/measure/error_budget.py.
 """
 
 from absl import flags
 
 from expert_iter import cli
 
-flags.DEFINE_string("task", "", "Whose verifier: a task's name, such as gsm8k.")
+flags.DEFINE_string("task", "", "The task whose verifier is tested, such as gsm8k.")
 flags.DEFINE_string("labelled", "", "A file of labelled solutions (JSONL or CSV).")
 
 

@@ -176,9 +176,9 @@ def test_settings_of_a_workdir(command, tmp_path):
         ("--config.search.num_simulations", ["--config.search.num_simulations"]),
         ("--config.search.discount=x", ["takes a number (now 1.0), not 'x'"]),
         ("--config.run.fresh=maybe", ["takes true or false (now true), not 'maybe'"]),
-        ("--config.search.deep.widths=1,x", ["commas between (now 4,8), not '1,x'"]),
-        ("--config.search.deep.widths=1.5,2", ["commas between (now 4,8), not '1.5,2'"]),
-        ("--config.search.deep.widths=(1,", ["commas between (now 4,8), not '(1,'"]),
+        ("--config.search.deep.widths=1,x", ["separated by commas (now 4,8), not '1,x'"]),
+        ("--config.search.deep.widths=1.5,2", ["separated by commas (now 4,8), not '1.5,2'"]),
+        ("--config.search.deep.widths=(1,", ["separated by commas (now 4,8), not '(1,'"]),
         ("--workdri=x", ["unknown flag --workdri; did you mean '--workdir'?"]),
         ("--search.num_simulations=3", ["did you mean '--config.search.num_simulations'?"]),
         ("--workdir=", ["--workdir is missing"]),
@@ -265,7 +265,7 @@ def test_ctrl_c(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130
-    assert err == "stopped; the same command takes it up again\n"
+    assert err == "stopped; run the same command to resume\n"
 
 
 def cache_settings(**environment):

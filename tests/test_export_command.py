@@ -90,10 +90,10 @@ def test_mistakes_are_one_line(run, tmp_path):
     for arguments, message in [
         ([f"--workdir={workdir}"], "error: --out is missing"),
         ([f"--workdir={workdir}", f"--out={tmp_path / 'full'}"], "full exists already: name"),
-        ([f"--workdir={tmp_path / 'untrained'}", out], "holds no checkpoint yet; train first"),
+        ([f"--workdir={tmp_path / 'untrained'}", out], "has no checkpoint yet; train first"),
         ([f"--workdir={workdir}", out, "--family=llama"], "llama has no counterpart of model."),
         ([f"--workdir={workdir}", out, "--checkpoint=frist"], "not 'frist'; "),
-        ([f"--workdir={workdir}", out, "--checkpoint=best"], "no best one is recorded"),
+        ([f"--workdir={workdir}", out, "--checkpoint=best"], "records no best one"),
     ]:
         ended = finish("export", *arguments)
         assert ended.returncode == 2 and ended.stdout == "", ended

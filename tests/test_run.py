@@ -84,7 +84,7 @@ def test_the_best_by_tree_search_stays_beside_the_newest(make, tmp_path, accurac
     assert round_of(tmp_path, "best") == best
     assert round_of(tmp_path, "last") == round_of(tmp_path, str(newest)) == len(accuracies)
     said = describe(read_checkpoint(tmp_path, "best"))
-    assert said == f"checkpoint {2 * best - 1}, last checked after round {best}"
+    assert said == f"checkpoint {2 * best - 1}, last evaluated after round {best}"
 
 
 def test_the_mean_of_the_parameters_is_what_a_checkpoint_searches_with(make, tmp_path):
@@ -224,21 +224,21 @@ def test_a_checkpoint_from_before_there_was_a_best(make, tmp_path):
     meta = {key: value for key, value in old.meta.items() if key != "best"}
     checkpoints.save(old.position, old.arrays, meta, share=old.shares[0])
     assert round_of(tmp_path, "last") == 2
-    with pytest.raises(UserError, match="no best one is recorded .* there are: 2, 3$"):
+    with pytest.raises(UserError, match="records no best one .* or a position: 2, 3$"):
         read_checkpoint(tmp_path, "best")
     play(make(tmp_path), [0.2, 0.5, 0.1])
     assert round_of(tmp_path, "best") == 3  # the first that is known
 
 
 def test_mistakes_say_what_there_is(make, tmp_path):
-    with pytest.raises(UserError, match="not 'first'; .* has the positions: none"):
+    with pytest.raises(UserError, match="not 'first'; .* positions in .*: none"):
         trained_params(tmp_path, "first")
     for checkpoint in ("last", "best"):
-        with pytest.raises(UserError, match="holds no checkpoint yet; train first"):
+        with pytest.raises(UserError, match="has no checkpoint yet; train first"):
             trained_params(tmp_path, checkpoint)
     play(make(tmp_path), [0.5, 0.4, 0.3])
     for word in ("first", "", "-1", "1.0", "Best"):
-        with pytest.raises(UserError, match=f"not '{word}'; .* has the positions: 1, 4, 5$"):
+        with pytest.raises(UserError, match=f"not '{word}'; positions in .*: 1, 4, 5$"):
             trained_params(tmp_path, word)
     with pytest.raises(UserError, match="no checkpoint 3 in .*; there are: 1, 4, 5$"):
         trained_params(tmp_path, "3")

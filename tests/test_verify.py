@@ -67,7 +67,7 @@ def test_a_number_game(tmp_path):
         (["--task=gsm8k"], {}, "a.jsonl, line 2: there is neither `solution`"),
         (["--task=gsm8k"], labelled("18", True), "a.jsonl, line 2: "),
         (["--task=gsm8k", "--labelled=none.jsonl"], None, "none.jsonl: cannot be read"),
-        (["--task=gsm8k", "more"], {}, "arguments beside flags: 'more'"),
+        (["--task=gsm8k", "more"], {}, "arguments given: 'more'"),
         (["--task=gsm8k", "--label=x"], {}, "unknown flag --label; did you mean '--labelled'?"),
     ],
 )

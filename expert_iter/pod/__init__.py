@@ -1,1 +1,4 @@
-"""What a run leaves on disk and shows while it runs. Nothing here knows about search."""
+"""The machines of a run: its processes, its devices and what the host gives them.
+
+Nothing here knows about search.
+"""

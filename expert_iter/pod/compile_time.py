@@ -1,4 +1,4 @@
-"""How long this process has spent on compiling, by JAX's own account."""
+"""The time that this process spends compiling, as JAX reports it."""
 
 import jax
 
@@ -10,8 +10,10 @@ _EVENTS = (
 
 
 class CompileTime:
-    """Counts from its making on. `seconds`: tracing, lowering and compiling (or reading from the
-    cache) together.
+    """Sums compile times from its construction on.
+
+    Attributes:
+      seconds: spent on tracing, lowering, and compiling or reading from the compilation cache.
     """
 
     def __init__(self):

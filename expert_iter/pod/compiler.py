@@ -4,18 +4,18 @@ import functools
 
 import jax
 
-# XLA gives matrix products on CPUs, with what is around them, to a library (YNNPACK) that is slower
-# here than its own: benchmarks/training.py.
-_OWN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# On CPU, XLA passes matrix products, fused with their neighbours, to the library YNNPACK. XLA's own
+# products are faster here: benchmarks/training.py.
+_NO_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 @functools.cache
 def options() -> dict[str, str]:
-    """For `jax.jit` of an update of the parameters; empty where the backend knows no better."""
+    """Compiler options for `jax.jit` of a parameter update; empty unless the backend is a CPU."""
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=_OWN_PRODUCTS).lower().compile()
+        jax.jit(lambda: 0, compiler_options=_NO_YNNPACK).lower().compile()
     except jax.errors.JaxRuntimeError:  # the option is experimental: other versions may lack it
         return {}
-    return _OWN_PRODUCTS
+    return _NO_YNNPACK

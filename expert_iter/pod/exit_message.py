@@ -1,8 +1,8 @@
-"""What is said of a process that cannot say it itself.
+"""Prints a message for a process that cannot print it itself.
 
-One that is killed has no time to, and JAX's runtime and Gloo abort one that loses its coordinator.
-A shell that waits beside it has the words, and needs no more than a pipe: the end of a process,
-whatever brings it about, is the end of the pipe.
+A killed process has no time to, and JAX's runtime and Gloo abort a process that loses its
+coordinator. A shell waits on a pipe from this process: however the process ends, the pipe closes,
+and the shell prints.
 """
 
 import atexit
@@ -12,21 +12,22 @@ _shell: subprocess.Popen | None = None
 
 
 def arm(message: str) -> None:
-    """Has `words`, a line, come on stderr if this process ends before `disarm`, or before Python
-    itself ends it.
+    """Prints `message`, one line, on stderr if this process ends without calling `disarm`.
+
+    Python calls `disarm` itself at a normal exit.
     """
     global _shell
     _shell = subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _ || printf "%s\\n" "$0" >&2', words],
+        ["/bin/sh", "-c", 'read -r _ || printf "%s\\n" "$0" >&2', message],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C and a closed terminal are for the process, not for it
+        start_new_session=True,  # Ctrl-C and a closed terminal must not reach the shell
     )
     atexit.register(disarm)
 
 
 def disarm() -> None:
-    """Where this process has said itself why it ends, or ends as it should."""
+    """Ends the shell without a message. Call it before an exit that has printed its own reason."""
     global _shell
     if _shell is not None:
         shell, _shell = _shell, None

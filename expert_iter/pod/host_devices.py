@@ -1,27 +1,28 @@
-"""How many devices JAX makes of the host's CPU."""
+"""How many devices JAX sees on the host's CPU."""
 
 import os
 from typing import Any
 
 import jax
 
-_DEVICES = 2
+_DEVICES = 2  # more gain nothing on two cores: docs/results.md, "Speed of search"
 
 
 def split_cpu(rows: Any) -> None:
-    """Has JAX make two devices of a CPU of several cores, if the learner's batch, of so many rows,
-    can be cut in two; `rows` has not been checked yet and may be anything. JAX_NUM_CPU_DEVICES in
-    the environment, or the like in XLA_FLAGS, says otherwise.
+    """Gives JAX two devices on a CPU of several cores, so that one computes while the other waits.
 
-    Each device works through its half of a batch by itself, so that one fills the cores where the
-    other has too little to do for them: small operations, calls of the verifier, the end of each
-    large operation. More than two gain nothing on two cores (docs/results.md, "Speed of search").
+    A device waits, or leaves cores idle, in small operations, in calls of the verifier, and at the
+    end of each large operation. Nothing changes where the batch cannot be halved, or where the user
+    has chosen, by JAX_NUM_CPU_DEVICES or XLA_FLAGS in the environment.
+
+    Args:
+      rows: rows of the learner's batch. Not yet validated: a value of any type is accepted.
     """
-    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    told |= bool(os.environ.get("JAX_NUM_CPU_DEVICES"))
-    if told or (os.cpu_count() or 1) < _DEVICES or not isinstance(rows, int) or rows % _DEVICES:
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    chosen |= bool(os.environ.get("JAX_NUM_CPU_DEVICES"))
+    if chosen or (os.cpu_count() or 1) < _DEVICES or not isinstance(rows, int) or rows % _DEVICES:
         return
     try:
         jax.config.update("jax_num_cpu_devices", _DEVICES)
-    except RuntimeError:  # a config file has used JAX, and its devices are there already
+    except RuntimeError:  # a config file has used JAX, so its devices exist already
         return

@@ -1,23 +1,23 @@
-"""How the C library's allocator treats memory that XLA's CPU programs, and NumPy, have freed."""
+"""How the C library's allocator treats memory that XLA on CPU, and NumPy, have freed."""
 
 import ctypes
 
-# malloc.h of glibc, and mallopt(3)
+# Parameters of mallopt(3), from glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_CHOICES = {
-    _MMAP_THRESHOLD: 32 << 20,  # the most that glibc takes
-    _TRIM_THRESHOLD: (1 << 31) - 1,
-    _TOP_PAD: 64 << 20,
+_SETTINGS = {
+    _MMAP_THRESHOLD: 32 << 20,  # the largest that glibc accepts
+    _TRIM_THRESHOLD: (1 << 31) - 1,  # the largest that fits its int: never trim
+    _TOP_PAD: 64 << 20,  # grow the heap in few, large pieces
 }
 
 
 def keep_freed_memory() -> None:
-    """Has the process keep memory that it has freed, up to 2 GiB, for its next buffers.
+    """Keeps up to 2 GiB of freed memory in this process for its next buffers.
 
-    By itself glibc gives the ends of its heap back to the kernel, which hands it out again page by
-    page, each cleared: a fifth of the time of a small update on CPU (docs/results.md). Where
-    the C library is another one, nothing happens.
+    By default glibc returns the end of its heap to the kernel, which clears each page before it
+    gives it back. That took a fifth of a small update on CPU (docs/results.md). Other C libraries
+    have no `mallopt`, and nothing changes there.
     """
-    choose = getattr(ctypes.CDLL(None), "mallopt", None)
-    for name, value in _CHOICES.items() if choose else ():
-        choose(name, value)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in _SETTINGS.items() if mallopt else ():
+        mallopt(parameter, value)

@@ -1,7 +1,7 @@
-"""Being told to leave: SIGTERM means that the machine will be taken away soon.
+"""Preemption: SIGTERM means that the machine will be taken away soon.
 
-One process leaves at the next unit of work. Several agree by JAX's own preemption sync point on the
-unit after which all of them leave, whichever was told.
+A single process stops after its current unit of work. Several processes agree, by JAX's preemption
+sync point, on the unit after which all of them stop, whichever of them got the signal.
 """
 
 import signal
@@ -11,21 +11,23 @@ from jax.experimental import multihost_utils
 
 
 class Preemption:
-    """Listens from its making on."""
+    """Listens for SIGTERM from its construction on."""
 
     def __init__(self):
-        self._told = False
-        # Several processes: JAX's runtime has taken the signal over when they joined.
+        self._signalled = False
+        # With several processes, JAX's runtime has installed its own handler at their start.
         if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._tell)
+            signal.signal(signal.SIGTERM, self._on_signal)
 
-    def _tell(self, *_) -> None:
-        self._told = True
+    def _on_signal(self, *_) -> None:
+        self._signalled = True
 
     def reached(self, unit: int) -> bool:
-        """Whether to save and leave now. All processes ask after each unit of work; `unit` counts
-        them up.
+        """Whether to save and stop now. All processes must call this after each unit of work.
+
+        Args:
+          unit: the number of the unit, which rises from call to call.
         """
         if jax.process_count() == 1:
-            return self._told
+            return self._signalled
         return multihost_utils.reached_preemption_sync_point(unit)

@@ -1,8 +1,9 @@
-"""The processes of one run, one a host or so: how they start, meet, tell each other, and end.
+"""The processes of one run, usually one per host: start, collectives, and end.
 
-All of them run the same program on the same settings; what is said here once to all (`every`,
-`merged`, `joined`, `undealt`, `meet`) must be called by all of them, in the same order. With one
-process these cost nothing. All else is JAX's own distributed runtime.
+All processes run the same program on the same settings. A collective (`all_gather`, `gather_dicts`,
+`gather_arrays`, `gather_shards`, `barrier`, `primary_first`, `shutdown`) must be called by all of
+them, in the same order. With a single process collectives cost nothing. JAX's distributed runtime
+does the rest.
 """
 
 import os
@@ -20,22 +21,25 @@ from jax.experimental import multihost_utils
 from expert_iter.errors import UserError
 from expert_iter.pod import exit_message
 
-# How a launch script tells what JAX cannot find out by itself (it knows TPU pods, Slurm, Open MPI).
+# Launch scripts set these where JAX cannot detect them. It detects TPU pods, Slurm and Open MPI.
 COORDINATOR, COUNT, INDEX = (
     f"EXPERT_ITER_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS")
 )
-DEAD_PEER = 75  # exit code: try again (EX_TEMPFAIL of sysexits.h)
-_HEARTBEAT = 35  # seconds without which a process counts as dead
-_LOOK_EVERY = 3  # seconds
-_SHORT = 4096  # bytes that travel with their own length
+DEAD_PEER = 75  # exit code after another process died; EX_TEMPFAIL of sysexits.h: try again
+_HEARTBEAT = 35  # seconds without a heartbeat after which a process counts as dead
+_POLL_SECONDS = 3  # between looks for dead processes
+_SHORT = 4096  # bytes; longer pickles take a second collective
 
 
 def start(distributed: bool) -> None:
-    """Joins the run's other processes, if it is `distributed` or the environment says so. Must come
-    before any other use of JAX.
+    """Joins the run's other processes, if there are any. Call it before any other use of JAX.
+
+    Args:
+      distributed: whether there are other processes, which JAX detects. Otherwise the environment
+        decides: COORDINATOR, COUNT and INDEX.
 
     Raises:
-      UserError: the environment is incomplete, or the others cannot be found or reached.
+      UserError: the environment is incomplete, or the other processes cannot be reached.
     """
     given = {name: os.environ.get(name, "") for name in (COORDINATOR, COUNT, INDEX)}
     if not distributed and not any(given.values()):
@@ -44,8 +48,8 @@ def start(distributed: bool) -> None:
     if any(given.values()):
         if not (given[COORDINATOR] and given[COUNT].isdecimal() and given[INDEX].isdecimal()):
             raise UserError(
-                f"{COORDINATOR}, {COUNT} and {INDEX} must say host:port, how many processes and "
-                f"which one this is; they say {', '.join(map(repr, given.values()))}"
+                f"{COORDINATOR}, {COUNT} and {INDEX} must be host:port, the number of processes "
+                f"and the index of this one; they are {', '.join(map(repr, given.values()))}"
             )
         where = {
             "coordinator_address": given[COORDINATOR],
@@ -54,21 +58,21 @@ def start(distributed: bool) -> None:
             "cluster_detection_method": "deactivate",
         }
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # A process outlives its peers by as much as it needs to say so: see `_watch`.
+    # Without this, JAX aborts a process whose peer died before `_watch` can print which one.
     jax.config.update("jax_enable_recoverability", True)
     try:
         jax.distributed.initialize(**where, heartbeat_timeout_seconds=_HEARTBEAT)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the other processes cannot be joined ({reason}); --distributed is for TPU pods, "
-            f"Slurm and Open MPI, else set {COORDINATOR}, {COUNT} and {INDEX}"
+            f"cannot join the other processes ({reason}); --distributed is for TPU pods, "
+            f"Slurm and Open MPI; elsewhere set {COORDINATOR}, {COUNT} and {INDEX}"
         ) from error
     _STARTED.set()
     if jax.process_count() > 1:
         exit_message.arm(
-            f"process {index()}: ended without a word, as when it is killed, memory runs out, or "
-            f"JAX loses process 0; {_START_AGAIN}"
+            f"process {index()}: ended without a message: it was killed, ran out of memory, or "
+            f"lost process 0; {_RESTART}"
         )
         threading.Thread(target=_watch, name="peers", daemon=True).start()
 
@@ -82,12 +86,16 @@ def count() -> int:
 
 
 def is_primary() -> bool:
-    """Whether this is the process that writes what is written once: metrics, tables, pictures."""
+    """Whether this is process 0, which alone writes metrics, tables and plots."""
     return jax.process_index() == 0
 
 
 def all_gather(value: Any) -> list[Any]:
-    """The `value` of every process (anything that can be pickled), by their numbers."""
+    """The values of all processes, ordered by process index.
+
+    Args:
+      value: anything that can be pickled; types and sizes may differ between processes.
+    """
     if jax.process_count() == 1:
         return [value]
     data = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
@@ -98,7 +106,7 @@ def all_gather(value: Any) -> list[Any]:
     sizes = [int(np.frombuffer(head[:8].tobytes(), np.int64)[0]) for head in heads]
     bodies = heads[:, 8:]
     if max(sizes) > _SHORT:
-        # Few different sizes: each is compiled.
+        # Powers of two: each size compiles a program.
         body = np.zeros(1 << (max(sizes) - 1).bit_length(), np.uint8)
         body[: len(data)] = data
         bodies = multihost_utils.process_allgather(body)
@@ -106,79 +114,85 @@ def all_gather(value: Any) -> list[Any]:
 
 
 def gather_dicts(parts: Mapping) -> dict:
-    """The dicts of all processes as one, by ascending keys."""
+    """The union of all processes' dicts, in ascending order of keys."""
     union = {key: value for part in all_gather(dict(parts)) for key, value in part.items()}
     return {key: union[key] for key in sorted(union)}
 
 
 def gather_arrays(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of all processes, one after the other."""
+    """All processes' arrays, concatenated along axis 0 in the order of process indices."""
     all_parts = all_gather(dict(parts))
     return {name: np.concatenate([part[name] for part in all_parts]) for name in parts}
 
 
 def local_shard(items: Sequence) -> Sequence:
-    """This process's share of what all of them have."""
+    """The items of this process: those at index, index + count, index + 2 count and so on."""
     return items[jax.process_index() :: jax.process_count()]
 
 
 def gather_shards(results: Sequence) -> list:
-    """What all processes made of their shares, in the order of the whole."""
-    hands = all_gather(list(results))
-    whole: list = [None] * sum(map(len, hands))
-    for number, hand in enumerate(hands):
-        whole[number :: len(hands)] = hand
-    return whole
+    """Undoes `local_shard`: the results for all items, in the items' order, on all processes.
+
+    Args:
+      results: one for each item of `local_shard`.
+    """
+    shards = all_gather(list(results))
+    gathered: list = [None] * sum(map(len, shards))
+    for number, shard in enumerate(shards):
+        gathered[number :: len(shards)] = shard
+    return gathered
 
 
 def barrier(name: str, seconds: float = 600.0) -> None:
-    """Waits until all processes are here. May be called beside the main thread: no device is used.
+    """Waits until all processes have called it. Any thread may call it: it uses no device.
 
-    name: of this meeting; none may have been called that before.
+    Args:
+      name: of this barrier; each may be used once.
+      seconds: to wait at most.
     """
     if jax.process_count() > 1:
         _client().wait_at_barrier(name, int(seconds * 1000))
 
 
 def primary_first(work: Callable[[], Any]) -> Any:
-    """Does work that leaves files behind, which the other processes find when it is their turn.
-    A UserError of the first is one of them all.
+    """Does `work` on process 0, then on the others, which find the files that process 0 wrote.
+
+    Raises:
+      UserError: `work` raised it on process 0; all processes raise it.
     """
-    done = mistake = None
+    done = error_text = None
     if is_primary():
         try:
             done = work()
         except UserError as error:
-            mistake = str(error)
-    mistake = all_gather(mistake)[0]
-    if mistake is not None:
-        raise UserError(mistake)
+            error_text = str(error)
+    error_text = all_gather(error_text)[0]
+    if error_text is not None:
+        raise UserError(error_text)
     return done if is_primary() else work()
 
 
 def shutdown() -> None:
-    """Parts from the others, who all call this; what is written is written by then."""
+    """Leaves the run once all processes have called this. All files must be written before."""
     if jax.process_count() > 1:
         barrier("leave")
         _LEAVING.set()
-        barrier("left")  # from here on nobody takes one that goes for dead
-        if is_primary():  # JAX ends those that lose its coordinator, which is in this process
+        barrier("left")  # from here on no process counts an ended one as dead
+        if is_primary():  # it hosts JAX's coordinator, and JAX aborts a process that loses it
             while len(_client().get_live_nodes(list(range(jax.process_count())))) > 1:
                 time.sleep(0.1)
         jax.distributed.shutdown()
 
 
 def exit(code: int) -> None:
-    """Ends this process of several at once, without waiting for the others; does nothing to one
-    that is alone.
-    """
+    """Ends this process without waiting for the others. Returns if it is the only one."""
     if _STARTED.is_set():
         sys.stdout.flush()
         sys.stderr.flush()
         _exit(code)
 
 
-_START_AGAIN = "start all again by the same command: the run goes on from its last checkpoint"
+_RESTART = "run the same command again on all hosts to resume from the last checkpoint"
 _STARTED = threading.Event()
 _LEAVING = threading.Event()
 
@@ -190,9 +204,9 @@ def _client():
 
 
 def _watch() -> None:
-    """Ends this process, with a line, once another one is gone."""
+    """Ends this process, and prints why, once another process has died."""
     everybody = list(range(jax.process_count()))
-    while not _LEAVING.wait(_LOOK_EVERY):
+    while not _LEAVING.wait(_POLL_SECONDS):
         try:
             missing = sorted(set(everybody) - set(_client().get_live_nodes(everybody)))
         except Exception:  # the coordinator does not answer
@@ -202,10 +216,14 @@ def _watch() -> None:
 
 
 def exit_after_losing(missing: list[int]) -> NoReturn:
-    """Says which processes are gone, and exits at once: what waits for them would wait for ever."""
+    """Prints which processes died, and exits: any collective would wait for them for ever.
+
+    Args:
+      missing: indices of the processes; empty if not known.
+    """
     who = " and ".join(map(str, missing)) or "another one"
     print(
-        f"process {index()}: process {who} has died; {_START_AGAIN}",
+        f"process {index()}: process {who} has died; {_RESTART}",
         file=sys.stderr,
         flush=True,
     )
@@ -215,22 +233,31 @@ def exit_after_losing(missing: list[int]) -> NoReturn:
 def _exit(code: int) -> NoReturn:
     exit_message.disarm()
     if is_primary() and not _LEAVING.is_set():
-        # JAX aborts those that lose its coordinator, which is in this process: others that end for
-        # the same reason get the time to say so.
+        # JAX aborts processes that lose its coordinator, which is in this one. Others that end for
+        # the same reason need time to print it.
         _LEAVING.set()
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_POLL_SECONDS)
     os._exit(code)
 
 
 def lost_a_peer(error: Exception) -> bool:
-    """Whether an error is what a dead peer looks like: a broken connection. Waits a little for the
-    watch to say who it was.
+    """Whether an error comes from a connection to a dead process.
+
+    If so, `_watch` usually ends this process, naming the dead one, before this returns.
     """
     text = str(error)
-    if not _STARTED.is_set() or not any(sign in text for sign in _BROKEN):
+    if not _STARTED.is_set() or not any(sign in text for sign in _CONNECTION_ERRORS):
         return False
-    time.sleep(_HEARTBEAT + 2 * _LOOK_EVERY)
+    time.sleep(_HEARTBEAT + 2 * _POLL_SECONDS)
     return True
 
 
-_BROKEN = ("Gloo", "Connection", "connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "NCCL")
+# Parts of the messages of Gloo, NCCL, gRPC and sockets.
+_CONNECTION_ERRORS = (
+    "Gloo",
+    "Connection",
+    "connection",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "NCCL",
+)

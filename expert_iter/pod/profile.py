@@ -1,4 +1,4 @@
-"""A trace of what the devices do during some of a run's work."""
+"""Traces what the devices do during part of a run, with JAX's profiler."""
 
 import contextlib
 import re
@@ -11,21 +11,27 @@ from expert_iter.errors import UserError
 
 
 class Profile:
-    """Traces units of work of the first phase that fits, into `directory`: for XProf, TensorBoard
-    or Perfetto (https://docs.jax.dev/en/latest/profiling.html).
+    """Traces units of work of the first phase that matches.
 
-    phase: its name, such as "search", or with its round, "round 3: search"; units: "1-3", the
-    first of them 0 (where programs are still compiled).
+    XProf, TensorBoard and Perfetto open the trace: https://docs.jax.dev/en/latest/profiling.html.
 
-    Raises:
-      UserError: units are not two numbers, the second not below the first.
+    Attributes:
+      phase: name of the phase to trace, such as "search"; with its round, "round 3: search".
+      done: whether a trace was written.
     """
 
     def __init__(self, directory: Path, phase: str, units: str):
+        """Raises UserError unless `units` is two numbers in order.
+
+        Args:
+          directory: where the trace is written.
+          phase: see the attribute.
+          units: first and last unit to trace, as in "1-3". Unit 0 includes compilation.
+        """
         found = re.fullmatch(r"(\d+)-(\d+)", units)
         if not found or int(found[1]) > int(found[2]):
             raise UserError(
-                f"--profile_units takes the first and the last, as in 1-3, not '{units}'"
+                f"--profile_units takes the first and the last unit, as in 1-3, not '{units}'"
             )
         self._directory, self.phase = directory, phase
         self._first, self._last = int(found[1]), int(found[2])
@@ -33,9 +39,15 @@ class Profile:
 
     @contextlib.contextmanager
     def unit(self, name: str, label: str, number: int) -> Iterator[None]:
-        """Around the work on a unit of a phase; its label says the round, too."""
-        fits = self.phase in (name, label)
-        if fits and number == self._first and not self.done:
+        """Traces the work on one unit of a phase, if it is to be traced.
+
+        Args:
+          name: of the phase, such as "search".
+          label: the name with its round, such as "round 3: search".
+          number: of the unit, from 0.
+        """
+        matches = self.phase in (name, label)
+        if matches and number == self._first and not self.done:
             jax.profiler.start_trace(str(self._directory))
             self._tracing = True
         try:
@@ -45,7 +57,7 @@ class Profile:
                 self.close()
 
     def close(self) -> None:
-        """Writes what there is, if the phase was shorter."""
+        """Ends a trace in progress: the phase may have had fewer units than were asked for."""
         if self._tracing:
             jax.profiler.stop_trace()
             self._tracing, self.done = False, True

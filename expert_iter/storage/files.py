@@ -1,4 +1,4 @@
-"""Files on a local disk or in an object store (gs://), written whole or not at all."""
+"""Files on a local disk or in an object store such as gs://; writes are atomic."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ from etils import epath
 
 from expert_iter.errors import UserError
 
-# What the stores need, and how to get it.
+# By scheme: the package that an object store needs, and the command that installs it.
 _DRIVERS = {
     "gs": ("gcsfs", "pip install 'expert_iter[gcs]'"),
     "s3": ("s3fs", "pip install s3fs"),
@@ -17,13 +17,17 @@ _DRIVERS = {
 
 
 def path(name: str) -> Path | epath.Path:
-    """What a user named, `~` resolved. Raises UserError for a store that cannot be reached so."""
+    """The path that a user named, with `~` resolved.
+
+    Raises:
+      UserError: the object store is unknown, or its package is not installed.
+    """
     if is_local(name):
         return Path(name).expanduser()
     scheme = name.partition("://")[0]
     if scheme not in _DRIVERS:
         known = ", ".join(f"{known}://" for known in _DRIVERS)
-        raise UserError(f"{name}: {scheme}:// is no store that is known here; use one of {known}")
+        raise UserError(f"{name}: {scheme}:// is not a known store; use one of {known}")
     package, install = _DRIVERS[scheme]
     if importlib.util.find_spec(package) is None:
         raise UserError(f"{name}: {scheme}:// needs the package {package}: {install}")
@@ -31,26 +35,27 @@ def path(name: str) -> Path | epath.Path:
 
 
 def absolute(path: str | os.PathLike) -> epath.Path:
-    """The path with `~` and relative parts resolved; gs://bucket/path stays as it is."""
+    """The absolute path, with `~` resolved. Paths in an object store do not change."""
     path = epath.Path(path)
     return epath.Path(os.path.abspath(path.expanduser())) if is_local(path) else path
 
 
 def is_local(path: str | os.PathLike) -> bool:
+    """Whether the path is on a disk, not in an object store."""
     return "://" not in os.fspath(path)
 
 
 def write_atomic(path: str | os.PathLike, data: str | bytes) -> None:
-    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new.
+    """Writes a file atomically: a reader, or a crash, finds the old content or the new.
 
     Raises:
-      OSError: the file cannot be written (full disk, no permission); the old content stays.
+      OSError: the disk is full or not writable. The old content stays.
     """
     path, data = epath.Path(path), data.encode() if isinstance(data, str) else data
     if not is_local(path):
-        path.write_bytes(data)  # object stores know no half-written object
+        path.write_bytes(data)  # object stores write an object whole
         return
-    # The process id keeps two writers from sharing one temporary file.
+    # The process id keeps two writers from using the same temporary file.
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
@@ -65,7 +70,7 @@ def write_atomic(path: str | os.PathLike, data: str | bytes) -> None:
 
 
 def sync(path: str | os.PathLike) -> None:
-    """Waits until a file's content, or a directory's list of names, is on the disk."""
+    """Waits until a file's content, or a directory's list of names, is on the disk (fsync)."""
     if not is_local(path):
         return
     descriptor = os.open(path, os.O_RDONLY)

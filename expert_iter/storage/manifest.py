@@ -1,7 +1,7 @@
-"""A directory's manifest: what its files must be, so that damage shows before anything is used.
+"""A directory's manifest: checksums of its files, which show damage before a file is used.
 
-`manifest.json` holds `{"sha256": …, "content": {…, "files": {name: sha256}}}`; the first digest is
-that of the content's own text.
+`manifest.json` holds `{"sha256": ..., "content": {..., "files": {name: sha256}}}`. The first
+checksum is that of the content's JSON text.
 """
 
 import errno
@@ -17,17 +17,18 @@ from etils import epath
 from expert_iter.storage.files import sync, write_atomic
 
 _NAME = "manifest.json"
-_THREADS = 8  # of hashing, which is what a large checkpoint's check takes its time for
+_THREADS = 8  # for hashing, which takes most of the time to check a large checkpoint
 
 
 class Damaged(Exception):
-    """Says in a few words what is wrong with a directory."""
+    """A directory is not as its manifest describes it. The text names the file."""
 
 
 def seal(directory: epath.Path, content: dict[str, Any]) -> None:
-    """Writes a manifest of `content` (JSON values) and of every file now in `directory`.
+    """Writes a manifest of every file in `directory`; all of them are then synced to disk.
 
-    All of it is on the disk, and not only on its way there, when this returns.
+    Args:
+      content: more JSON values to store, by key.
     """
     paths = sorted(_below(directory), key=str)
     for path in paths:
@@ -41,32 +42,39 @@ def seal(directory: epath.Path, content: dict[str, Any]) -> None:
 
 
 def unseal(directory: epath.Path) -> dict[str, Any]:
-    """Reads the manifest's content; raises Damaged unless it is as it was written."""
+    """The manifest's content. Raises Damaged if it is missing or its checksum is wrong."""
     try:
         sealed = json.loads((directory / _NAME).read_bytes())
         content = sealed["content"]
         intact = _digest(content) == sealed["sha256"]
     except OSError as error:
         raise Damaged(f"{_NAME}: {os.strerror(error.errno or errno.EIO)}") from None
-    except (ValueError, TypeError, KeyError):  # not text, not JSON, not this JSON
+    except (ValueError, TypeError, KeyError):  # not text, not JSON, or without the two keys
         intact = False
     if not intact:
-        raise Damaged(f"{_NAME} is not as it was written")
+        raise Damaged(f"{_NAME} has the wrong checksum")
     return content
 
 
 def is_sealed(directory: epath.Path) -> bool:
-    """Whether there is a manifest, good or bad."""
+    """Whether there is a manifest, damaged or not."""
     return (directory / _NAME).exists()
 
 
 def remove(directory: epath.Path) -> None:
-    """Takes the manifest away: the directory no longer counts."""
+    """Removes the manifest, so that the directory no longer counts as complete."""
     (directory / _NAME).unlink()
 
 
 def check(directory: epath.Path, content: dict[str, Any], wanted: Callable[[str], bool]) -> None:
-    """Raises Damaged unless every file whose name is `wanted` is as `content` says."""
+    """Checks files against their checksums in `content`, which `unseal` returned.
+
+    Args:
+      wanted: whether a file, by its name, is to be checked.
+
+    Raises:
+      Damaged: a file is missing or its checksum is wrong.
+    """
     names = [name for name in content["files"] if wanted(name)]
 
     def problem(name: str) -> str | None:
@@ -74,7 +82,7 @@ def check(directory: epath.Path, content: dict[str, Any], wanted: Callable[[str]
             intact = _sha256(directory / name) == content["files"][name]
         except OSError as error:
             return f"{name}: {os.strerror(error.errno or errno.EIO)}"
-        return None if intact else f"{name} is not as it was written"
+        return None if intact else f"{name} has the wrong checksum"
 
     with ThreadPoolExecutor(_THREADS) as threads:
         for found in threads.map(problem, names):

@@ -1,4 +1,4 @@
-"""Figures of a run by position: JSON lines are the record, TensorBoard shows them."""
+"""A run's metrics by position, as JSON lines and for TensorBoard."""
 
 import json
 import math
@@ -16,22 +16,23 @@ from expert_iter.storage.files import is_local, write_atomic
 
 
 class Metrics:
-    """Appends scalars to a workdir's `metrics.jsonl` and, on a local disk, `tensorboard/`. Only one
-    process of a run has them.
+    """Appends scalars to a workdir's `metrics.jsonl` and, on a local disk, `tensorboard/`.
 
-    Write a position's figures before its checkpoint: then every kept checkpoint has all the lines
-    before it, and a resumed run leaves neither a gap nor a duplicate.
-
-    Args:
-      workdir: where to write; made if need be.
-      resume_at: lines of this position and later are dropped, for they are about to be written
-        again; 0 starts afresh.
-
-    Raises:
-      UserError: `metrics.jsonl` has a damaged line, other than a half-written last one.
+    Only process 0 of a run writes metrics. Write a position's metrics before its checkpoint. Then
+    every checkpoint has all earlier lines, and a resumed run leaves neither gaps nor duplicates.
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_at: int = 0):
+        """Opens the metrics of a workdir, which is made if it does not exist.
+
+        Args:
+          workdir: the run's directory.
+          resume_at: lines at this position and later are dropped, since the resumed run writes them
+            again. 0 drops all.
+
+        Raises:
+          UserError: `metrics.jsonl` has a damaged line other than a half-written last one.
+        """
         self._path = epath.Path(workdir) / workdir_lib.METRICS
         self._tensorboard = Path(workdir, workdir_lib.TENSORBOARD)
         self._writer = None
@@ -40,12 +41,12 @@ class Metrics:
         self._write_all()
 
     def write(self, position: int, scalars: Mapping[str, float]) -> None:
-        """Adds one line. Numbers that JSON does not know (nan, inf) become null there."""
+        """Appends one line. NaN and infinities become null."""
         line = {"position": position, "time": round(time.time(), 3)}
         line |= {name: _number(value) for name, value in scalars.items()}
         self._lines.append(line)
         if not is_local(self._path):
-            self._write_all()  # an object cannot be added to
+            self._write_all()  # object stores cannot append
             return
         with open(self._path, "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -66,9 +67,9 @@ class Metrics:
         self.close()
 
     def _start_tensorboard(self) -> None:
-        from tensorboardX import SummaryWriter  # slow to import, and not every run gets to write
+        from tensorboardX import SummaryWriter  # slow to import, and a run that fails early writes nothing
 
-        # Event files cannot be cut at a position: they are written again from the kept lines.
+        # Event files cannot be cut at a position, so they are rewritten from the kept lines.
         for path in self._tensorboard.glob("events.out.tfevents.*"):
             path.unlink()
         self._writer = SummaryWriter(str(self._tensorboard))
@@ -86,9 +87,9 @@ class Metrics:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Every line of a workdir's `metrics.jsonl`; none if there is no such file.
+    """The lines of a workdir's `metrics.jsonl`; empty if there is no such file.
 
-    A half-written last line, which a kill leaves behind, is passed over.
+    Skips a half-written last line, which a killed run leaves.
 
     Raises:
       UserError: another line is damaged.
@@ -96,13 +97,13 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     path = epath.Path(workdir) / workdir_lib.METRICS
     if not path.exists():
         return []
-    # Only what ends in a newline was written whole.
+    # A line without a newline is half-written.
     whole = path.read_bytes().split(b"\n")[:-1]
     lines = []
     for number, text in enumerate(whole, start=1):
         try:
             line = json.loads(text)
-            line["position"], line["time"]  # both are in every line that was written here
+            line["position"], line["time"]  # raises KeyError: every line that `write` wrote has both
         except (ValueError, TypeError, KeyError):
             raise UserError(f"{path}, line {number} is damaged; delete that line") from None
         lines.append(line)

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a line now and then in a log file."""
+"""Shows a phase's progress: a bar on a terminal, a line every 15 seconds in a log file."""
 
 import contextlib
 import sys
@@ -8,19 +8,22 @@ import tqdm
 
 from expert_iter.pod import processes
 
-_EVERY = 15.0  # seconds between lines where there is no terminal
+_LINE_SECONDS = 15.0  # between lines where there is no terminal
 
 
 def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar | _Lines | _Silence":
-    """Shows on stderr how far a phase has come, its fields and the time it will still take.
+    """Shows on stderr how much of a phase is done, its fields and the time left.
 
-    Use it as a context manager and call `update(n, **fields)` after each piece of work.
+    Use it as a context manager, and call `update(n, **fields)` after every n units of work.
 
     Args:
-      total: pieces of work in the phase.
-      label: what the phase is called.
-      done: pieces done by an earlier process, not counted in the speed.
-      unit: what a piece is called.
+      total: units of work in the phase.
+      label: name of the phase.
+      done: units done before the run resumed, which do not count in the speed.
+      unit: name of a unit.
+
+    Returns:
+      On process 0 a bar or lines; on others an object that shows nothing.
     """
     if not processes.is_primary():
         return _Silence()
@@ -32,7 +35,7 @@ class _Silence(contextlib.nullcontext):
         return self
 
     def update(self, n: int = 1, **fields) -> None:
-        """One process speaks for all."""
+        """Shows nothing: process 0 shows the progress of all."""
 
 
 class _Bar:
@@ -64,7 +67,7 @@ class _Lines:
         self._done += n
         self._fields |= fields
         now = time.monotonic()
-        if now - self._printed >= _EVERY and self._done < self._total:
+        if now - self._printed >= _LINE_SECONDS and self._done < self._total:
             self._printed = now
             seconds = (now - self._started) / max(1, self._done - self._initial)
             self._print(f", {_clock(seconds * (self._total - self._done))} left")

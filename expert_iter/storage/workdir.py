@@ -1,12 +1,12 @@
-"""A workdir: everything one run leaves behind, and all that `evaluate` and `solve` need.
+"""A workdir: the directory of one run, which the other commands read.
 
-config.json       the settings the run was made with
-tokenizer.model   SentencePiece, or tokenizer.json: byte-level BPE
+config.json       the run's settings
+tokenizer.model   a SentencePiece tokenizer, or tokenizer.json: byte-level BPE
 checkpoints/      see checkpoints.py
 trees/            see tree_store.py
 metrics.jsonl     see metrics.py
-tensorboard/      the same figures for TensorBoard
-summary.json      the closing table
+tensorboard/      the same metrics for TensorBoard
+summary.json      the final table; exists once the run is finished
 """
 
 import contextlib
@@ -30,27 +30,33 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 SUMMARY = "summary.json"
 
-_ABSENT = object()  # stands for a key that one of two configs lacks
-_SHOWN = 5  # differing keys named in one error line
+_ABSENT = object()  # the value of a key that one of two configs lacks
+_SHOWN = 5  # differing keys in one error line
 
 
 def write_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
-    """Writes `config` (nested, JSON values; tuples become lists) to the workdir, making it."""
+    """Writes the settings, and makes the workdir if it does not exist.
+
+    Args:
+      config: nested settings with JSON values; tuples become lists.
+
+    Raises:
+      UserError: a file has the workdir's name.
+    """
     try:
         epath.Path(workdir).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(
-            f"workdir '{workdir}' cannot be made: there is a file of that name; "
-            "give another --workdir"
+            f"workdir '{workdir}' cannot be made: a file has that name; give another --workdir"
         ) from None
     write_atomic(epath.Path(workdir) / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Reads the settings a workdir was made with.
+    """Reads the settings of a workdir.
 
     Raises:
-      UserError: there is no such workdir, or its config is missing or damaged.
+      UserError: the workdir does not exist, or its config is missing or damaged.
     """
     path = epath.Path(workdir) / CONFIG
     try:
@@ -76,22 +82,22 @@ def claim(
     may_differ: Sequence[str] = (),
     complete: Callable[[dict], dict] = lambda old: old,
 ) -> None:
-    """Makes the workdir this config's own, or checks that it is.
+    """Stores the settings in a new workdir, or checks that they are those of an existing one.
 
     Args:
-      config: nested settings, JSON values.
-      may_differ: dotted keys, or sections, that a later run may change (how long to go on, say);
-        the workdir then takes over the new values.
-      complete: gives the workdir's config the keys that came up after it was made.
+      config: nested settings with JSON values.
+      may_differ: dotted keys, or sections, that may change when a run resumes. The workdir then
+        stores the new values.
+      complete: adds the keys that did not exist yet when the workdir was made.
 
     Raises:
-      UserError: the workdir was made with other settings; nothing is overwritten.
+      UserError: the workdir was made with other settings. Nothing is overwritten.
     """
     if not (epath.Path(workdir) / CONFIG).exists():
         if (epath.Path(workdir) / CHECKPOINTS).exists():
             raise UserError(
-                f"workdir '{workdir}' holds checkpoints but no {CONFIG} to say how they were "
-                "made; restore it or give another --workdir"
+                f"workdir '{workdir}' has checkpoints but no {CONFIG}; restore that file or "
+                "give another --workdir"
             )
         return write_config(workdir, config)
 
@@ -115,19 +121,19 @@ def claim(
 
 @contextlib.contextmanager
 def lock(workdir: str | os.PathLike) -> Iterator[None]:
-    """Holds the workdir for writing; the system lets go of it however the process ends.
+    """Locks the workdir for writing. The system releases the lock however the process ends.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process has the lock.
     """
-    if not is_local(workdir):  # object stores know no locks
+    if not is_local(workdir):  # object stores have no locks
         yield
         return
     os.makedirs(workdir, exist_ok=True)
     with open(Path(workdir, ".lock"), "a+") as file:
         try:
-            # A record lock, and not flock: forked workers that outlive a killed training must not
-            # inherit it.
+            # lockf and not flock: a forked worker would inherit a flock, and could outlive a killed
+            # training.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)

@@ -1,15 +1,15 @@
-"""Each end that a process can come to, and whether its last words are said then."""
+"""The exit message is printed where a process dies without one, and only there."""
 
 import subprocess
 import sys
 
 import pytest
 
-WORDS = 'process 1: it\'s over; "start" $HOME again %s'
+MESSAGE = 'process 1: it\'s over; "start" $HOME again %s'
 
 
 def end(how: str) -> str:
-    """What a process says that leaves its last words and then does so."""
+    """What a process prints that arms its exit message and then runs `how`."""
     program = f"""
 import os, signal, sys
 from expert_iter.pod import exit_message
@@ -17,25 +17,25 @@ from expert_iter.pod import exit_message
 exit_message.arm(sys.argv[1])
 {how}
 """
-    command = [sys.executable, "-c", program, WORDS]
+    command = [sys.executable, "-c", program, MESSAGE]
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stderr
 
 
 @pytest.mark.parametrize(
     "how", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()", "os._exit(1)"]
 )
-def test_said_where_nothing_else_could_be(how):
-    assert end(how) == WORDS + "\n"
+def test_a_killed_process_prints_its_message(how):
+    assert end(how) == MESSAGE + "\n"
 
 
 @pytest.mark.parametrize("how", ["", "sys.exit(3)", "exit_message.disarm(); os.abort()"])
-def test_silent_where_the_process_ends_as_it_should_or_has_spoken(how):
+def test_a_normal_exit_and_a_disarmed_one_print_nothing(how):
     assert end(how) == ""
 
 
-def test_an_error_of_its_own_is_all_that_is_said():
+def test_a_python_error_prints_its_traceback_alone():
     assert end("raise ValueError('its own')").endswith("ValueError: its own\n")
 
 
-def test_the_process_does_not_need_its_shell():
+def test_the_process_survives_the_death_of_its_shell():
     assert end("exit_message._shell.kill(); exit_message._shell.wait()") == ""

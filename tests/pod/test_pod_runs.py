@@ -36,7 +36,7 @@ SEED = ("--config.run.seed=0",)
 SELDOM = "--config.run.save_seconds=600"  # saves at the ends of phases alone
 GUESS = *SEED, "--config.run.expert=guess", "--config.guess.num_samples=4"
 # Said for a process that is killed or aborted.
-LAST_WORDS = "process {}: ended without a word, as when it is killed, memory runs out, or JAX loses"
+EXIT_MESSAGE = "process {}: ended without a message: it was killed, ran out of memory, or lost"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
         pod.send(1, signal.SIGTERM)
         assert pod.codes(SOON) == [0, 0]
         for i in range(2):
-            assert pod.said(i).endswith("preempted: saved; the same command goes on\n")
+            assert pod.said(i).endswith("preempted: saved; run the same command to resume\n")
     assert newest_place(workdir) < (2, 0)  # soon: updates this small are many in a moment
 
     for kill in range(KILLS):
@@ -71,14 +71,14 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
             print(f"kill {kill}: {codes} after {time.monotonic() - begin:.0f} s")
             other, said = codes[1 - victim], pod.said(1 - victim)
             assert codes[victim] == -signal.SIGKILL
-            assert wait_for(lambda v=victim: LAST_WORDS.format(v) in pod.said(v))
+            assert wait_for(lambda v=victim: EXIT_MESSAGE.format(v) in pod.said(v))
             if victim == 0 and other == -signal.SIGABRT:  # JAX's or Gloo's own doing
                 assert "distributed service detected fatal errors" in said or "gloo::" in said
-                assert wait_for(lambda o=1 - victim: LAST_WORDS.format(o) in pod.said(o))
+                assert wait_for(lambda o=1 - victim: EXIT_MESSAGE.format(o) in pod.said(o))
             else:
-                line = f"process {1 - victim}: process {victim} has died; start all again by the"
+                line = f"process {1 - victim}: process {victim} has died; run the same command"
                 assert other == 75 and line in said
-                assert "Traceback" not in said and LAST_WORDS.format(1 - victim) not in said
+                assert "Traceback" not in said and EXIT_MESSAGE.format(1 - victim) not in said
 
     train(workdir, 2, 4, *GUESS)
     assert_same_run(workdir, alone, CLOSE)
@@ -125,7 +125,7 @@ def test_told_to_leave_in_every_phase(tmp_path):
             pod.wait_until(lambda p=(phase, unit): newest_place(told) >= p)
             pod.send(0, signal.SIGTERM)
             assert pod.codes(SOON) == [0]
-            assert pod.said(0).endswith("preempted: saved; the same command goes on\n")
+            assert pod.said(0).endswith("preempted: saved; run the same command to resume\n")
         assert newest_place(told) < (phase + 1, 1)
     train(told, 1, 1, *GUESS)
     assert_same_run(told, train(tmp_path / "untold", 1, 1, *GUESS, SELDOM))
