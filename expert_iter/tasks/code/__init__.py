@@ -1,1 +1,1 @@
-"""Programs as answers: unit tests in a sandbox."""
+"""Tasks whose solutions are programs, and their verifier: unit tests in a sandbox."""

@@ -1,4 +1,4 @@
-"""Which part of a solution is its program: one of its fenced blocks, or the whole of it."""
+"""Finds the program in a solution: one of its fenced blocks, or all of it."""
 
 import ast
 import itertools
@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MOST_CHARACTERS = 20_000  # of code that is parsed here; what it does is the sandbox's affair
-_MOST_ENDS = 8  # fences that are tried as a block's end, so that hostile text costs no more
+MOST_CHARACTERS = 20_000  # of code that is parsed here; the sandbox runs code of any length
+_MOST_ENDS = 8  # fences that are tried as a block's end: bounds the time for hostile text
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-# Block quotes and list items before a fence, then the fence as in CommonMark.
+# Marks of block quotes and list items, then a fence as in CommonMark.
 _FENCE = re.compile(
     r"(?P<quotes>(?:[ \t]*>)*)"
     r"(?P<margin>(?:[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t])*[ \t]*)"
@@ -19,27 +19,35 @@ _FENCE = re.compile(
     r"[ \t]*(?P<info>.*)"
 )
 _PYTHON = re.compile(r"\{?[ \t]*\.?i?(?:python|py)[\d.]*(?![\w+.-])", re.IGNORECASE)
-# A definition, or the indented body of a function; not a call that shows how it is used.
+# A definition, or the indented body of a function; not a call that shows its use.
 _DEFINES = re.compile(
     r"^(?:async[ \t]+)?(?:def|class)\b|^\w+[ \t]*=[ \t]*lambda\b|\A\s*^[ \t]+\S", re.MULTILINE
 )
 
 
 class _Block(NamedTuple):
+    """A fenced block.
+
+    Attributes:
+      code: its lines, without quote marks and the fence's indentation.
+      tagged: whether the fence names Python. Otherwise it names no language.
+      closed: whether a closing fence ends the block.
+    """
+
     code: str
-    tagged: bool  # its fence names Python; else it names nothing
+    tagged: bool
     closed: bool
 
 
 def code_of(solution: str) -> str:
-    """The program in a solution: the last block of Python, the whole where there is none.
+    """The program in a solution: the last block of Python, or all of a solution without one.
 
-    A block whose fence names Python goes before one whose fence names nothing, then one that
+    A block whose fence names Python comes before one whose fence names nothing, then one that
     defines something before one that does not, then a closed one before an unclosed one. Blocks of
-    other languages and interactive sessions (`>>>`) are no programs.
+    other languages and interactive sessions (`>>>`) do not count.
     """
     if _has_long_string(solution) and parse_program(solution):
-        return solution  # its fences, if any, are in a string
+        return solution  # any fences are inside a string
     blocks = [block for block in _blocks(solution) if not block.code.lstrip().startswith(">>>")]
     if not blocks:
         return solution
@@ -51,17 +59,17 @@ def code_of(solution: str) -> str:
 
 def parse_program(code: str) -> ast.Module | None:
     """The syntax tree of a program or of a function's body; None if it is neither, or too long."""
-    # A function's body without its head, as HumanEval asks for, parses below a head of any kind.
+    # HumanEval asks for the body of a function, which parses below any head.
     return parse(code) or parse(f"if True:\n{code}")
 
 
 def parse(code: str) -> ast.Module | None:
-    """The syntax tree; None for what does not parse or is longer than MOST_CHARACTERS."""
+    """The syntax tree; None if `code` does not parse or is longer than MOST_CHARACTERS."""
     if len(code) > MOST_CHARACTERS:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as one for an odd escape in a string
+            warnings.simplefilter("ignore")  # for example about an unknown escape in a string
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -72,7 +80,7 @@ def _has_long_string(code: str) -> bool:
 
 
 def _blocks(solution: str) -> Iterator[_Block]:
-    """The blocks that may be Python, in their order."""
+    """The blocks that may be Python, in order."""
     lines = _LINE.findall(solution)
     at = 0
     while at < len(lines):
@@ -86,7 +94,7 @@ def _blocks(solution: str) -> Iterator[_Block]:
         end, after = next(ends)
         if tagged or not info:
             code = _unindented(lines[at:end], fence)
-            # A fence in a docstring does not end the program: it has to parse.
+            # A fence inside a docstring does not end the block: try later ones until it parses.
             if _has_long_string(code) and not parse_program(code):
                 for later_end, later_after in itertools.islice(ends, _MOST_ENDS):
                     longer = _unindented(lines[at:later_end], fence)
@@ -98,10 +106,11 @@ def _blocks(solution: str) -> Iterator[_Block]:
 
 
 def _ends(lines: list[str], start: int, fence: re.Match) -> Iterator[tuple[int, int]]:
-    """Where the block that `fence` opens may end, and what follows begins; at last, the text's end.
+    """Each possible end of the block that `fence` opens, and the line after it; the last is the end
+    of the text.
 
-    It ends with the block quote that it is in, or at a fence of the same kind, as long at least
-    and indented by three more at most.
+    A block ends with its block quote, or at a fence of the same kind that is at least as long and
+    indented by at most three columns more.
     """
     quotes = _quotes(fence)
     marks = fence["marks"]
@@ -118,9 +127,9 @@ def _ends(lines: list[str], start: int, fence: re.Match) -> Iterator[tuple[int, 
 
 
 def _unindented(lines: list[str], fence: re.Match) -> str:
-    """The lines without the block quotes and the indentation of the fence above them.
+    """The lines without the block quote and the indentation of their fence.
 
-    Code that starts further left than its fence loses as much as its first line has.
+    Code that starts further left than its fence loses only the indentation of its first line.
     """
     quotes = _quotes(fence)
     lines = [line[quotes.match(line).end() :] for line in lines]
@@ -130,7 +139,7 @@ def _unindented(lines: list[str], fence: re.Match) -> str:
 
 
 def _cut(line: str, columns: int) -> str:
-    """The line without as many columns of its indentation."""
+    """The line with its indentation cut by `columns`."""
     at = 0
     while columns > 0 and line[at : at + 1] in (" ", "\t"):
         columns -= _width(line[at])
@@ -139,7 +148,7 @@ def _cut(line: str, columns: int) -> str:
 
 
 def _quotes(fence: re.Match) -> re.Pattern:
-    """Matches as many marks of block quotes as are before the fence."""
+    """Matches the same number of block quote marks as the fence has."""
     return re.compile(rf"(?:[ \t]*>){{{fence['quotes'].count('>')}}}")
 
 

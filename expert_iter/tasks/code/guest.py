@@ -1,7 +1,7 @@
-"""The process that runs the code under test, and does what the judge asks of it.
+"""The guest process: it runs the code under test, and answers the tester's requests.
 
-It holds no test and no expected result. Once the code is loaded it can change all that is here;
-the judge takes nothing from it but data.
+It holds no test and no expected result. The code under test can change everything in this process,
+so the tester accepts nothing but data from it.
 """
 
 import builtins
@@ -25,6 +25,8 @@ _OPERATIONS = {
 
 
 class Guest(Wire):
+    """The guest's end of the connection."""
+
     def __init__(self, read: int, write: int, names: dict):
         super().__init__(read, write)
         self._globals = names
@@ -34,15 +36,15 @@ class Guest(Wire):
         return function(target, *positional, **named)
 
     def reference(self, value):
-        if isinstance(value, _JudgesFunction):
-            return ["judge", value.number]
+        if isinstance(value, _TestFunction):
+            return ["tester", value.number]
         return ["guest", self.number(value)]
 
     def object_of(self, owner, key, name=None):
-        if owner == "judge":
-            return _JudgesFunction(self, key, name)
+        if owner == "tester":
+            return _TestFunction(self, key, name)
         if owner == "iterator":
-            return _iterator(_JudgesFunction(self, key, name))
+            return _iterator(_TestFunction(self, key, name))
         if owner == "guest":
             return self.kept[key]
         return self._globals[key] if key in self._globals else getattr(builtins, key)
@@ -54,8 +56,8 @@ class Guest(Wire):
         return self.object_of(*own) if own else kind(*args)
 
 
-class _JudgesFunction:
-    """A function that a test passed as an argument: it runs where the tests are."""
+class _TestFunction:
+    """Stands for a function that a test passed as an argument. Calls run it in the tester."""
 
     def __init__(self, guest: Guest, number: int, name: str):
         self.guest = guest
@@ -67,7 +69,7 @@ class _JudgesFunction:
 
 
 def _iterator(following):
-    """An iterator that a test passed as an argument: the judge has its items."""
+    """Stands for an iterator that a test passed as an argument. The tester has its items."""
     while True:
         try:
             item = following()

@@ -1,4 +1,4 @@
-"""HumanEval: Python functions to complete from their head (Chen et al. 2021, arXiv 2107.03374)."""
+"""HumanEval: complete a Python function from its head (Chen et al. 2021, arXiv 2107.03374)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _WORDING = Wording(
 
 @dataclasses.dataclass(frozen=True)
 class HumanEvalConfig(PublishedConfig):
-    """HumanEval has no settings of its own, and no examples for few-shot prompts."""
+    """The settings of `PublishedConfig`. HumanEval has no examples for few-shot prompts."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -31,8 +31,10 @@ class HumanEvalConfig(PublishedConfig):
 
 
 class HumanEval(PublishedTask):
-    """A test and nothing else. A plain prompt is the function's head with its docstring, to be
-    written on; the tests are hidden. Ids are 'HumanEval/17', the file's own, by row from 0.
+    """The test split alone: there are no training problems.
+
+    A plain prompt is the function's head with its docstring, which the model continues. It does not
+    show the tests. Ids are those of the file, such as 'HumanEval/17'.
     """
 
     name = "humaneval"
@@ -42,7 +44,7 @@ class HumanEval(PublishedTask):
     def files(self, split: str) -> list[Path]:
         if split != "test":
             raise UserError(
-                f"task humaneval has no {split} problems, it is for evaluation only: train on "
+                f"task humaneval has no {split} problems, for it is for evaluation only: train on "
                 "another task, such as mbpp"
             )
         return [self.locate(published_files.HUMANEVAL)]
@@ -55,7 +57,7 @@ class HumanEval(PublishedTask):
         )
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        """`prompt`, `entry_point`, `canonical_solution` and `test`."""
+        """Reads the fields `prompt`, `entry_point`, `canonical_solution` and `test`."""
         head = text_field(record, "prompt")
         tests = {
             "entry_point": text_field(record, "entry_point"),

@@ -1,4 +1,4 @@
-"""MBPP: small Python functions from a description (Austin et al. 2021, arXiv 2108.07732)."""
+"""MBPP: write a small Python function from a description (Austin et al. 2021, arXiv 2108.07732)."""
 
 import dataclasses
 import functools
@@ -10,22 +10,22 @@ from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.rows import CODE, Row, tests_of, text_field, whole_number
 
-# By task_id, as in the paper; the rest, 601 to 974, is for training.
+# The paper's split by task_id. Training has the rest, 601 to 974.
 _EXAMPLES = range(1, 11)
 _SPLITS = {"test": range(11, 511), "validation": range(511, 601)}
 
 
 @dataclasses.dataclass(frozen=True)
 class MbppConfig(PublishedConfig):
-    """MBPP has no settings of its own."""
+    """The settings of `PublishedConfig`."""
 
 
 class Mbpp(PublishedTask):
-    """Split by task_id as in the paper: 1 to 10 are examples in few-shot prompts and nothing else,
-    11 to 510 the test, 511 to 600 validation, 601 to 974 training. Ids are 'mbpp-601', by task_id,
-    which is the row in the published file, counted from 1.
+    """Descriptions of functions, split by task_id as in the paper.
 
-    A prompt gives the description and the tests that the program is judged by.
+    Problems 1 to 10 are examples for few-shot prompts, 11 to 510 the test, 511 to 600 validation,
+    and 601 to 974 training. A prompt shows the description and the tests that the program must
+    pass. Ids are 'mbpp-601', by task_id, which is the row in the published file, counted from 1.
     """
 
     name = "mbpp"
@@ -49,7 +49,7 @@ class Mbpp(PublishedTask):
         return self.read_file(convert, published_files.MBPP)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        """`text`, `code`, `test_setup_code` and `test_list`."""
+        """Reads the fields `text`, `code`, `test_setup_code` and `test_list`."""
         tests = record.get("test_list")
         if not isinstance(tests, list):
             raise ValueError("there is no list of tests in `test_list`")

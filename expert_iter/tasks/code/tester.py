@@ -1,8 +1,8 @@
-"""The process that runs the tests. Its word is the verdict, and no code under test is in it.
+"""The tester process: it runs the tests and gives the verdict. No code under test runs in it.
 
-Names that the tests use and nobody here defines stand for those of the code under test, which runs
-in a process of its own, the guest: calls pass there as data, and results come back as data. So
-comparisons happen here. An object that is no data stays there, and a `Remote` stands for it.
+The code under test runs in another process, the guest. A name that the tests use and do not define
+refers to the guest: its calls pass as data, and results come back as data, so that all comparisons
+happen here. An object that is not data stays in the guest; a `Remote` stands for it here.
 """
 
 import builtins
@@ -20,23 +20,25 @@ _BINARY = (
 _ITEMS = ("getitem", "setitem", "delitem")
 
 
-class Judge(Wire):
+class Tester(Wire):
+    """The tester's end of the connection."""
+
     def __init__(self, read: int, write: int):
         super().__init__(read, write)
-        self._remotes = {}  # by number, so that what is one object there is one here
+        self._remotes = {}  # by number: one object of the guest is one object here
 
     def ask(self, operation, target, positional=(), named=None):
-        """What the guest's operator, or builtin function, of this name gives for its `target`."""
+        """The result of an operator or builtin function that the guest applies to its `target`."""
         try:
             return self.request(operation, target, positional, named or {})
         except StopIteration as error:
             if operation == "next":
                 raise
-            # It would end a loop of the test's, such as that of `all(map(f, values))`.
+            # StopIteration would end a loop of the test, such as that of `all(map(f, values))`.
             raise RuntimeError("the code under test raised StopIteration") from error
 
     def do(self, operation, target, positional, named):
-        """The guest calls a function that a test passed to it; it can ask for nothing else."""
+        """Calls a function that a test passed to the guest. The guest can request nothing else."""
         if operation != "call":
             raise ValueError("no such operation")
         return target(*positional, **named)
@@ -48,13 +50,13 @@ class Judge(Wire):
         if isinstance(name, str) and getattr(builtins, name, None) is value:
             return ["name", name]
         if callable(value):
-            return ["judge", self.number(value), name]
+            return ["tester", self.number(value), name]
         if hasattr(value, "__next__"):
             return ["iterator", self.number(value.__next__), name]
-        raise TypeError(f"a test passes a {type(value).__name__}, which is no plain data")
+        raise TypeError(f"a test passes a {type(value).__name__}, which is not plain data")
 
     def object_of(self, owner, number):
-        if owner == "judge":
+        if owner == "tester":
             return self.kept[number]
         if owner != "guest" or type(number) is not int:
             raise ValueError("no such object")
@@ -71,14 +73,14 @@ class Judge(Wire):
             kind = type(name, (GuestError, kind), {"remote": self.object_of(*reference)})
         try:
             return kind(*args)
-        except Exception:  # one that does not take what is said to be its arguments
+        except Exception:  # the type does not accept these arguments
             return Exception(*args)
 
 
 class GuestError(Exception):
-    """An exception of a type that the code under test defines.
+    """An exception whose type the code under test defines.
 
-    It is one of the nearest builtin type, with data for arguments; the rest is in the guest.
+    Here it has the nearest builtin type, and data as arguments. The object itself is in the guest.
     """
 
     def __getattr__(self, name):
@@ -89,17 +91,17 @@ class GuestError(Exception):
 
 
 class Remote:
-    """An object of the guest's, which can say about itself whatever it likes.
+    """Stands for an object in the guest, whose answers about itself cannot be trusted.
 
-    Nothing of the judge's is compared or reckoned with there: an object equals none of the judge's
-    values, and has no sum or order with them. Otherwise one whose differences are all 0 would be
-    close to everything.
+    It never takes part in an operation with one of the tester's values: it equals none of them, and
+    has no sum or order with them. Otherwise an object whose differences are all 0 would be close to
+    every expected result.
     """
 
-    __slots__ = ("_judge", "_at")
+    __slots__ = ("_tester", "_at")
 
-    def __init__(self, judge: Judge, at: list):
-        object.__setattr__(self, "_judge", judge)
+    def __init__(self, tester: Tester, at: list):
+        object.__setattr__(self, "_tester", tester)
         object.__setattr__(self, "_at", at)
 
     def __getattr__(self, name):
@@ -107,39 +109,39 @@ class Remote:
             raise AttributeError(name)
         owner, key = self._at
         if owner == "name" and key in sys.stdlib_module_names:
-            # A test that uses a module which the code imports: this process has its own.
+            # A module that the code under test imports: the test gets this process's own.
             return getattr(__import__(key), name)
-        return self._judge.ask("getattr", self, [name])
+        return self._tester.ask("getattr", self, [name])
 
     def __setattr__(self, name, value):
-        self._judge.ask("setattr", self, [name, value])
+        self._tester.ask("setattr", self, [name, value])
 
     def __call__(self, *positional, **named):
-        return self._judge.ask("call", self, positional, named)
+        return self._tester.ask("call", self, positional, named)
 
     def __eq__(self, other):
-        return isinstance(other, Remote) and self._judge.ask("eq", self, [other]) is True
+        return isinstance(other, Remote) and self._tester.ask("eq", self, [other]) is True
 
     def __instancecheck__(self, value):
-        return self._judge.ask("isinstance", value, [self]) is True
+        return self._tester.ask("isinstance", value, [self]) is True
 
     def __exit__(self, kind, error, trace):
-        """An error of the test's stays, whatever the guest makes of it: it may be the verdict."""
+        """Never suppresses an error of the test, which may be the verdict."""
         try:
-            self._judge.ask("exit", self, [error])
+            self._tester.ask("exit", self, [error])
         except Exception:
             if error is None:
                 raise
 
 
 def _forwarded(operation):
-    return lambda self, *values: self._judge.ask(operation, self, values)
+    return lambda self, *values: self._tester.ask(operation, self, values)
 
 
 def _binary(operation):
     def ask(self, other):
         if isinstance(other, Remote):
-            return self._judge.ask(operation, self, [other])
+            return self._tester.ask(operation, self, [other])
         return NotImplemented
 
     return ask
@@ -152,23 +154,23 @@ for _name in _BINARY:
 
 
 class Names(dict):
-    """The tests' global names. What nobody defines is the guest's; data is read at each use."""
+    """The tests' global names. An undefined one is the guest's; data is read again at each use."""
 
-    def __init__(self, judge: Judge):
+    def __init__(self, tester: Tester):
         super().__init__(__name__="tests", __builtins__=builtins)
-        self._judge = judge
+        self._tester = tester
 
     def __missing__(self, name):
         if hasattr(builtins, name):
             raise KeyError(name)
         if name not in sys.stdlib_module_names:
-            value = self._judge.ask("value", Remote(self._judge, ["name", name]))
+            value = self._tester.ask("value", Remote(self._tester, ["name", name]))
             if not isinstance(value, Remote):
                 return value
         return self.take(name)
 
     def take(self, name):
-        self[name] = Remote(self._judge, ["name", name])
+        self[name] = Remote(self._tester, ["name", name])
         return self[name]
 
 
@@ -177,14 +179,16 @@ def _global_names(code):
     return set(code.co_names).union(*map(_global_names, inner))
 
 
-def _run_tests(judge: Judge, task: dict) -> None:
-    """Raises whatever a test that fails raises."""
-    names = Names(judge)
+def _run_tests(tester: Tester, task: dict) -> None:
+    """Runs all tests; raises what a failing test raises."""
+    names = Names(tester)
     if task["prefix"]:
         try:
-            exec(compile(task["prefix"], "prefix", "exec"), names)  # its helpers, for the checker
+            exec(
+                compile(task["prefix"], "prefix", "exec"), names
+            )  # the checker may use its helpers
         except SyntaxError:
-            pass  # it ends within a statement, which the code under test completes
+            pass  # it ends inside a statement, which the code under test completes
     tests = [compile(test, f"test {n}", "exec") for n, test in enumerate(task["tests"])]
     entry_point = task["entry_point"]
     if entry_point:
@@ -192,23 +196,23 @@ def _run_tests(judge: Judge, task: dict) -> None:
     else:
         used = set().union(*map(_global_names, tests))
         if all(hasattr(builtins, name) for name in used):
-            for name in used:  # the code under test is to define a function such as `sum`
+            for name in used:  # the code under test redefines a builtin, such as `sum`
                 names.take(name)
     exec(compile(task["setup"], "setup", "exec"), names)
     for test in tests:
         exec(test, names)
     if task["checker"]:
         exec(compile(task["checker"], "checker", "exec"), names)
-        names["check"](Remote(judge, ["name", entry_point]))
+        names["check"](Remote(tester, ["name", entry_point]))
 
 
 def main() -> None:
     task = json.loads(sys.stdin.buffer.read())
     verdict = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    judge = Judge(*map(int, sys.argv[1:3]))
-    if judge.receive() == ["ready"]:
-        _run_tests(judge, task)
+    tester = Tester(*map(int, sys.argv[1:3]))
+    if tester.receive() == ["ready"]:
+        _run_tests(tester, task)
         os.write(verdict, b"pass")
 
 

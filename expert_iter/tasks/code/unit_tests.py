@@ -1,8 +1,8 @@
-"""Verdicts on model-written code: whether it passes its tests, inside the sandbox.
+"""The verifier of model-written code: does it pass its tests, inside the sandbox?
 
-Two contained processes give a verdict: a judge, which runs the tests, and a guest, which runs the
-code under test and answers the judge's calls with plain data over a pipe. Tests and comparisons
-are never in a process that the code under test can touch. See docs/sandbox.md.
+Each verdict takes two sandboxed processes. The tester runs the tests. The guest runs the code under
+test, and answers the tester's calls with plain data over a pipe. Tests and comparisons are never in
+a process that the code under test can change. See docs/sandbox.md.
 """
 
 import contextlib
@@ -29,11 +29,14 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class CodeTests:
-    """What a piece of code must do; all of it source text that is trusted.
+    """What a program must do, as trusted Python source.
 
-    `setup` runs before the tests, `tests` are statements such as `assert f(1) == 2`. With a
-    `checker`, which defines `check(candidate)`, `entry_point` names the function that is checked.
-    `prefix` is what the code continues.
+    Attributes:
+      setup: runs before the tests.
+      tests: statements, such as `assert f(1) == 2`.
+      entry_point: name of the function that the checker checks; '' without a checker.
+      prefix: the source that the program continues; '' if it is a program by itself.
+      checker: defines `check(candidate)`, which is called with the entry point; or ''.
     """
 
     setup: str
@@ -46,11 +49,20 @@ class CodeTests:
 def passes(
     source: str, tests: CodeTests, limits: Limits = _LIMITS, *, within: str | None = None
 ) -> bool:
-    """Whether the code passes all of its tests within the limits; no tests are not passed.
+    """Whether the code passes all of its tests within the limits.
 
-    Any other end is False: an error, time, memory, output, an exit. `within` names the
-    containment, by default the best that works here. Raises UserError if there is none, and
-    OSError only where the machine itself can start no process.
+    False for any other end: an error, an exit, too much time, memory or output. False if there are
+    no tests.
+
+    Args:
+      source: the code under test.
+      tests: what it must do.
+      limits: of each of the two processes; `seconds` is for both together.
+      within: the containment; by default the best one on this machine.
+
+    Raises:
+      UserError: this machine has no containment.
+      OSError: this machine cannot start a process.
     """
     within = within or pick_containment()
     deadline = time.monotonic() + limits.seconds
@@ -70,39 +82,39 @@ def passes(
                 stack.enter_context(end)
             return ends
 
-        def start(script: str, data: bytes, heard: io.FileIO, says: io.FileIO, **streams) -> None:
-            line = (heard.fileno(), says.fileno())
+        def start(script: str, data: bytes, read: io.FileIO, write: io.FileIO, **streams) -> None:
+            ends = (read.fileno(), write.fileno())
             with open(in_memory(data), "rb", 0) as stdin:
                 program = Program(
                     _script(script),
                     limits,
                     within,
                     stdin=stdin.fileno(),
-                    descriptors=line,
-                    arguments=[str(end) for end in line],
+                    descriptors=ends,
+                    arguments=[str(end) for end in ends],
                     **streams,
                 )
             stack.enter_context(program)
 
-        to_guest, from_judge = pipe()
-        to_judge, from_guest = pipe()
+        to_guest, from_tester = pipe()
+        to_tester, from_guest = pipe()
         verdict, verdict_write = pipe()
         printed, print_write = pipe()
         start("guest", code, to_guest, from_guest, stdout=print_write, stderr=print_write)
-        start("judge", task, to_judge, from_judge, stdout=verdict_write)
-        # Each end is now with its process alone, so that a reader sees the other's end.
-        for ours in (to_guest, from_judge, to_judge, from_guest, verdict_write, print_write):
+        start("tester", task, to_tester, from_tester, stdout=verdict_write)
+        # Close our copies, so that a reader sees the end of the file when the other process ends.
+        for ours in (to_guest, from_tester, to_tester, from_guest, verdict_write, print_write):
             ours.close()
         pipes = [(verdict.fileno(), len(_PASS)), (printed.fileno(), limits.output_bytes)]
-        (said, _), ended = collect(pipes, deadline)
-        return ended == "end" and said == _PASS
+        (written, _), ended = collect(pipes, deadline)
+        return ended == "end" and written == _PASS
 
 
 @functools.cache
 def _script(name: str) -> str:
-    """The program of the judge or the guest, with the modules that both import.
+    """The program of the tester or the guest, with the modules that both import.
 
-    Compiled here once and not in each process: it runs in the interpreter that this one is.
+    It is compiled once, here: both processes run the same interpreter as this one.
     """
     modules = "".join(
         f"sys.modules[{module!r}] = types.ModuleType({module!r})\n"
@@ -120,11 +132,11 @@ def _compiled(module: str) -> bytes:
 
 
 def _whole(source: str, tests: CodeTests) -> str:
-    """The program that the guest runs: the code, after the prompt that it continues if any.
+    """The program that the guest runs: the prefix, then the code.
 
-    Code that defines the function anew follows the prompt, instead of continuing its last line.
+    Code that defines the entry point again starts on a new line instead of continuing the prefix.
     """
-    # By its text: parsing code that nobody has read can crash a Python.
+    # A text search, because parsing untrusted code can crash the interpreter.
     starts_anew = source.strip() and not source.lstrip("\r\n")[:1].isspace()
     defines = re.search(rf"^def {re.escape(tests.entry_point)}\b", source, re.MULTILINE)
     between = "\n\n" if tests.prefix and starts_anew and defines else ""

@@ -1,15 +1,15 @@
-"""Plain data as JSON: how values pass between the judge and the code under test.
+"""Plain data as JSON: how values pass between tester and guest.
 
-Both processes run this text as their module `code_values`. What is read can not act on the reader:
-it makes values of the types below anew, and an object of any other type stays where it is.
+Both processes load this file as the module `code_values`. Reading is safe: it builds values of the
+types below and nothing else. An object of any other type stays in its process.
 
-None, bools, floats, text and integers below 2**63 are JSON themselves. Anything else is a list that
-begins with the name of its type and has what makes such a value, or is one of
+None, bools, floats, strings and integers below 2**63 are JSON themselves. Any other value is a
+list: the name of its type, then the parts to build it from; or one of
     ["@", number]                           a mutable value, see `Exchange`
     ["type", name]                          a type that only makes data
     ["namedtuple", name, fields, *values]
     ["exception", builtin type, args, None or [name of its own type, owner, ...]]
-    ["object", owner, ...]                  what stays where it is, see `code_wire.Wire`
+    ["object", owner, ...]                  an object in its process, see `code_wire.Wire`
 """
 
 import builtins
@@ -25,7 +25,7 @@ _TYPES = {
         *(object, type(None)),
     )
 }
-_SMALL = 1 << 63
+_SMALL = 1 << 63  # larger integers pass as hexadecimal, whose length Python does not limit
 
 
 def _items(value):
@@ -37,7 +37,7 @@ def _dict(*parts):
     return dict(zip(parts, parts, strict=True))
 
 
-# Immutable types: what they are made from. Subclasses pass as the type that is named here.
+# Immutable types, with the parts to build a value from. A subclass passes as its base type here.
 _PARTS = {
     "int": lambda value: [hex(value)],
     "bytes": lambda value: [value.decode("latin-1")],
@@ -60,7 +60,7 @@ _PARTS = {
     ),
     "collections.ChainMap": lambda value: value.maps,
 }
-# How they are made, unless by calling the type.
+# How to build a value, where not by calling the type with the parts.
 _MAKE = {
     "int": lambda text: int(text, 16),
     "bytes": lambda text: text.encode("latin-1"),
@@ -72,7 +72,7 @@ _MAKE = {
 }
 
 
-# Mutable types: what an empty one is made from.
+# Mutable types, with the arguments that make an empty value.
 _OPTIONS = {
     "list": None,
     "set": None,
@@ -94,7 +94,7 @@ def _type_of(name):
 
 @functools.cache
 def _plain(kind):
-    """The type that values of a type pass as, with its name; None, None for no plain data."""
+    """The type, and its name, that values of a type pass as; None, None if not plain data."""
     for base in kind.__mro__:
         name = base.__qualname__
         if base.__module__ != "builtins":
@@ -105,7 +105,7 @@ def _plain(kind):
 
 
 def _fields(kind):
-    """The names of a namedtuple's fields, None for a tuple of any other type."""
+    """The field names of a namedtuple type; None for any other type."""
     fields = getattr(kind, "_fields", None)
     return fields if isinstance(fields, tuple) and hasattr(kind, "_make") else None
 
@@ -128,26 +128,28 @@ def _refill(value, contents):
 
 
 def _bytes(packed):
-    """To compare by: 1, 1.0 and True are equal. Version 2 writes equal lists alike."""
+    """For comparisons that tell 1, 1.0 and True apart. Version 2 has no back references, so equal
+    lists give equal bytes."""
     return marshal.dumps(packed, 2)
 
 
 class Exchange:
-    """The values of a call and its answer.
+    """The values of one call and its answer.
 
-    Mutable values have numbers, in the order in which they pass, and mean the same on both ends: a
-    list that is passed twice is one list there, and what is done to it is done here when the answer
-    is read. `wire` knows objects and namedtuples (`records`).
+    Mutable values are numbered in the order in which they pass, alike on both ends. A list that is
+    passed twice is one list there, and changes to it are repeated here when the answer is read.
     """
 
     def __init__(self, wire):
+        """`wire` resolves references to objects, and stores the namedtuple types."""
         self._wire = wire
         self._mutable = []
         self._numbers = {}
-        self._passed = 0  # how many of the mutable values the other end has
-        self._received = []  # the contents that came with a call
+        self._passed = 0  # number of mutable values that the other end has
+        self._received = []  # contents of the values that came with a call
 
     def pack(self, value):
+        """The JSON form of a value."""
         kind = type(value)
         if kind is str or kind is float or kind is bool or value is None:
             return value
@@ -171,6 +173,7 @@ class Exchange:
         return [name, *map(self.pack, _PARTS[name](value))]
 
     def unpack(self, packed):
+        """The value of a JSON form. Raises ValueError for a form that `pack` does not produce."""
         if not isinstance(packed, list):
             return packed
         name, *parts = packed
@@ -190,7 +193,7 @@ class Exchange:
         raise ValueError("no such value")
 
     def unsent(self):
-        """What the mutable values are that the other end does not have."""
+        """The mutable values that the other end does not have: [type name, contents, options]."""
         cells = []
         while self._passed < len(self._mutable):
             value = self._mutable[self._passed]
@@ -202,7 +205,7 @@ class Exchange:
         return cells
 
     def take(self, cells):
-        """Makes the values that the other end's `unsent` gave."""
+        """Builds the mutable values of the other end's `unsent`."""
         for name, contents, options in cells:
             if name not in _OPTIONS:
                 raise ValueError("no such value")
@@ -213,18 +216,18 @@ class Exchange:
         self._passed = len(self._mutable)
 
     def answer(self, result):
-        """The result of the call, what the call has changed, and what passes for the first time."""
+        """The result, the changes to mutable values, and the new mutable values, as JSON."""
         return self.pack(result), self._changes(), self.unsent()
 
     def read_answer(self, packed, changes, cells):
-        """The result. Does here what the call has changed there."""
+        """The result of the other end's `answer`. Repeats its changes here."""
         self.take(cells)
         for number, contents in changes:
             _refill(self._mutable[number], map(self.unpack, contents))
         return self.unpack(packed)
 
     def _changes(self):
-        """[number, contents] of the values that came with the call and have changed since."""
+        """[number, contents] of each value that came with the call and has changed since."""
         before = self._received
         if not before:
             return []
@@ -234,13 +237,13 @@ class Exchange:
         return [[n, after[n]] for n in range(len(after)) if _bytes(after[n]) != _bytes(before[n])]
 
     def _add(self, value):
-        """The number of a mutable value that passes for the first time."""
+        """Numbers a mutable value that passes for the first time."""
         number = self._numbers[id(value)] = len(self._mutable)
         self._mutable.append(value)
         return number
 
     def _contents(self, value):
-        """As its plain type has it, whatever a subclass says."""
+        """The contents by the plain type's own methods, which a subclass cannot override."""
         if type(value) is list:  # first, for speed
             return list(map(self.pack, value))
         kind, _ = _plain(type(value))
@@ -250,7 +253,7 @@ class Exchange:
     def _record(self, name, fields):
         records = self._wire.records
         if (name, fields) not in records:
-            # Checks the names, and replaces those that are no names.
+            # `rename` replaces invalid field names.
             records[name, fields] = namedtuple(name, fields, rename=True)
         return records[name, fields]
 

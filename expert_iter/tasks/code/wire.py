@@ -1,4 +1,4 @@
-"""The line between the judge and the code under test. Both run this text as module `code_wire`."""
+"""The connection between tester and guest. Both load this file as the module `code_wire`."""
 
 import json
 import os
@@ -7,38 +7,39 @@ from code_values import Exchange
 
 
 class Wire:
-    """One end of the line: it asks the other end to do something, and does what it is asked.
+    """One end of the connection: it sends requests to the other end, and answers the other's.
 
-    A subclass says what is done and which objects stay here:
-        do(operation, target, positional, named)  the result of what the other end asks for
-        reference(value)         what names an object that is no plain data; TypeError if nothing
-        object_of(*reference)    the object or, of the other end's, what stands for it
-        reference_to_error(error)                 an exception of no builtin type, or None
-        error_of(kind, args, own)                 the exception, `own` its reference if any
+    A subclass defines:
+        do(operation, target, positional, named)  the result of a request
+        reference(value)           names an object that is not plain data; TypeError if it must not
+        object_of(*reference)      the object, or what stands for one of the other end
+        reference_to_error(error)  names an exception whose type is not builtin; None for others
+        error_of(kind, args, own)  the exception; `own` is its reference or None
     """
 
     def __init__(self, read: int, write: int):
+        """Communicates over two file descriptors."""
         self._reader = os.fdopen(read, "rb")
         self._write = write
-        self.records = {}  # types of namedtuples, by name and fields
-        self.kept = []  # the objects that the other end knows by number
+        self.records = {}  # types of namedtuples, by their name and fields
+        self.kept = []  # objects that the other end refers to by number
         self._numbers = {}
 
     def send(self, *message) -> None:
-        """A message of JSON values."""
+        """Sends a message of JSON values."""
         data = memoryview(json.dumps(message).encode() + b"\n")
         while data:
             data = data[os.write(self._write, data) :]
 
     def receive(self) -> list:
-        """The next message. Ends this process if the other end is gone."""
+        """The next message. Ends this process if the other end has closed."""
         line = self._reader.readline()
         if not line.endswith(b"\n"):
-            os._exit(1)  # an exception could be taken for one of the code's
+            os._exit(1)  # an exception would look like one of the code under test
         return json.loads(line.decode())
 
     def request(self, operation, target, positional, named):
-        """What the other end answers, or raises. What it did to arguments is done to them here."""
+        """The other end's answer: returns or raises it. Changes to arguments are repeated here."""
         exchange = Exchange(self)
         values = [exchange.pack(value) for value in (target, *positional)]
         named = {name: exchange.pack(value) for name, value in named.items()}
@@ -46,7 +47,7 @@ class Wire:
         return self.serve(exchange)
 
     def serve(self, exchange=None):
-        """Does what is asked until there is an answer to the call of `exchange`."""
+        """Answers requests until the answer to the request of `exchange` comes."""
         while True:
             kind, *message = self.receive()
             if kind == "do":
@@ -70,12 +71,12 @@ class Wire:
             kind, result = "raise", error
         try:
             message = kind, *exchange.answer(result)
-        except Exception as error:  # it is no plain data
+        except Exception as error:  # the result is not plain data
             message = "raise", *Exchange(self).answer(error)
         self.send(*message)
 
     def number(self, value) -> int:
-        """The number of an object that stays here."""
+        """The number by which the other end refers to an object here."""
         if id(value) not in self._numbers:
             self._numbers[id(value)] = len(self.kept)
             self.kept.append(value)

@@ -159,7 +159,7 @@ RUNS = """
 
 
 @contained
-def test_a_function_of_the_judges_gets_no_builtin_that_could_act_there():
+def test_a_function_of_the_testers_gets_no_builtin_that_could_act_there():
     code = f"def apply(f, x): f(exec, {textwrap.dedent(RUNS)!r})"
     test = "assert apply(lambda g, y: g(y), 1) == 7"
     assert right("def apply(f, x): return f(int, '7')", test)
@@ -363,7 +363,7 @@ MESSAGES = [
     ["return", ["builtins.exec", textwrap.dedent(RUNS)], [], []],
     ["return", ["type", "exec"], [], []],
     ["return", ["object", "name", "exec"], [], []],
-    ["return", ["object", "judge", 0], [], []],
+    ["return", ["object", "tester", 0], [], []],
     ["return", ["namedtuple", "P", ["x=exec(" + repr(textwrap.dedent(RUNS)) + ")"], 8], [], []],
     ["return", ["@", 0], [[0, [7]]], []],
     ["raise", ["exception", "SystemExit", [0], None], [], []],
@@ -371,7 +371,7 @@ MESSAGES = [
     ["raise", ["exception", "StopIteration", [], None], [], []],
     ["raise", 7, [], []],
     ["do", "call", [["type", "str"], "7"], {}, []],
-    ["do", "getattr", [["object", "judge", 0], "__globals__"], {}, []],
+    ["do", "getattr", [["object", "tester", 0], "__globals__"], {}, []],
     ["pass"],
     [],
     {"return": 7},
@@ -381,7 +381,7 @@ MESSAGES = [
 
 @contained
 def test_no_message_passes():
-    """A guest that writes what it likes to the judge, in place of an answer."""
+    """A guest that writes what it likes to the tester, in place of an answer."""
     code = """
         import json, os, sys
         def f(g, x):

@@ -124,7 +124,7 @@ def test_a_daemon_that_answers_later_is_gone(within):
 
 
 @contained
-def test_the_verdict_is_the_judges_not_the_exit_code():
+def test_the_verdict_is_the_testers_not_the_exit_code():
     """A test that ends its own process has not passed; nor have no tests."""
     assert not right("def f(x): return 7", "import os\nos._exit(0)", "assert f(3) == 8")
     assert not right("def f(x): return 7", "raise SystemExit(0)")
@@ -157,5 +157,5 @@ def test_without_containment_there_is_no_verdict(monkeypatch):
 
 
 def test_scripts_are_whole():
-    for name in ("judge", "guest"):
+    for name in ("tester", "guest"):
         compile(code_tests._script(name), name, "exec")

@@ -7,8 +7,7 @@ import pytest
 from expert_iter.errors import UserError
 from expert_iter.tasks.code.sandbox.containment import pick_containment
 from expert_iter.tasks.code.unit_tests import CodeTests
-from expert_iter.tasks.words import verdict
-from expert_iter.tasks.words import rows
+from expert_iter.tasks.words import rows, verdict
 from expert_iter.tasks.words.rows import CODE, number_text, with_answer_line
 
 TESTS = CodeTests("", ("assert f(2) == 3",))
