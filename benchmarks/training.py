@@ -23,7 +23,8 @@ from shapes import SHAPES
 
 from expert_iter import cli
 from expert_iter.learn.learner import Learner, LearnerConfig
-from expert_iter.learn.losses import LossConfig
+from expert_iter.learn.lessons import columns_of
+from expert_iter.learn.objectives import OBJECTIVES, make_objectives
 from expert_iter.learn.optimizer import MATRICES, OptimizerConfig
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.step_tree import StepTree
@@ -43,16 +44,12 @@ def tree(rng: np.random.Generator, vocab_size: int) -> StepTree:
     length = np.array([PROMPT] + [STEP] * (steps - 1))
     parent = np.array([-1] + [0] * CANDIDATES + [1] * CANDIDATES)
     learned = (parent >= 0).astype(np.float32)
-    return StepTree(
-        token=rng.integers(1, vocab_size, length.sum()),
-        length=length,
-        parent=parent,
-        policy_weight=learned * rng.random(steps),
-        value_target=rng.random(steps),
-        value_weight=learned,
-        correction=np.zeros(steps),
-        in_set=learned > 0,
-    )
+    columns = {
+        "improved.weight": learned * rng.random(steps),
+        "value.target": rng.random(steps),
+        "value.weight": learned,
+    }
+    return StepTree(rng.integers(1, vocab_size, length.sum()), length, parent, columns)
 
 
 def paths(whole: StepTree) -> list[StepTree]:
@@ -70,11 +67,7 @@ def paths(whole: StepTree) -> list[StepTree]:
                 token=texts[g],
                 length=np.array([len(before), whole.length[g]]),
                 parent=np.array([-1, 0]),
-                policy_weight=np.array([0, whole.policy_weight[g]]),
-                value_target=np.array([0, whole.value_target[g]]),
-                value_weight=np.array([0, whole.value_weight[g]]),
-                correction=np.zeros(2),
-                in_set=np.array([False, True]),
+                columns={name: np.array([0, x[g]]) for name, x in whole.columns.items()},
             )
         )
     return found
@@ -134,9 +127,12 @@ def lines(name: str, optimizer: str, args, matmul: float) -> list[str]:
     single = [path for whole in trees for path in paths(whole)]
     longest = max(path.size for path in single)
     steps = (1 + 2 * CANDIDATES) * (row_tokens // trees[0].size)
+    settings = {name: config() for name, (_, config) in OBJECTIVES.items()}
+    objectives = make_objectives(("improved", "value"), settings)
+    columns = columns_of(objectives)
     layouts = {
-        "packed": (Packer(rows, row_tokens, steps), trees),
-        "unpacked": (Packer(len(single), longest, 2), single),
+        "packed": (Packer(rows, row_tokens, steps, columns), trees),
+        "unpacked": (Packer(len(single), longest, 2, columns), single),
     }
     found, useful = [], 0
     for layout, (packer, given) in layouts.items():
@@ -146,7 +142,7 @@ def lines(name: str, optimizer: str, args, matmul: float) -> list[str]:
         learner = Learner(
             network,
             LearnerConfig(rows=packer.rows, row_tokens=packer.row_tokens),
-            LossConfig(),
+            objectives,
             OptimizerConfig(name=optimizer),
             100,
             100,

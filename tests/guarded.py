@@ -3,6 +3,7 @@
 import jax
 
 from expert_iter.config import SECTIONS, Settings
+from expert_iter.learn.objectives import OBJECTIVES
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer_config import TransformerConfig
@@ -92,7 +93,8 @@ def settings():
         guess=GuessConfig(max_tokens=MAX_TOKENS),
         evaluation=EVALUATION,
     )
-    return Settings(task_name="guarded", task=None, **sections)
+    objectives = {name: section() for name, (_, section) in OBJECTIVES.items()}
+    return Settings(task_name="guarded", task=None, objectives=objectives, **sections)
 
 
 def fresh_params(network):

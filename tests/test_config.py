@@ -6,8 +6,10 @@ import math
 import pytest
 from ml_collections import ConfigDict
 
-from expert_iter.config import SECTIONS, default_config, settings
+from expert_iter import renamed
+from expert_iter.config import SECTIONS, completed, default_config, sections, settings
 from expert_iter.errors import UserError
+from expert_iter.learn.objectives import OBJECTIVES
 from expert_iter.tasks.numbers.countdown import CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24Config
 
@@ -37,6 +39,7 @@ def test_defaults_are_those_of_the_dataclasses(task):
     assert made.task_name == task and made.task == TASKS[task]()
     for name, section in SECTIONS.items():
         assert getattr(made, name) == section()
+    assert made.objectives == {name: section() for name, (_, section) in OBJECTIVES.items()}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -55,8 +58,9 @@ def test_round_trip_through_json(task):
 def test_every_section_is_a_field_of_the_settings_and_has_only_defaults_json_can_hold():
     made = settings(default_config("countdown"))
     names = {field.name for field in dataclasses.fields(made)}
-    assert names == {"task_name", "task", *SECTIONS}
-    for section in SECTIONS.values():
+    assert names == {"task_name", "task", "objectives", *SECTIONS}
+    assert set(made.objectives) == set(OBJECTIVES)
+    for section in sections().values():
         for value in dataclasses.asdict(section()).values():
             assert isinstance(value, bool | int | float | str | tuple)
 
@@ -91,6 +95,10 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_other_way_round():
         ("evaluation__samples", (4, "8")),
         ("evaluation__samples", (4, 8.0)),
         ("evaluation__samples", (4, True)),
+        ("learner__objectives", "winners"),
+        ("learner__objectives", ("winners", 3)),
+        ("value__weight", "1"),
+        ("policy_gradient__normalise", 1),
         ("task__numbers", "3"),
         ("task__problems_file", 3),
         ("model__dtype", 32),
@@ -99,7 +107,8 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_other_way_round():
 def test_wrong_types_are_named_with_what_is_wanted(change, value):
     message = error_of(config_with(**{change: value}))
     assert change.replace("__", ".") in message
-    shown = next((x for x in value if type(x) is not int), None) if type(value) is tuple else value
+    wanted = str if change == "learner__objectives" else int
+    shown = next((x for x in value if type(x) is not wanted), 0) if type(value) is tuple else value
     assert repr(shown) in message
 
 
@@ -119,8 +128,8 @@ def test_a_mistyped_key_is_answered_with_the_near_ones(section, key, near):
 
 
 def test_a_key_like_no_other_is_answered_with_all_there_are():
-    message = error_of(config_with(loss__xyzzy=1))
-    assert "loss.xyzzy" in message and "policy" in message and "value_weight" in message
+    message = error_of(config_with(value__xyzzy=1))
+    assert "value.xyzzy" in message and "weight" in message and "max_lost" in message
 
 
 def test_a_mistyped_section():
@@ -130,7 +139,7 @@ def test_a_mistyped_section():
     assert "serach" in message and "did you mean search" in message
 
 
-@pytest.mark.parametrize("section", ["task", *SECTIONS])
+@pytest.mark.parametrize("section", ["task", *sections()])
 def test_a_missing_section_or_key_is_named(section):
     config = default_config("countdown").to_dict()
     key = next(key for key in config[section] if key != "name")
@@ -211,15 +220,25 @@ IMPOSSIBLE = [
     ("sampler.max_log_ratio", -1.0),
     ("guess.num_samples", 0),
     ("guess.max_tokens", 0),
-    ("targets.policy", "best"),
-    ("targets.nodes", "some"),
-    ("targets.min_visits", 0),
-    ("targets.max_lost", -1),
-    ("targets.value_mix", 1.1),
-    ("targets.value_scale", -0.1),
-    ("targets.maxvisit_init", -1.0),
-    ("loss.policy", "sets"),
-    ("loss.value_weight", -1.0),
+    *((f"{name}.weight", -1.0) for name in OBJECTIVES),
+    *(
+        (f"{name}.{key}", value)
+        for name in ("improved", "set_normalised")
+        for key, value in (
+            ("nodes", "some"),
+            ("min_visits", 0),
+            ("value_scale", -0.1),
+            ("maxvisit_init", -1.0),
+        )
+    ),
+    ("set_normalised.towards", "best"),
+    ("winners.nodes", "all"),
+    ("winners.min_visits", 0),
+    ("step_preferences.margin", 0.0),
+    ("step_preferences.beta", -0.1),
+    ("policy_gradient.clip", 0.0),
+    ("value.max_lost", -1),
+    ("value.mix", 1.1),
     ("optimizer.name", "sgd"),
     ("optimizer.learning_rate", 0.0),
     ("optimizer.round_learning_rate", -1.0),
@@ -248,6 +267,8 @@ IMPOSSIBLE = [
     ("replay.max_trees", 1),
     ("replay.growth", -0.1),
     ("replay.exponent", 0.0),
+    ("replay.reanalyse", 1.5),
+    ("store.gigabytes", -1.0),
     ("warm_start.updates", -1),
     ("evaluation.problems", 0),
     ("evaluation.batch_size", 0),
@@ -280,7 +301,7 @@ def test_impossible_values_are_refused_by_name(key, value):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_setting_can_be_infinite_or_no_number(value):
-    for section, cls in {"task": Game24Config, **SECTIONS}.items():
+    for section, cls in {"task": Game24Config, **sections()}.items():
         for field in dataclasses.fields(cls):
             if isinstance(field.default, float):
                 config = default_config("game24").to_dict()
@@ -290,4 +311,98 @@ def test_no_setting_can_be_infinite_or_no_number(value):
 
 def test_every_section_is_among_the_impossible():
     """A new section wants its own line above."""
-    assert {key.split(".")[0] for key, _ in IMPOSSIBLE} == {"task", *SECTIONS}
+    assert {key.split(".")[0] for key, _ in IMPOSSIBLE} == {"task", *sections()}
+
+
+def test_an_objective_that_does_not_exist_is_named_with_those_that_do():
+    message = error_of(config_with(learner__objectives=("value", "winers")))
+    assert "learner.objectives: there is no objective 'winers'; there are" in message
+    assert all(name in message for name in OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", renamed.SETTINGS)
+def test_an_old_name_is_answered_with_the_new_one(name):
+    """In a config that is otherwise as it should be."""
+    section, _, key = name.partition(".")
+    config = default_config("countdown").to_dict()
+    known = [*config, *(f"{name}.{key}" for name in sections() for key in config[name])]
+    gone = name if section in config else section  # what the config does not have any more
+    config.setdefault(section, {})[key] = 1
+    assert renamed.hint(gone) in error_of(config)
+    new = renamed.SETTINGS[name]
+    assert not new or any(word in new for word in known), "the new name is one that there is"
+
+
+# What a run before the objectives kept of them, all of it changed by its user.
+OLD = {
+    "targets": {
+        "policy": "improved",
+        "nodes": "all",
+        "min_visits": 2,
+        "value_scale": 0.3,
+        "maxvisit_init": 40.0,
+        "value_mix": 0.25,
+        "max_lost": 7,
+    },
+    "loss": {"policy": "steps", "value_weight": 0.7},
+}
+
+
+def read_again(targets, loss):
+    """The settings of a stored config of that time, as JSON brings it back."""
+    config = default_config("countdown").to_dict()
+    for name in OBJECTIVES:
+        del config[name]
+    del config["learner"]["objectives"]
+    config |= {"targets": OLD["targets"] | targets, "loss": OLD["loss"] | loss}
+    return settings(completed(json.loads(json.dumps(config))))
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "objective", "changed"),
+    [
+        (
+            {},
+            {},
+            "improved",
+            dict(nodes="all", min_visits=2, value_scale=0.3, maxvisit_init=40.0),
+        ),
+        ({"policy": "winners"}, {}, "winners", dict(nodes="won", min_visits=2)),
+        ({"policy": "winners", "nodes": "root"}, {}, "winners", dict(nodes="root", min_visits=2)),
+        (
+            {"policy": "winners"},
+            {"policy": "set"},
+            "set_normalised",
+            dict(nodes="all", min_visits=2, value_scale=0.3, maxvisit_init=40.0, towards="winners"),
+        ),
+    ],
+)
+def test_a_stored_config_with_old_names_is_read(targets, loss, objective, changed):
+    """With what its run did, and of all other objectives the defaults."""
+    made = read_again(targets, loss)
+    assert made.learner.objectives == (objective, "value")
+    expected = {name: section() for name, (_, section) in OBJECTIVES.items()}
+    expected[objective] = dataclasses.replace(expected[objective], **changed)
+    expected["value"] = dataclasses.replace(expected["value"], weight=0.7, mix=0.25, max_lost=7)
+    assert made.objectives == expected
+    others = dataclasses.replace(made.learner, objectives=("improved", "value"))
+    assert others == settings(default_config("countdown")).learner
+
+
+def test_an_old_config_that_lacks_keys_had_their_defaults_of_then():
+    config = default_config("countdown").to_dict()
+    for name in OBJECTIVES:
+        del config[name]
+    del config["learner"]["objectives"]
+    made = settings(completed(config | {"targets": {"max_lost": 1}}))
+    assert made.learner.objectives == ("improved", "value")
+    assert made.objectives["improved"].value_scale == 0.2
+    assert made.objectives["value"].max_lost == 1 and made.objectives["value"].weight == 0.5
+
+
+def test_a_config_of_today_is_read_as_it_is():
+    config = default_config("countdown").to_dict()
+    config["learner"]["objectives"] = ("winners", "value")
+    assert settings(completed(config)) == settings(config)
+    damaged = config | {"targets": 3}
+    assert "config.targets has another name now" in error_of(completed(damaged))

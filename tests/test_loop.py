@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -16,7 +17,8 @@ from expert_iter.load import read_checkpoint, trained_params
 from expert_iter.run import Run
 from expert_iter.search.experts import EXPERTS, ExpertSettings
 from expert_iter.search.self_play import SelfPlay
-from expert_iter.storage import metrics
+from expert_iter.storage import metrics, tree_store
+from expert_iter.storage.tree_record import summary_of
 from tests.steps import steps_at
 
 CHANGES = {
@@ -123,10 +125,11 @@ def test_a_run_resumed_with_other_sizes_of_batches_does_all_of_its_work_once(tmp
     """It ends in the midst of a search, goes on, and ends in the midst of learning."""
     searched, updates, ends = [], [], {("search", 2), ("update", 5)}
 
-    def search(self, params, batch, upcoming=None, method=SelfPlay.search):
-        ends_here("search", len(searched) + 1)
-        searched.append([problem.id for problem in batch[0]])
-        return method(self, params, batch, upcoming)
+    def searches(self, params, batches, method=SelfPlay.searches):
+        for batch in batches:
+            ends_here("search", len(searched) + 1)
+            searched.append([problem.id for problem in batch[0]])
+            yield from method(self, params, [batch])
 
     def make(self, update, method=Batches.make):
         ends_here("update", len(updates) + 1)
@@ -138,7 +141,7 @@ def test_a_run_resumed_with_other_sizes_of_batches_does_all_of_its_work_once(tmp
             ends.remove((what, number))
             raise Killed
 
-    monkeypatch.setattr(SelfPlay, "search", search)
+    monkeypatch.setattr(SelfPlay, "searches", searches)
     monkeypatch.setattr(Batches, "make", make)
     for changes in (
         {},
@@ -215,10 +218,93 @@ def test_each_kind_of_expert_can_drive_the_loop(expert, going):
     assert searched["search/problems"] == 8
     assert searched["search/tokens"] > 0 and searched["search/flops"] > 0
     assert run.replay.total > added, "wrong solutions at least teach the value head"
-    assert np.isfinite(learned["learn/policy_loss"])
+    assert np.isfinite(learned["learn/improved_loss"])
     assert not (run.params["embedding"] == before).all()
 
 
 def test_a_run_without_a_checkpoint_has_no_parameters(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         trained_params(tmp_path)
+
+
+def kept_summaries(run):
+    """Summaries of the trees that a run kept, by file."""
+    folder = run.workdir / "trees"
+    return {
+        file[:]: [summary_of(record) for record in tree_store.read(folder, file)]
+        for file in tree_store.stored(folder)
+    }
+
+
+def test_the_trees_of_every_search_are_kept_and_those_of_evaluations_are_not(finished):
+    _, run, _ = finished
+    problems, kept = run.parts.task.problems("train"), kept_summaries(run)
+    assert list(kept) == [(number, unit, 0) for number in (1, 2) for unit in range(3)]
+    for number, updates in ((1, 3), (2, 5)):
+        batches = run.problem_batches(problems, number)
+        for unit, batch in enumerate(batches):
+            found = kept[number, unit, 0]
+            assert [tree.problem for tree in found] == [problem.id for problem in batch]
+            assert {(tree.round, tree.unit, tree.updates) for tree in found} == {
+                (number, unit, updates)
+            }
+            assert {tree.expert for tree in found} == {"mcts"}
+
+
+def play_rounds(run, ends_at=None):
+    """A warm start and two rounds, without evaluation. The search of this number ends the run."""
+    problems, plays, _ = run.parts.training
+    expert, numbers = run.parts.expert(), itertools.count(len(kept_summaries(run)))
+
+    class Ending:
+        def searches(self, params, batches):
+            for found in expert.searches(params, batches):
+                if next(numbers) == ends_at:
+                    raise Killed
+                yield found
+
+    with contextlib.suppress(Killed):
+        loop.warm_start(run, plays)
+        for number in (1, 2):
+            loop.self_play(run, Ending(), problems, number)
+            loop.learn(run, plays, number)
+    run.close()
+    return run
+
+
+@pytest.fixture(scope="module")
+def reanalysed(tmp_path_factory):
+    changes = {"replay.reanalyse": 0.5, "run.save_seconds": 0.0}
+    return play_rounds(make_run(tmp_path_factory.mktemp("reanalysed") / "run", **changes))
+
+
+def test_half_of_a_round_is_searched_again_and_teaches_by_its_newest_search_alone(reanalysed):
+    run, problems = reanalysed, reanalysed.parts.task.problems("train")
+    again = {problems[i].id for i in run.searched_again}
+    by_round = {1: set(), 2: set()}
+    for (number, _, _), trees in kept_summaries(run).items():
+        by_round[number] |= {tree.problem for tree in trees}
+    assert len(again) == 12 and again <= by_round[1] & by_round[2]
+    assert {len(ids) for ids in by_round.values()} == {24}
+    rounds = {(origin.problem, origin.round) for origin in run.replay.origins}
+    assert {number for problem, number in rounds if problem in again} == {2}
+    assert {number for problem, number in rounds if problem not in again} == {1, 2}
+    searches = [line for line in metrics.read(run.workdir) if "search/problems" in line]
+    assert [line.get("search/searched_again") for line in searches] == [None, 12]
+
+
+@pytest.mark.slow
+def test_a_round_of_past_problems_that_is_resumed_ends_as_if_it_had_not_stopped(
+    reanalysed, tmp_path
+):
+    changes = {"replay.reanalyse": 0.5, "run.save_seconds": 0.0}
+    killed = play_rounds(make_run(tmp_path / "run", **changes), ends_at=4)
+    assert len(kept_summaries(killed)) == 4, "in the midst of the second round"
+    resumed = play_rounds(make_run(tmp_path / "run", **changes))
+    assert resumed.searched_again == reanalysed.searched_again
+    assert resumed.replay.origins == reanalysed.replay.origins
+    assert kept_summaries(resumed) == kept_summaries(reanalysed)
+    for ours, theirs in zip(
+        *(jax.tree.leaves(run.params) for run in (resumed, reanalysed)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)

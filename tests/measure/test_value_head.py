@@ -18,7 +18,11 @@ from tests.guarded import GuardedTask, Letters, fresh_params, settings
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     parts = Parts(
-        settings(), GuardedTask(), Letters(), Network(settings().model, Letters.vocab_size)
+        settings(),
+        GuardedTask(),
+        Letters(),
+        Network(settings().model, Letters.vocab_size),
+        objectives={},
     )
     folder = tmp_path_factory.mktemp("comparison")
     problems = parts.task.problems("test")

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from expert_iter.learn.losses import LossConfig
 
 from expert_iter.learn.learner import Learner, LearnerConfig
+from expert_iter.learn.lessons import columns_of
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.model import adapters
 from expert_iter.model.transformer import Network, causal_mask
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import one_device
+from tests.objectives import objectives
 
 SHAPE = dict(num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=24)
 PLAIN = TransformerConfig(**SHAPE)
@@ -91,19 +92,20 @@ def test_split_trains_adapters_and_the_value_head_alone(noisy):
 
 def test_an_update_moves_what_is_trained_and_nothing_else(network, noisy):
     config = LearnerConfig(rows=1, row_tokens=16, row_steps=4)
+    made = objectives("improved", "value")
     learner = Learner(
-        network, config, LossConfig(), OptimizerConfig(warmup_updates=0), 10, 10, one_device()
+        network, config, made, OptimizerConfig(warmup_updates=0), 10, 10, one_device()
     )
-    builder = StepTreeBuilder([1, 5])
+    builder = StepTreeBuilder([1, 5], columns_of(made))
     step = builder.add(0, (7, 3, 2))
-    builder.learn_policy(step, 1.0)
-    builder.learn_value(step, 1.0)
+    for column in ("improved.weight", "value.target", "value.weight"):
+        builder.give([step], column, 1.0)
     batch, _ = learner.packer.pack([builder.build()])
     state = learner.init(jax.tree.map(jnp.copy, noisy))
     losses = []
     for _ in range(5):
         state, parts = learner.update(state, batch)
-        losses.append(float(parts["policy_loss"]))
+        losses.append(float(parts["improved_loss"]))
     jax.tree.map(np.testing.assert_array_equal, state.frozen, adapters.split(noisy, ADAPTED)[1])
     moved = jax.tree.map(
         lambda now, before: bool((now != before).any()),

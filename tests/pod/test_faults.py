@@ -188,7 +188,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(tmp_path):
         state, losses = update(state, batch)
         batches.append(jax.tree.map(np.array, batch))
         if len(batches) == 3:
-            losses |= {"policy_loss": np.float32("nan"), "value_loss": np.float32("inf")}
+            losses |= {"improved_loss": np.float32("nan"), "value_loss": np.float32("inf")}
         return state, losses
 
     run.learner.update = poisoned
@@ -196,13 +196,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(tmp_path):
         loop.warm_start(run, plays(run))
     kept = tmp_path / "not_finite.0.npz"
     assert str(error.value).startswith(
-        "policy_loss and value_loss is not a finite number in warm start, update 2; "
+        "improved_loss and value_loss is not a finite number in warm start, update 2; "
         f"the batch is in {kept}."
     )
     run.close()
     saved = np.load(kept)
-    assert set(saved) == set(batches[2]._fields)
-    for name, array in batches[2]._asdict().items():
+    fields = batches[2]._asdict()
+    arrays = fields | fields.pop("columns")
+    assert set(saved) == set(arrays) > {"token_RxT", "imitation.weight", "value.target"}
+    for name, array in arrays.items():
         np.testing.assert_array_equal(saved[name], array)
 
     # What is saved is from before, and goes on.

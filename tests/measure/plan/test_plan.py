@@ -12,7 +12,6 @@ import pytest
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner, LearnerConfig
-from expert_iter.learn.losses import LossConfig
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.measure.plan import plan as plan_lib
 from expert_iter.measure.plan.learn import update_parts
@@ -21,14 +20,16 @@ from expert_iter.measure.plan.plan import plan, remedies
 from expert_iter.measure.plan.search import SearchMemory, record_bytes
 from expert_iter.measure.plan.table import short, table
 from expert_iter.model.tokenizers.marks import TokenIds
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.overrides import load_config
 from expert_iter.pod.mesh import Layout, MeshConfig
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.experts import ExpertSettings, build
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.player import Player
 from expert_iter.search.search_config import SearchConfig
+from tests.objectives import objectives
 from tests.steps import VOCAB, steps_of
 
 IDS = TokenIds(pad=0, bos=1, eos=2, newline=3)
@@ -156,7 +157,7 @@ def test_an_update_needs_what_the_plan_says(name):
     network, config = network_of(shape, 2048), LearnerConfig(rows, tokens, 8)
 
     def learner(layout):
-        given = LossConfig(), OptimizerConfig(**optimizer)
+        given = objectives("improved", "value"), OptimizerConfig(**optimizer)
         return Learner(network, config, *given, 10, 10, layout)
 
     planned, layout = Layout(mesh, 8), Layout(mesh)
@@ -293,7 +294,7 @@ PODS = {  # the published sizes of the models, and the machine's devices with th
 
 
 def test_every_pod_is_tested():
-    found = Path(__file__).parents[2].glob("configs/pods/*.py")
+    found = Path(__file__).parents[3].glob("configs/pods/*.py")
     assert {path.stem for path in found} == set(PODS)
 
 
@@ -301,7 +302,7 @@ def test_every_pod_is_tested():
 def test_pods_fit(name):
     """With a tenth to spare, which the plan may err by."""
     parameters, devices, gigabytes = PODS[name]
-    path = Path(__file__).parents[2] / "configs/pods" / f"{name}.py"
+    path = Path(__file__).parents[3] / "configs/pods" / f"{name}.py"
     s = settings(load_config(str(path)))
     assert plan_lib.needed_devices(s) == devices
     made = plan(s, devices, 256)
