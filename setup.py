@@ -59,6 +59,7 @@ setup(
     entry_points={
         "console_scripts": [
             "expert-iter-train = expert_iter.train:run",
+            "expert-iter-trees = expert_iter.trees:run",
             "expert-iter-evaluate = expert_iter.evaluate:run",
             "expert-iter-export = expert_iter.export:run",
             "expert-iter-plan = expert_iter.plan:run",

@@ -36,6 +36,7 @@ from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.storage import workdir as workdir_lib
+from expert_iter.storage.tree_store import StoreConfig
 from expert_iter.tasks import task_settings
 from expert_iter.tasks.verifier.pool import VerifierConfig
 
@@ -87,6 +88,7 @@ SECTIONS = {
     "optimizer": OptimizerConfig,
     "learner": LearnerConfig,
     "replay": ReplayConfig,
+    "store": StoreConfig,
     "warm_start": WarmStartConfig,
     "evaluation": EvaluationConfig,
 }
@@ -110,6 +112,7 @@ class Settings:
     optimizer: OptimizerConfig
     learner: LearnerConfig
     replay: ReplayConfig
+    store: StoreConfig
     warm_start: WarmStartConfig
     evaluation: EvaluationConfig
     objectives: Mapping[str, ObjectiveConfig]

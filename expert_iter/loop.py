@@ -17,6 +17,7 @@ from expert_iter.measure.evaluation import judged, legal_share
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.processes import gather_arrays
 from expert_iter.run import Run
+from expert_iter.search.tree_records import tree_records
 
 
 def train(run: Run) -> list[dict]:
@@ -48,6 +49,7 @@ def warm_start(run: Run, plays) -> None:
 def self_play(run: Run, expert, problems, round: int) -> None:
     """problems: those of the training split, None for one that is left out."""
     batches = run.problem_batches(problems, round)
+    again = {problems[i].id for i in run.searched_again if problems[i]}
     searches = [
         ([problem for problem in batch if problem], run.key("search", round, unit))
         for unit, batch in enumerate(batches)
@@ -56,10 +58,19 @@ def self_play(run: Run, expert, problems, round: int) -> None:
         if run.tokens_are_spent():
             continue
         found = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
-        found = found._replace(round=round, unit=unit, updates=int(run.train.updates))
+        found = found._replace(
+            expert=run.settings.run.expert,
+            round=round,
+            unit=unit,
+            updates=int(run.train.updates),
+        )
+        run.trees.start_writing(round, unit, partial(tree_records, found, run.parts.tokenizer))
         lots = [run.rng("targets", round, unit, row) for row in found.rows]
         lessons, lost = run.parts.distil(found, lots)
-        run.replay.add(lessons)
+        replaced = again & {problem.id for problem in searches[unit][0]}
+        run.replay.add(lessons, replaced)
+        if again:
+            run.count(searched_again=len(replaced))
         facts = gather_arrays(search_facts(found.trees) | {"lost": np.array([lost])})
         run.note(**search_means(facts))
         run.count(**search_sums(facts), steps_left_out=facts["lost"].sum())

@@ -21,6 +21,7 @@ from etils import epath
 
 from expert_iter.assembly import Parts
 from expert_iter.errors import Preempted, UserError
+from expert_iter.learn import reanalysis
 from expert_iter.learn.learner import TrainState
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.replay import Replay
@@ -33,6 +34,7 @@ from expert_iter.storage.checkpoints import Checkpoints
 from expert_iter.storage.files import write_atomic
 from expert_iter.storage.metrics import Metrics
 from expert_iter.storage.progress import progress
+from expert_iter.storage.tree_store import TreeStore
 from expert_iter.tasks.task import Problem
 
 # The figure that says which parameters are best: tree search on validation problems (`loop.check`).
@@ -58,6 +60,12 @@ class Run:
         self._checkpoints = Checkpoints(
             self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
         )
+        self.trees = TreeStore(
+            self.workdir / workdir_lib.TREES,
+            self.settings.store,
+            processes.index(),
+            processes.count(),
+        )
         self.learner = parts.learner()
         like = self.learner.abstract_state()
         restored = self._checkpoints.restore(like=like.arrays())
@@ -78,6 +86,8 @@ class Run:
         self._latest: dict[str, float] = {}
         self._unsettled: tuple[int, dict, Batch] | None = None
         self.results: list[dict] = place["results"]
+        # Places in the training split of the problems that this round searches again.
+        self.searched_again: list[int] = place.get("searched_again", [])
         # The save with the best parameters so far, and their accuracy; old checkpoints lack it.
         self._best: dict | None = place.get("best")
         self.resumed = restored is not None
@@ -173,14 +183,32 @@ class Run:
         not been searched, whatever the batch size and the problems left out were before.
         """
         c = self.settings.run
+        self._draw_reanalysed(problems, round)
         units, tally = (self._unit, self._tally) if self._resuming else (0, {})
         searched, left_out = (int(tally.get(key, 0)) for key in ("problems", "problems_left_out"))
-        order = self.rng("problems", round).permutation(len(problems))[searched + left_out :]
-        drawn = [problems[i] for i in order]
+        order = self.rng("problems", round).permutation(len(problems))
+        if self.settings.replay.reanalyse:
+            order = reanalysis.interleaved(order, self.searched_again, c.problems_per_round)
+        drawn = [problems[i] for i in order[searched + left_out :]]
         wanted = c.problems_per_round - searched
         ends = [end for end, problem in enumerate(drawn, start=1) if problem][:wanted]
         ends = ends[c.batch_size - 1 : -1 : c.batch_size] + ends[-1:]
         return [[]] * units + [drawn[a:b] for a, b in itertools.pairwise([0, *ends])]
+
+    def _draw_reanalysed(self, problems: Sequence[Problem | None], round: int) -> None:
+        """Draws which problems of past rounds this one searches again. A resumed search keeps those
+        it had: its replay has changed since they were drawn.
+        """
+        c, count = self.settings.replay, self.settings.run.problems_per_round
+        if not c.reanalyse or self._resuming or self._next_phase < self._phase:
+            return
+        self.searched_again = reanalysis.draw(
+            self.replay.origins,
+            int(self.train.updates),
+            {problem.id: i for i, problem in enumerate(problems) if problem},
+            int(c.reanalyse * count + 0.5),
+            self.rng("reanalyse", round),
+        )
 
     def tokens_are_spent(self) -> bool:
         """Whether one more batch would lead further from the round's tokens than to them."""
@@ -260,11 +288,13 @@ class Run:
     def _save(self, checked: float | None = None) -> None:
         """checked: the accuracy of these very parameters, where it has just been measured."""
         self._settle()
+        self.trees.finish()  # before the checkpoint that says that this unit is done
         self._save_number += 1
         if checked is not None and (self._best is None or checked > self._best["accuracy"]):
             self._best = {"save": self._save_number, "accuracy": checked}
         place = {"save": self._save_number, "phase": self._phase, "unit": self._unit}
         place |= {"total": self._total, "tally": self._tally}
+        place |= {"searched_again": self.searched_again}
         self._checkpoints.start_saving(
             self._save_number,
             self.train.arrays(),
@@ -275,6 +305,7 @@ class Run:
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
+        self.trees.finish()
         self._checkpoints.finish()
         if self._metrics is not None:
             self._metrics.close()

@@ -4,6 +4,7 @@ A prefix that several objectives need is one step with the columns of all of the
 and computed once.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -41,7 +42,11 @@ def step_trees(
         origin = Origin(searched.problems[b].id, searched.round, searched.unit, searched.updates)
         builder = StepTreeBuilder(prompt, columns)
         _fill(builder, searched.trees, b, taught[b], lessons, steps)
-        made = [tree for lesson in lessons for tree in lesson.texts.get(b, ())]
+        made = [
+            dataclasses.replace(tree, origin=origin)
+            for lesson in lessons
+            for tree in lesson.texts.get(b, ())
+        ]
         result.append([builder.build(origin), *made])
     return result
 

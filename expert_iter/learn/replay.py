@@ -1,30 +1,44 @@
 """Replay: what past rounds found, in a window that grows more slowly than the data (KataGo, Wu
 2019, appendix C).
 
-Every process knows how many trees there are and how large each is; the trees themselves it has only
-of the problems that it searched.
+Every process knows how large each tree is and which search it comes from; the trees themselves it
+has only of the problems that it searched.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from expert_iter.checks import Checks
 from expert_iter.errors import UserError
-from expert_iter.learn.step_tree import StepTree, flat, parted
+from expert_iter.learn.step_tree import Origin, StepTree, flat, parted
 from expert_iter.pod import processes
+from expert_iter.renamed import translated_trees
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplayConfig:
-    """The window holds min_trees · (1 + growth · ((total / min_trees)^exponent − 1) / exponent) of
-    the newest trees, once there are more than min_trees of them; never more than max_trees.
+    """The window of newest trees that is learned from.
+
+    It holds min_trees · (1 + growth · ((total / min_trees)^exponent − 1) / exponent) trees once
+    there are more than min_trees.
+
+    Attributes:
+      min_trees: the window's first size.
+      growth: how fast it grows at first.
+      exponent: of its growth with the number of trees so far, in (0, 1].
+      max_trees: the window's largest size.
+      reanalyse: share of a round's problems that are drawn from the window, each in proportion to
+        how many updates its search lags behind, and searched again; what that teaches replaces what
+        it had.
     """
 
     min_trees: int = 4096
     growth: float = 0.4
     exponent: float = 0.75
     max_trees: int = 200_000
+    reanalyse: float = 0.0
 
     def __post_init__(self):
         if not 1 <= self.min_trees <= self.max_trees:
@@ -37,20 +51,27 @@ class ReplayConfig:
                 "replay.growth must not be negative and replay.exponent must be in (0, 1], got "
                 f"{self.growth} and {self.exponent}"
             )
+        Checks("replay", self).share("reanalyse")
 
 
 class Replay:
-    """The newest step trees, numbered in the order in which they were added. `total` counts all
-    that ever were; `tokens[i]` is the size of the i-th of the window, oldest first.
+    """The newest step trees, numbered in the order in which they were added.
+
+    Attributes:
+      total: how many ever were added.
+      numbers: [W] int64. The numbers of the window's trees, oldest first.
+      tokens: [W] int64. The size of each.
+      origins: W origins. Which search each comes from.
     """
 
     def __init__(self, config: ReplayConfig):
         self.config, self.total = config, 0
-        self.tokens = np.zeros(0, np.int64)
+        self.numbers, self.tokens = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self.origins: list[Origin] = []
         self._own: dict[int, StepTree] = {}  # by number
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.numbers)
 
     def window(self) -> int:
         c = self.config
@@ -61,49 +82,56 @@ class Replay:
         )
         return min(int(grown), c.max_trees)
 
-    def add(self, lessons: Mapping[int, Sequence[StepTree]]) -> None:
+    def add(
+        self, lessons: Mapping[int, Sequence[StepTree]], replaced: Collection[str] = ()
+    ) -> None:
         """Adds what this process's problems teach, by their number in the batch; all processes add
         at once, and all come to know what is there.
+
+        Args:
+          lessons: the trees of each problem.
+          replaced: ids of problems whose trees in the window are removed first.
         """
-        sizes = processes.gather_dicts({row: [t.size for t in trees] for row, trees in lessons.items()})
-        for row, of_row in sizes.items():
+        known = {row: [(t.size, t.origin) for t in trees] for row, trees in lessons.items()}
+        added, first = processes.gather_dicts(known), self.total
+        for row, of_row in added.items():
             self._own |= dict(enumerate(lessons.get(row, ()), start=self.total))
             self.total += len(of_row)
-        new = [size for of_row in sizes.values() for size in of_row]
-        self.tokens = np.concatenate([self.tokens, np.array(new, np.int64)])[-self.window() :]
-        self._forget()
+        new = [tree for of_row in added.values() for tree in of_row]
+        kept = [i for i, origin in enumerate(self.origins) if origin.problem not in replaced]
+        join = lambda old, more: np.concatenate([old[kept], np.array(more, np.int64)])  # noqa: E731
+        window = slice(-self.window(), None)
+        self.numbers = join(self.numbers, range(first, self.total))[window]
+        self.tokens = join(self.tokens, [size for size, _ in new])[window]
+        self.origins = ([self.origins[i] for i in kept] + [origin for _, origin in new])[window]
+        there = set(self.numbers.tolist())
+        self._own = {number: tree for number, tree in self._own.items() if number in there}
 
     def own(self, chosen: Sequence[int]) -> dict[int, StepTree]:
         """Those of the window's trees numbered in `chosen` that this process has, by their place in
         `chosen`.
         """
-        first = self.total - len(self.tokens)
-        found = ((place, self._own.get(first + i)) for place, i in enumerate(chosen))
-        return {place: tree for place, tree in found if tree is not None}
+        numbers = self.numbers[np.asarray(chosen, int)].tolist()
+        return {i: self._own[number] for i, number in enumerate(numbers) if number in self._own}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """This process's share as a few flat arrays, for a checkpoint."""
         numbers = np.array(list(self._own), np.int64)
-        window = {"total": np.array(self.total), "window": np.array(len(self.tokens))}
-        return {**window, "number": numbers, **flat(list(self._own.values()))}
+        return {"total": np.array(self.total), "number": numbers, **flat(list(self._own.values()))}
 
     @classmethod
     def from_arrays(
         cls, config: ReplayConfig, shares: Iterable[Mapping[str, np.ndarray]]
     ) -> "Replay":
-        """From the shares of all processes that saved, dealt anew among those there are now."""
-        replay = cls(config)
-        for share in shares:
-            if not len(replay.tokens):
-                replay.total = int(share["total"])
-                replay.tokens = np.zeros(int(share["window"]), np.int64)
-            first = replay.total - len(replay.tokens)
-            replay.tokens[share["number"] - first] = share["tokens"]
+        """From the shares of all processes that saved, sharded anew among those there are now."""
+        replay, window = cls(config), {}
+        for share in map(translated_trees, shares):
+            replay.total = int(share["total"])
             for number, tree in zip(share["number"].tolist(), parted(share), strict=True):
+                window[number] = tree.size, tree.origin
                 if number % processes.count() == processes.index():
                     replay._own[number] = tree
+        replay.numbers = np.array(sorted(window), np.int64)
+        replay.tokens = np.array([window[number][0] for number in sorted(window)], np.int64)
+        replay.origins = [window[number][1] for number in sorted(window)]
         return replay
-
-    def _forget(self) -> None:
-        oldest = self.total - len(self.tokens)
-        self._own = {number: tree for number, tree in self._own.items() if number >= oldest}

@@ -5,6 +5,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.learn.replay import Replay, ReplayConfig
+from expert_iter.learn.step_tree import Origin
 from expert_iter.pod import processes
 from tests.learn.trees import assert_same_trees
 
@@ -173,8 +174,66 @@ def test_shares_are_dealt_anew_among_those_that_come_back(numbered, as_processes
     assert together(afters) == list(range(25 + now))[-len(afters[0]) :]
 
 
+def searched(tree, problem, updates=0):
+    """The tree, as one that a search of the problem left."""
+    return dataclasses.replace(tree, origin=Origin(problem, 1, 0, updates))
+
+
+def test_new_lessons_of_a_problem_replace_the_old(numbered):
+    replay, trees = Replay(CONFIG), numbered(0, 8)
+    replay.add({0: [searched(tree, "a") for tree in trees[:2]], 1: [searched(trees[2], "b")]})
+    replay.add({0: [searched(trees[3], "c")], 1: [searched(trees[4], "d")]})
+    replay.add(
+        {0: [searched(trees[5], "a", 9)], 1: [], 2: [searched(trees[6], "c", 9)]}, {"a", "d"}
+    )
+    assert numbers(replay) == [2, 3, 5, 6] and len(replay) == 4
+    assert replay.tokens.tolist() == [trees[i].size for i in (2, 3, 5, 6)]
+    assert [origin.problem for origin in replay.origins] == ["b", "c", "a", "c"]
+    assert replay.total == 7
+
+
+def test_a_replay_with_trees_replaced_comes_back(numbered, tmp_path):
+    replay, trees = Replay(CONFIG), numbered(0, 30)
+    replay.add({row: [searched(tree, f"{row}", row)] for row, tree in enumerate(trees[:9])})
+    replay.add({0: [searched(trees[9], "3", 20)]}, {"3", "5"})
+    again = Replay.from_arrays(CONFIG, [saved(replay, tmp_path / "0.npz")])
+    assert numbers(again) == numbers(replay) == [0, 1, 2, 4, 6, 7, 8, 9]
+    assert again.origins == replay.origins
+    assert [origin.updates for origin in again.origins] == [0, 1, 2, 4, 6, 7, 8, 20]
+    for each in (replay, again):
+        each.add(by_row(trees[10:]), {"8"})
+    assert numbers(again) == numbers(replay) == list(range(30))[-len(replay) :]
+    assert again.origins == replay.origins
+
+
+def test_all_processes_know_where_all_trees_come_from(numbered, as_processes):
+    def work():
+        replay, at = Replay(CONFIG), processes.index()
+        replay.add({at: [searched(numbered(at, 1)[0], f"{at}", at)]})
+        mine = {3 + at: [searched(numbered(3 + at, 1)[0], f"{at}", 9)]} if at == 1 else {}
+        replay.add(mine, {"1"})
+        return replay
+
+    made = as_processes(3, work)
+    assert [numbers(replay) for replay in made] == [
+        [0, None, None],
+        [None, None, 4],
+        [None, 2, None],
+    ]
+    for replay in made:
+        assert [origin.problem for origin in replay.origins] == ["0", "2", "1"]
+        assert [origin.updates for origin in replay.origins] == [0, 2, 9]
+
+
 @pytest.mark.parametrize(
-    "bad", [dict(min_trees=0), dict(min_trees=50), dict(growth=-0.1), dict(exponent=0.0)]
+    "bad",
+    [
+        dict(min_trees=0),
+        dict(min_trees=50),
+        dict(growth=-0.1),
+        dict(exponent=0.0),
+        dict(reanalyse=2.0),
+    ],
 )
 def test_impossible_windows_are_refused(bad):
     with pytest.raises(UserError, match="replay."):
