@@ -67,7 +67,7 @@ def test_adam_with_a_bounded_gradient_norm(clip):
         gradient = gradient * min(1, clip / np.linalg.norm(gradient))
         m, v = 0.8 * m + 0.2 * gradient, 0.9 * v + 0.1 * gradient**2
         step = (m / (1 - 0.8**n)) / (np.sqrt(v / (1 - 0.9**n)) + 1e-8)
-        np.testing.assert_allclose(changes["embedding"], -0.01 * (step + 0.1 * params), rtol=1e-4)
+        np.testing.assert_allclose(changes["head"], -0.01 * (step + 0.1 * params), rtol=1e-4)
 
 
 def named(tree):

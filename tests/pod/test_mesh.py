@@ -10,8 +10,8 @@ from expert_iter import loop
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
-from expert_iter.pod.mesh import Layout, MeshConfig, held_rows, own_part, own_rows, put
 from expert_iter.load import trained_params
+from expert_iter.pod.mesh import Layout, MeshConfig, held_rows, own_part, own_rows, put
 from expert_iter.run import Run
 from expert_iter.storage import metrics
 
@@ -60,7 +60,7 @@ def played(workdir, **mesh):
     start = put(parts.initial_params(), parts.layout.learning(parts.network.abstract_params()))
     expert = parts.expert()
     programs = remember_programs(expert._player)
-    found = expert.search(start, (problems, jax.random.key(5)))
+    found = next(expert.searches(start, [(problems, jax.random.key(5))]))
     run = Run(parts, workdir)
     plays = parts.plays(problems)
     loop.warm_start(run, plays)
@@ -197,6 +197,14 @@ def test_parameters_are_cut_and_what_cannot_be_is_whole():
         "value_weight": (16,),
     }
     assert part(layout.searching(tree)) == jax.tree.map(lambda leaf: leaf.shape, tree)
+
+
+def test_an_array_of_another_name_is_refused():
+    """It would lie whole on every device, and nobody would know."""
+    layout = Layout(MeshConfig(fsdp=2))
+    part = {"attention": {"q": np.zeros((2, 16, 32))}}  # without "blocks"
+    with pytest.raises(KeyError, match=r"no parameter has the name \['attention'\]\['q'\]"):
+        layout.learning(part)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class SearchMemory:
     def layer(self, rows: int, new: int, past: int) -> float:
         """While one layer reads `new` tokens a row after `past` others."""
         c, number = self.network.config, self._number
-        blocks = self.network.abstract_params()["blocks"]
+        blocks = {"blocks": self.network.abstract_params()["blocks"]}
         searched = self.layout.searching(blocks)
         weights = held_bytes(blocks, searched) / c.num_layers  # copied out of the stack
         heads, kv_heads = self._heads(c.num_heads), self._heads(c.num_kv_heads)
