@@ -39,7 +39,7 @@ from shapes import SHAPES
 from expert_iter import cli
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.marks import TokenIds
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import by_rows, padded_length
@@ -150,7 +150,7 @@ def measured(
         rows,
         candidates,
         simulations,
-        f"{np.sum(tree.count * tree.live[..., None]) / seconds:,.0f}",
+        f"{np.sum(tree.candidates.count * tree.live[..., None]) / seconds:,.0f}",
         f"{nodes / seconds:,.0f}",
         f"{generated / seconds:,.0f}",
         f"{sampled / statistics.median(plainly):,.0f}",

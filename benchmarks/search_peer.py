@@ -44,7 +44,7 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer import Network
 from expert_iter.model.weights.export import export
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import by_rows
 from expert_iter.search.search_config import SearchConfig
@@ -77,14 +77,14 @@ def prefixes_of(tree: SearchTree, prompts: np.ndarray) -> list[list[np.ndarray]]
     for b, prompt in enumerate(prompts):
         row = [prompt]
         for parent, action in zip(tree.parent[b, 1:], tree.action[b, 1:], strict=True):
-            row.append(np.concatenate([row[parent], tree.token[b, parent, action]]))
+            row.append(np.concatenate([row[parent], tree.candidates.token[b, parent, action]]))
         found.append(row)
     return found
 
 
 def valued_steps(tree: SearchTree, tokens: int) -> int:
     """How many candidates the trees drew, by their own record and by their bill."""
-    found = int(np.sum(tree.count * tree.live[..., None]))
+    found = int(np.sum(tree.candidates.count * tree.live[..., None]))
     billed = int(np.sum(tree.bill.generated))
     if not np.all(tree.live) or billed != found * tokens:
         raise SystemExit("a tree or a step ended early: the arms would not do the same work")

@@ -92,12 +92,12 @@ def main() -> None:
         return search(*given)
 
     player._search = remembered
-    found = expert.search(params, batch)
+    found = next(expert.searches(params, [batch]))
     part = parts_of(search.lower(*programs[0][1]).compile().as_text())
     with tempfile.TemporaryDirectory() as directory:
         with jax.profiler.trace(directory):
             for _ in range(args.repeats):
-                expert.search(params, batch)
+                next(expert.searches(params, [batch]))
         spent = times(Path(directory))
     by_part: Counter = Counter()
     for operation, nanoseconds in spent.items():

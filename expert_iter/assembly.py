@@ -39,8 +39,7 @@ from expert_iter.model.weights import pretrained
 from expert_iter.pod.mesh import TENSOR, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts
 from expert_iter.search.experts import ExpertSettings
-from expert_iter.search.guess import Guess
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.player import Player
 from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
 from expert_iter.storage import workdir as workdir_lib
@@ -123,12 +122,12 @@ class Parts:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
         s = self.settings
         cut_along = TENSOR if s.mesh.search == TENSOR_PARALLEL else ""
-        judge = HostJudge(self.verifier, self.tokenizer, cut_along)
-        expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, judge)
+        verifier = HostVerifier(self.verifier, self.tokenizer, cut_along)
+        expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, verifier)
         player = Player(expert, self.tokenizer, s.run.batch_size, self.layout)
-        if isinstance(expert, Guess):
+        if expert.verdicts_after:
             return GuessAndCheck(player, self.verifier, s.guess.num_samples)
-        return SelfPlay(player, judge, s.search.num_simulations)
+        return SelfPlay(player, verifier, s.search.num_simulations)
 
     def distil(
         self, searched: Searched, rngs: Sequence[np.random.Generator]
@@ -218,6 +217,7 @@ def assemble(settings: Settings, workdir: str | Path) -> Parts:
     task = load_task(settings.task_name, dataclasses.asdict(settings.task))
     tokenizer = _tokenizer(settings, task, epath.Path(workdir))
     vocab_size = settings.pretrained.vocab_size or tokenizer.vocab_size
+    tokenizer.require_rows(vocab_size)
     objectives = make_objectives(settings.learner.objectives, settings.objectives)
     network = Network(settings.model, vocab_size, heads_of(objectives))
     return Parts(settings, task, tokenizer, network, objectives)

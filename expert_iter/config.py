@@ -27,11 +27,11 @@ from expert_iter.learn.replay import ReplayConfig
 from expert_iter.learn.warm_start import WarmStartConfig
 from expert_iter.measure.evaluation import EvaluationConfig
 from expert_iter.model.tokenizers.sentencepiece_model import TokenizerConfig
-from expert_iter.model.transformer import TransformerConfig
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import pretrained
 from expert_iter.model.weights.pretrained import PretrainedConfig
 from expert_iter.pod.mesh import MeshConfig
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
@@ -48,9 +48,9 @@ class RunConfig:
     A checkpoint is saved after every phase.
 
     Attributes:
-      seed: of everything that is random.
-      rounds: of self-play and learning.
-      expert: which expert searches, by its name in `search.experts`.
+      seed: seed of everything that is random.
+      rounds: rounds of search and learning.
+      expert: the expert that searches, by its name in `search.experts`.
       problems_per_round: training problems that a round searches.
       batch_size: problems that are searched at once.
       tokens_per_round: ends a round's search early, at the batch that comes nearest to so many

@@ -54,19 +54,20 @@ def self_play(run: Run, expert, problems, round: int) -> None:
         ([problem for problem in batch if problem], run.key("search", round, unit))
         for unit, batch in enumerate(batches)
     ]
+    # Those that are done already, of a phase that is resumed, are empty.
+    results = expert.searches(run.params, (search for search in searches if search[0]))
     for unit in run.phase("search", len(batches), "batch", round):
         if run.tokens_are_spent():
             continue
-        found = expert.search(run.params, *searches[unit : unit + 2])  # this one, and the next
-        found = found._replace(
+        found = next(results)._replace(
             expert=run.settings.run.expert,
             round=round,
             unit=unit,
             updates=int(run.train.updates),
         )
         run.trees.start_writing(round, unit, partial(tree_records, found, run.parts.tokenizer))
-        lots = [run.rng("targets", round, unit, row) for row in found.rows]
-        lessons, lost = run.parts.distil(found, lots)
+        rngs = [run.rng("targets", round, unit, row) for row in found.rows]
+        lessons, lost = run.parts.distil(found, rngs)
         replaced = again & {problem.id for problem in searches[unit][0]}
         run.replay.add(lessons, replaced)
         if again:

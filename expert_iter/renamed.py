@@ -1,10 +1,11 @@
-"""What has another name now: the error for an old setting, and how old runs are read."""
+"""What has another name now, or is gone: the error for an old setting, and how old runs are read."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+# Old settings, and what took their place; "" for what is gone.
 SETTINGS = {
     "targets": "the sections improved, winners, set_normalised and value",
     "loss": "learner.objectives, and the weight in each objective's section",
@@ -17,8 +18,9 @@ SETTINGS = {
     "targets.max_lost": "value.max_lost",
     "loss.policy": "learner.objectives; its value 'set' is the objective set_normalised",
     "loss.value_weight": "value.weight",
+    "search.halvings": "",
 }
-# Keys that a stored config may lack came up after its run was made.
+# Defaults for keys that were added after a stored config's run was made.
 _TARGETS = {
     "policy": "improved",
     "nodes": "won",
@@ -29,7 +31,8 @@ _TARGETS = {
     "max_lost": 4,
 }
 _LOSS = {"policy": "steps", "value_weight": 0.5}
-# Of a stored replay. A run has one of the policy's objectives, and the others' columns are ignored.
+# New columns of a stored replay, by the old column that each is read from. A run uses one policy
+# objective; the columns of the others are ignored.
 _COLUMNS = {
     "improved.weight": "policy_weight",
     "winners.weight": "policy_weight",
@@ -42,11 +45,38 @@ _COLUMNS = {
 
 
 def hint(name: str) -> str:
+    if not SETTINGS[name]:
+        return f"config.{name} is gone, and nothing took its place"
     return f"config.{name} has another name now: {SETTINGS[name]}"
 
 
 def translated(config: dict[str, Any]) -> dict[str, Any]:
-    """A stored config in today's names; objectives that its run did not have are left out."""
+    """A stored config in today's names."""
+    return _with_objectives(_with_own_evaluation(_without_halvings(config)))
+
+
+def _without_halvings(config: dict[str, Any]) -> dict[str, Any]:
+    search = config.get("search")
+    if not isinstance(search, dict) or "halvings" not in search:
+        return config
+    return config | {"search": {key: x for key, x in search.items() if key != "halvings"}}
+
+
+def _with_own_evaluation(config: dict[str, Any]) -> dict[str, Any]:
+    """Before there was `round_samples`, evaluation searched with 8 candidates, and with as many at
+    the root, unless it was told otherwise: whatever `search` had.
+    """
+    evaluation, search = config.get("evaluation"), config.get("search", {})
+    if not isinstance(evaluation, dict) or "round_samples" in evaluation:
+        return config
+    own = {"num_candidates": 8, "root_candidates": 0} | evaluation
+    if not own["root_candidates"] and isinstance(search, dict) and search.get("root_candidates"):
+        own["root_candidates"] = own["num_candidates"]
+    return config | {"evaluation": own}
+
+
+def _with_objectives(config: dict[str, Any]) -> dict[str, Any]:
+    """Objectives that its run did not have are left out."""
     old = [config.get(section, {}) for section in ("targets", "loss", "learner")]
     if not {"targets", "loss"} & config.keys() or not all(isinstance(part, dict) for part in old):
         return config
@@ -72,7 +102,10 @@ def translated(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def translated_trees(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """A stored replay's trees (see `step_tree.flat`) with today's columns, from nowhere."""
+    """A stored replay's trees (see `step_tree.flat`) with the current columns.
+
+    Their origin was not stored and becomes empty.
+    """
     if "policy_weight" not in arrays:
         return arrays
     trees = len(arrays["steps"])

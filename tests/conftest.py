@@ -76,7 +76,8 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.fixture(scope="module")
 def network():
     """Two layers over a vocabulary of 12."""
-    from expert_iter.model.transformer import Network, TransformerConfig  # here: it imports JAX
+    from expert_iter.model.transformer import Network  # here: it imports JAX
+    from expert_iter.model.transformer_config import TransformerConfig
 
     shape = dict(num_layers=2, width=16, num_heads=2, num_kv_heads=1, head_dim=8, mlp_width=32)
     return Network(TransformerConfig(**shape), 12)
@@ -110,7 +111,8 @@ def written_tree():
 
     Finished are candidate 1 of the root, 0 of node 1 (candidate 1 repeats it), and 2 of node 2.
     """
-    from expert_iter.search.bill import Bill  # here, for both import JAX
+    from expert_iter.search.bill import Bill  # here, for they import JAX
+    from expert_iter.search.candidates import Candidates
     from expert_iter.search.tree import SearchTree
 
     B, N, K, L = 2, 3, 3, 3
@@ -119,18 +121,20 @@ def written_tree():
         live=np.array([[True, False, False], [True] * 3]),
         parent=np.array([[-1] * 3, [-1, 0, 1]]),
         action=np.array([[-1] * 3, [-1, 0, 2]]),
-        token=np.zeros((B, N, K, L), int),
-        length=np.full((B, N, K), 2),
-        valid=np.ones((B, N, K), bool),
-        count=np.ones((B, N, K), int),
-        prior_logit=zeros(B, N, K),
-        log_pi=zeros(B, N, K),
-        log_beta=zeros(B, N, K),
         path_log_pi=zeros(B, N),
-        token_value=zeros(B, N, K, L),
-        model_value=zeros(B, N, K),
+        candidates=Candidates(
+            token=np.zeros((B, N, K, L), int),
+            length=np.full((B, N, K), 2),
+            log_pi=zeros(B, N, K),
+            log_beta=zeros(B, N, K),
+            prior_logit=zeros(B, N, K),
+            count=np.ones((B, N, K), int),
+            valid=np.ones((B, N, K), bool),
+            finished=np.zeros((B, N, K), bool),
+            model_value=zeros(B, N, K),
+            token_value=zeros(B, N, K, L),
+        ),
         value=zeros(B, N, K),
-        finished=np.zeros((B, N, K), bool),
         won=np.zeros((B, N, K), bool),
         child=np.full((B, N, K), -1),
         visits=np.zeros((B, N, K), int),
@@ -138,18 +142,18 @@ def written_tree():
         answerable=np.ones((B, N, K), bool),
         bill=Bill(*zeros(4, B)),
     )
-    one = SearchTree(*(x if isinstance(x, Bill) else x[1] for x in tree))
-    one.token[0] = [[4, 3, 0], [5, 2, 0], [7, 3, 0]]
-    one.token[1] = [[5, 2, 0], [5, 2, 0], [6, 3, 0]]
-    one.token[2] = [[4, 3, 0], [4, 3, 0], [8, 9, 2]]
-    one.length[2, 2] = 3
-    one.finished[[0, 1, 1, 2], [1, 0, 1, 2]] = True
-    one.valid[1, 1], one.count[1] = False, [2, 0, 1]
-    one.token_value[0, 0, :2], one.token_value[0, 1, :2] = (0.2, 0.3), (0.4, 0.5)
-    one.token_value[1, 0, :2], one.token_value[1, 2, :2] = (0.7, 0.9), (0.5, 0.6)
-    one.token_value[2, 2] = 0.0, 0.1, 0.8
-    one.model_value[[0, 1, 1, 2], [1, 0, 1, 2]] = 0.5, 0.9, 0.9, 0.8
-    one.log_pi[[0, 1, 2], [1, 0, 2]] = -1.0, -2.0, -0.5
-    one.path_log_pi[:] = 0, -3.0, -3.25
-    one.child[0, 0], one.child[1, 2] = 1, 2
+    drawn = Candidates(*(x[1] for x in tree.candidates))
+    drawn.token[0] = [[4, 3, 0], [5, 2, 0], [7, 3, 0]]
+    drawn.token[1] = [[5, 2, 0], [5, 2, 0], [6, 3, 0]]
+    drawn.token[2] = [[4, 3, 0], [4, 3, 0], [8, 9, 2]]
+    drawn.length[2, 2] = 3
+    drawn.finished[[0, 1, 1, 2], [1, 0, 1, 2]] = True
+    drawn.valid[1, 1], drawn.count[1] = False, [2, 0, 1]
+    drawn.token_value[0, 0, :2], drawn.token_value[0, 1, :2] = (0.2, 0.3), (0.4, 0.5)
+    drawn.token_value[1, 0, :2], drawn.token_value[1, 2, :2] = (0.7, 0.9), (0.5, 0.6)
+    drawn.token_value[2, 2] = 0.0, 0.1, 0.8
+    drawn.model_value[[0, 1, 1, 2], [1, 0, 1, 2]] = 0.5, 0.9, 0.9, 0.8
+    drawn.log_pi[[0, 1, 2], [1, 0, 2]] = -1.0, -2.0, -0.5
+    tree.path_log_pi[1] = 0, -3.0, -3.25
+    tree.child[1, 0, 0], tree.child[1, 1, 2] = 1, 2
     return tree

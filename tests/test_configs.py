@@ -241,10 +241,11 @@ def test_the_published_structure_runs(name, tmp_path):
     assert losses[0]["gradient_norm"] > 0
     jax.tree.map(np.testing.assert_array_equal, frozen, state.frozen)
 
-    searched = expert.search(state.params, (problems[:2], jax.random.key(0)))
+    searched = next(expert.searches(state.params, [(problems[:2], jax.random.key(0))]))
     trees = searched.trees
     assert trees.live.sum(axis=1).min() >= 2  # a root and at least one step below it
-    assert (trees.length[trees.valid] > 0).all() and np.isfinite(trees.log_pi[trees.valid]).all()
+    c = trees.candidates
+    assert (c.length[c.valid] > 0).all() and np.isfinite(c.log_pi[c.valid]).all()
     parts.distil(searched, np.random.default_rng(0).spawn(2))
 
     # The same in float32, where it can be compared.

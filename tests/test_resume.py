@@ -108,7 +108,6 @@ def test_settings_of_memory_may_be_others_when_a_run_is_resumed(uninterrupted, t
         "learner": {"rows": 8, "row_tokens": 96, "row_steps": 16, "overlong": "cut"},
         "run": {"batch_size": 4},
         "evaluation": {"batch_size": 8},
-        "search": {"halvings": 1},
         "replay": {"max_trees": 5000},
     }
     flags = [f"--config.{s}.{key}={x}" for s, keys in others.items() for key, x in keys.items()]

@@ -20,7 +20,6 @@ from tests.test_loop import make_run
 
 HASHES = Path(__file__).with_name("unchanged.json")
 WRITE = os.environ.get("EXPERT_ITER_WRITE_HASHES") == "1"
-TREE = ("live", "parent", "token", "count", "prior_logit", "value", "won", "visits", "q")
 TINY = {
     "task.train_size": 64,
     "task.largest": 6,
@@ -90,8 +89,10 @@ def hash_of(workdir, changes) -> str:
     for round in range(1, run.settings.run.rounds + 1):
         loop.self_play(run, expert, problems, round)
         loop.learn(run, plays, round)
-        found = expert.search(run.params, (problems[:16], jax.random.key(round)))
-        arrays = [getattr(found.trees, name) for name in TREE]
+        found = next(expert.searches(run.params, [(problems[:16], jax.random.key(round))]))
+        tree, drawn = found.trees, found.trees.candidates
+        arrays = [tree.live, tree.parent, drawn.token, drawn.count, drawn.prior_logit]
+        arrays += [tree.value, tree.won, tree.visits, tree.q]
     run.close()
     digest = hashlib.sha256()
     for leaf in [*arrays, *jax.tree.leaves(jax.device_get(run.train))]:

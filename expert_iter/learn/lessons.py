@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from expert_iter.learn.objectives.objective import Lessons, Objective
+from expert_iter.learn.solved import leading_to
 from expert_iter.learn.step_tree import Column, Origin, StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.search.self_play import Searched
@@ -36,12 +37,13 @@ def step_trees(
     """
     lessons = [objective.lessons(searched, rngs) for objective in objectives.values()]
     taught = np.any([lesson.taught for lesson in lessons], axis=0)
+    kept = leading_to(searched.trees, taught)
     columns = columns_of(objectives)
     result = []
     for b, prompt in enumerate(prompts):
         origin = Origin(searched.problems[b].id, searched.round, searched.unit, searched.updates)
         builder = StepTreeBuilder(prompt, columns)
-        _fill(builder, searched.trees, b, taught[b], lessons, steps)
+        _fill(builder, searched.trees, b, kept[b], lessons, steps)
         made = [
             dataclasses.replace(tree, origin=origin)
             for lesson in lessons
@@ -55,17 +57,17 @@ def _fill(
     builder: StepTreeBuilder,
     tree: SearchTree,
     b: int,
-    taught: np.ndarray,
+    kept: np.ndarray,
     lessons: Sequence[Lessons],
     steps: StepEnds,
 ) -> None:
     for lesson in lessons:
         for name, values in lesson.prompt.items():
             builder.give([0], name, float(values[b]))
-    step_of_node = {0: 0}
+    c, step_of_node = tree.candidates, {0: 0}
     # A node's number is above its parent's, so the step that leads there is known.
-    for node, k in zip(*np.nonzero(taught & tree.live[b][:, None]), strict=True):
-        tokens = tuple(tree.token[b, node, k, : tree.length[b, node, k]].tolist())
+    for node, k in zip(*np.nonzero(kept & tree.live[b][:, None]), strict=True):
+        tokens = tuple(c.token[b, node, k, : c.length[b, node, k]].tolist())
         path = builder.add_text(step_of_node[node], tokens, steps)
         for lesson in lessons:
             for name, values in lesson.columns.items():

@@ -6,6 +6,7 @@ This needs the verifier, so it is for training and for judging a value head, nev
 import dataclasses
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from expert_iter.search.experts import ExpertSettings, build
@@ -41,11 +42,12 @@ class Rollouts:
         return np.array(rates)
 
     def _rate(self, tree, b: int, problem: Problem, prefix: str) -> float:
-        finished = np.flatnonzero(tree.valid[b, 0] & tree.finished[b, 0])
-        tokens = [tree.token[b, 0, k, : tree.length[b, 0, k] - 1].tolist() for k in finished]
+        c = jax.tree.map(lambda x: x[b, 0], tree.candidates)
+        finished = np.flatnonzero(c.valid & c.finished)
+        tokens = [c.token[k, : c.length[k] - 1].tolist() for k in finished]
         texts = [prefix + self.parts.tokenizer.decode(written) for written in tokens]
         right = self.parts.verifier.verify([problem] * len(texts), texts)
-        return float(np.dot(tree.count[b, 0, finished], right)) / self.num_rollouts
+        return float(np.dot(c.count[finished], right)) / self.num_rollouts
 
 
 def against_values(position, value, rate) -> list[dict]:

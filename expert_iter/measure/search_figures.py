@@ -12,14 +12,15 @@ def search_facts(trees: SearchTree) -> dict[str, np.ndarray]:
     """What `search_means` and `search_sums` need to know of trees (host arrays): arrays that can be
     put one after the other.
     """
-    judged = trees.finished & trees.valid
-    there = trees.valid & trees.live[..., None]  # narrow nodes leave places of wide ones empty
+    c = trees.candidates
+    judged = c.finished & c.valid
+    there = c.valid & trees.live[..., None]  # narrow nodes leave places of wide ones empty
     return {
         "solved": trees.won.any(axis=(1, 2)),
         "nodes": trees.live.sum(axis=1),
-        "drawn": (trees.count * there).sum(axis=(1, 2)),
+        "drawn": (c.count * there).sum(axis=(1, 2)),
         "distinct": there.sum(axis=(1, 2)),
-        "judged_value": trees.model_value[judged],
+        "judged_value": c.model_value[judged],
         "judged_won": trees.won[judged],
         **trees.bill._asdict(),
     }

@@ -41,16 +41,14 @@ def write_page(pool: KV, page, kv: KV) -> KV:
 
 
 @jax.named_scope("pages")
-def read_chain(pool: KV, prompt: State, chain: Chain, row_B=None) -> State:
+def read_chain(pool: KV, prompt: State, chain: Chain) -> State:
     """Puts prompt and pages side by side: the context of what comes next (without a last hidden
     state).
-
-    row_B: whose pages in the pool (None: the pool has as many rows, in the same order).
     """
     B, D = chain.page_BxD.shape
     L = pool.k.shape[3]
-    row_B = jnp.arange(B) if row_B is None else row_B
-    pages = KV(*(x[:, row_B[:, None], jnp.maximum(chain.page_BxD, 0)] for x in pool))
+    rows = jnp.arange(B)[:, None]
+    pages = KV(*(x[:, rows, jnp.maximum(chain.page_BxD, 0)] for x in pool))
     pages = KV(*(x.reshape(x.shape[0], B, D * L, *x.shape[4:]) for x in pages))
     length = jnp.where(chain.page_BxD >= 0, chain.length_BxD, 0)
     end = prompt.next_position_B[:, None] + jnp.cumsum(length, axis=1)

@@ -1,13 +1,10 @@
-"""Samples K candidate continuations ("steps") at one state of each of B rows, all in one jitted
-loop.
+"""Samples K candidate continuations at one state of each of B rows, all in one jitted loop.
 
 Two samplers, both with the sampler's true log-probability kept:
 
-* *independent*: K draws from the behaviour distribution β; equal draws are merged and counted.
-* *without replacement*: stochastic beam search (Kool, van Hoof and Welling 2019, "Stochastic Beams
-and Where to Find
-  Them"): Gumbel-top-k over whole sequences, sampled top-down token by token. Exact: the K sequences
-  are distributed as K draws without replacement.
+* *independent*: K draws from the behaviour β; equal draws are merged and counted.
+* *without replacement*: stochastic beam search (`search.gumbel_top_k`). Exact: the K sequences are
+  distributed as K draws without replacement.
 
 A continuation is a step when it may stop at a line's end, and a whole solution when it may stop
 only at the end of the text: guess-and-check and tree search share this file.
@@ -21,149 +18,88 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from expert_iter.errors import UserError
 from expert_iter.model.state import State
 from expert_iter.model.step_ends import NO_TOKEN, StepEnds
 from expert_iter.model.transformer import KV, Network, Past
-
-DEAD = (
-    -1e9
-)  # log-weight of what does not exist; finite, so that differences of two of them are not NaN
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-    """The behaviour β: the policy at a temperature, cut to its `top_k` likeliest tokens and `top_p`
-    mass.
-
-    `max_log_ratio` bounds |log π − log β| of a whole candidate (importance weights of long steps
-    explode).
-    """
-
-    replacement: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    max_log_ratio: float = 5.0
-
-    def __post_init__(self):
-        if self.temperature < 0:
-            raise UserError(
-                f"sampler.temperature must be at least 0 (0: greedy), got {self.temperature}"
-            )
-        if self.top_k < 0:
-            raise UserError(f"sampler.top_k must be at least 0 (0: all tokens), got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"sampler.top_p must be in (0, 1], got {self.top_p}")
-        if self.max_log_ratio < 0:
-            raise UserError(f"sampler.max_log_ratio must not be negative, got {self.max_log_ratio}")
-
-    def log_ratio(self, log_pi, log_beta):
-        """log π − log β, bounded."""
-        return jnp.clip(log_pi - log_beta, -self.max_log_ratio, self.max_log_ratio)
+from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
+from expert_iter.search.gumbel_top_k import best_children, log_inclusion
 
 
 class Candidates(NamedTuple):
-    """K continuations of each row's state.
+    """K continuations of each of some states, as the sampler drew them.
 
-    token_BxKxL (padded), length_BxK: what was written, end mark included.
-    log_pi_BxK, log_beta_BxK: log-probability under the policy, and under the behaviour it was drawn
-    from. prior_logit_BxK: logits of the search's prior, log c + log π − log β (independent draws, c
-    times the same) or
-        log π − log q (without replacement, q the inclusion probability); −1e9 where invalid.
-    count_BxK: how often it was drawn; valid_BxK: false for merged duplicates and for draws that do
-    not exist. ended_BxK: whether the last token is an end mark; finished_BxK: whether that mark is
-    the end of the text. value_BxK: the value head's probability of success, read at the last token;
-    token_value_BxKxL: after each token (0 after the last).
-    loop_steps: how many tokens deep the loop ran (every row pays for the longest).
+    "..." is the states: [B] rows, or [B, N] nodes of their trees.
+
+    Attributes:
+      token: [..., K, L] int32. What was written, end mark included, then padding.
+      length: [..., K] int32. How many tokens were written.
+      log_pi: [..., K] float32. Log-probability under the policy.
+      log_beta: [..., K] float32. Log-probability under the behaviour that it was drawn from.
+      prior_logit: [..., K] float32. Logit of the search's prior: log c + log π − log β (c
+        independent draws of the same), or log π − log q (without replacement, q the probability to
+        be drawn). −1e9 where it is not valid.
+      count: [..., K] int32. How often it was drawn.
+      valid: [..., K] bool. It exists, and repeats none before it.
+      finished: [..., K] bool. It exists, and its last token is an end of the text.
+      model_value: [..., K] float32 in [0, 1]. The value head's estimate at the last token.
+      token_value: [..., K, L] float32 in [0, 1]. The same after each token; 0 after the last.
     """
 
-    token_BxKxL: jax.Array
-    length_BxK: jax.Array
-    log_pi_BxK: jax.Array
-    log_beta_BxK: jax.Array
-    prior_logit_BxK: jax.Array
-    count_BxK: jax.Array
-    valid_BxK: jax.Array
-    ended_BxK: jax.Array
-    finished_BxK: jax.Array
-    value_BxK: jax.Array
-    token_value_BxKxL: jax.Array
-    loop_steps: jax.Array
+    token: jax.Array
+    length: jax.Array
+    log_pi: jax.Array
+    log_beta: jax.Array
+    prior_logit: jax.Array
+    count: jax.Array
+    valid: jax.Array
+    finished: jax.Array
+    model_value: jax.Array
+    token_value: jax.Array
 
 
-def behaviour(logits, config: SamplerConfig):
-    """log β `[..., V]` of policy logits: temperature, then top-k, then top-p; cut tokens get
-    `DEAD`.
+class _Beam(NamedTuple):
+    """What belongs to a candidate, and moves with it when the beam is re-ordered.
+
+    Attributes:
+      token: [B, K, L] int32. What was written.
+      slot: [B, K, L] int32. Where the keys and values of each token lie among the K that were
+        written with it; −1 where nothing was.
+      length: [B, K] int32. How many tokens were written.
+      log_pi, log_beta: [B, K] float32. Log-probability so far.
+      perturbed: [B, K] float32. log_beta with its Gumbel noise, without replacement; `DEAD` where
+        there is no candidate.
+      done: [B, K] bool. Nothing more is to be written.
+      value: [B, K] float32. The value head's estimate at the last token.
+      token_value: [B, K, L] float32. The same after each token.
     """
-    if config.temperature == 0:
-        best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
-        return jnp.where(best, 0.0, DEAD)
-    log_beta = jax.nn.log_softmax(logits / config.temperature)
-    keep = logits > DEAD / 2  # a high temperature must not revive what is never written
-    if config.top_k:
-        kth = top_k(log_beta, min(config.top_k, logits.shape[-1]))[0][..., -1:]
-        keep &= log_beta >= kth
-    if config.top_p < 1:
-        ordered = jnp.sort(log_beta, axis=-1, descending=True)
-        mass_before = jnp.cumsum(jnp.exp(ordered), axis=-1) - jnp.exp(ordered)
-        last_kept = jnp.sum(mass_before < config.top_p, axis=-1, keepdims=True) - 1
-        keep &= log_beta >= jnp.take_along_axis(ordered, last_kept, axis=-1)
-    if config.top_k or config.top_p < 1:
-        log_beta = jax.nn.log_softmax(jnp.where(keep, log_beta, DEAD))
-    return jnp.where(keep, log_beta, DEAD)
+
+    token: jax.Array
+    slot: jax.Array
+    length: jax.Array
+    log_pi: jax.Array
+    log_beta: jax.Array
+    perturbed: jax.Array
+    done: jax.Array
+    value: jax.Array
+    token_value: jax.Array
 
 
-def top_k(x, k: int):
-    """`jax.lax.top_k`, fenced in: where XLA:CPU can see how the result is sliced it sorts all of x,
-    at ten times the cost.
+class _Carry(NamedTuple):
+    """What the loop over tokens carries.
+
+    Attributes:
+      t: [] int32. How many tokens deep the loop is.
+      kv: the state's keys and values, and after them K slots for each token of the candidates.
+      hidden_BxKxD: the trunk's output at the last token.
+      threshold_B: float32. The largest perturbed log-probability of what was left out so far.
+      beam: the candidates.
     """
-    value, index = jax.lax.top_k(x, k)
-    # One fence each: around both, XLA:CPU dies compiling for more than one device (jaxlib 0.10.2).
-    return jax.lax.optimization_barrier(value), jax.lax.optimization_barrier(index)
 
-
-def _log1mexp(x):
-    """log(1 − exp(x)) for x ≤ 0 (Mächler 2012)."""
-    x = jnp.minimum(x, -1e-20)
-    return jnp.where(x > -0.6931472, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(x)))
-
-
-def condition_on_parent(parent_perturbed, free, largest):
-    """Perturbed log-probabilities of children, given that their maximum is the parent's.
-
-    Kool 2019, equation 23 in the numerically stable form of appendix B.3. It keeps the order of its
-    argument.
-
-    Args:
-      parent_perturbed: the parents' `[...]`.
-      free: log-probability plus Gumbel noise of (some) children, `[..., N]`.
-      largest: the maximum of that over all children, `[..., 1]`.
-    """
-    parent = parent_perturbed[..., None]
-    v = parent - free + _log1mexp(free - largest)
-    return jnp.where(
-        free == largest, parent, parent - jax.nn.relu(v) - jnp.log1p(jnp.exp(-jnp.abs(v)))
-    )
-
-
-def log_inclusion(log_beta, threshold):
-    """log q = log(1 − exp(−exp(log β − κ))): the probability to be among the draws, given the
-    threshold κ (Kool 2019).
-    """
-    return _log1mexp(-jnp.exp(jnp.clip(log_beta - threshold, -80.0, 80.0)))
-
-
-def merge_duplicates(token_BxKxL, exists_BxK=None):
-    """Which candidates are the first of their text, `[B, K]`, and how often each of those occurs (0
-    for the others). Only those that exist count, which come before all that do not. Padding
-    needs no token of its own for this: a text's own tokens tell where it ends.
-    """
-    B, K = token_BxKxL.shape[:2]
-    exists = jnp.ones((B, K), bool) if exists_BxK is None else exists_BxK
-    same = jnp.all(token_BxKxL[:, :, None] == token_BxKxL[:, None], axis=-1) & exists[:, None]
-    first = ~jnp.any(same & jnp.tril(jnp.ones((K, K), bool), -1), axis=-1) & exists
-    return first, jnp.where(first, jnp.sum(same, axis=-1), 0)
+    t: jax.Array
+    kv: KV
+    hidden_BxKxD: jax.Array
+    threshold_B: jax.Array
+    beam: _Beam
 
 
 @jax.named_scope("decode")
@@ -181,185 +117,207 @@ def sample_candidates(
     pad: int,
     never: tuple[int, ...],
     live_B=None,
-) -> Candidates:
+) -> tuple[Candidates, jax.Array]:
     """Draws `num_candidates` continuations of each row from β.
 
     Args:
       keys_B: one random key a row, so that a row's draws do not depend on the rows beside it.
-      step_ends: where a step ends (None: only the end of the text ends a continuation).
-      text_ends: tokens that end the text. Continuations without an end mark are cut at
-        `max_tokens`.
-      pad, never: what stands behind a text's end, and tokens that are never written.
-      live_B: rows that are wanted; the others do not keep the loop running, and what they hold is
-      void.
+      max_tokens: continuations without an end mark are cut there.
+      step_ends: where a step ends; None if only the end of the text ends a continuation.
+      text_ends: tokens that end the text.
+      pad: the token that stands behind a text's end.
+      never: tokens that are never written.
+      live_B: bool. Rows that are wanted (default: all). The others do not keep the loop running,
+        and what they hold is void.
+
+    Returns:
+      The candidates `[B, K]`, and how many tokens deep the loop ran: every row pays for the
+      longest.
     """
-    B, C = state.mask_BxC.shape
-    K, L, V = num_candidates, max_tokens, network.vocab_size
-    rows = jnp.arange(B)[:, None]
-    greedy = config.temperature == 0
-    unwritable = jnp.isin(jnp.arange(V), jnp.array(never))
-
-    room = network.empty_kv(B, L * K)
-    slot_position = state.next_position_B[:, None] + jnp.repeat(jnp.arange(L), K)[None, :]
-    past_position = jnp.concatenate([state.position_BxC, slot_position], axis=1)
-    context_mask = jnp.broadcast_to(state.mask_BxC[:, None, :], (B, K, C))
-    only_itself = jnp.broadcast_to(jnp.eye(K, dtype=bool), (B, K, K))
-
-    first = jnp.arange(K)[None, :] == 0
-    alive = jnp.broadcast_to(first | config.replacement, (B, K))
-    root_gumbel = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, L)))(keys_B)
-    live_B = jnp.ones(B, bool) if live_B is None else live_B
-    carry = dict(
-        t=jnp.int32(0),
-        kv=KV(*(jnp.concatenate(pair, axis=2) for pair in zip(state.kv, room, strict=True))),
-        hidden=jnp.broadcast_to(state.hidden_BxD[:, None, :], (B, K, state.hidden_BxD.shape[-1])),
-        threshold=jnp.full(B, DEAD),
-        # What follows belongs to a candidate and moves with it when the beam is re-ordered.
-        beam=dict(
-            token=jnp.full((B, K, L), pad, jnp.int32),
-            slot=jnp.full(
-                (B, K, L), -1, jnp.int32
-            ),  # where its tokens' keys and values lie, by depth
-            length=jnp.zeros((B, K), jnp.int32),
-            log_pi=jnp.zeros((B, K)),
-            log_beta=jnp.where(alive, 0.0, DEAD),
-            perturbed=jnp.where(alive, root_gumbel[:, None], DEAD),
-            done=jnp.broadcast_to(~live_B[:, None], (B, K)),
-            value=jnp.zeros((B, K)),
-            token_value=jnp.zeros((B, K, L)),
-        ),
+    K, L = num_candidates, max_tokens
+    decoder = _Decoder(network, params, state, keys_B, K, L, config, step_ends, text_ends, never)
+    carry = jax.lax.while_loop(
+        lambda carry: (carry.t < L) & ~jnp.all(carry.beam.done),
+        lambda carry: decoder.advance(carry, pad),
+        decoder.start(live_B, pad),
     )
+    return decoder.candidates(carry), carry.t
 
-    def choose(carry):
-        """Picks each candidate's next token: `(parent_BxK, token_BxK, perturbed_BxK, threshold_B,
-        log π, log β)`.
-        """
-        beam, t = carry["beam"], carry["t"]
-        logits = jnp.where(unwritable, DEAD, network.logits(params, carry["hidden"]))
-        log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, config)
-        if greedy:
-            noise = 0.0
-        else:
-            noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, t), (K, V)))(
-                keys_B
-            )
-        if config.replacement:
-            parent = jnp.broadcast_to(jnp.arange(K), (B, K))
-            token, perturbed, threshold = (
-                jnp.argmax(log_beta + noise, axis=-1),
-                beam["perturbed"],
-                carry["threshold"],
-            )
-        else:
-            # A parent can place no more than its best K children, and leave out no better one than
-            # the next.
-            N = min(K + 1, V)
-            free, child = top_k(beam["log_beta"][..., None] + log_beta + noise, N)
-            scores = condition_on_parent(beam["perturbed"], free, free[..., :1])
-            scores = jnp.where(free > DEAD / 2, scores, DEAD)
-            only_child = jnp.where(jnp.arange(N) == 0, beam["perturbed"][..., None], DEAD)
-            scores = jnp.where(beam["done"][..., None], only_child, scores)
-            scores = jnp.where((beam["perturbed"] > DEAD / 2)[..., None], scores, DEAD).reshape(
-                B, K * N
-            )
-            best, index = top_k(jnp.pad(scores, ((0, 0), (0, 1)), constant_values=DEAD), K + 1)
-            # The best sequence left out so far: a prefix's score is the largest of all sequences
-            # below it.
-            threshold = jnp.maximum(carry["threshold"], best[:, K])
-            perturbed, parent = best[:, :K], jnp.minimum(index[:, :K] // N, K - 1)
-            token = child[rows, parent, index[:, :K] % N]
-        return (
-            parent,
-            token,
-            perturbed,
-            threshold,
-            log_pi[rows, parent, token],
-            log_beta[rows, parent, token],
+
+@dataclasses.dataclass(frozen=True)
+class _Decoder:
+    """The parts of the loop; see `sample_candidates`."""
+
+    network: Network
+    params: dict
+    state: State
+    keys_B: jax.Array
+    K: int
+    L: int
+    config: SamplerConfig
+    step_ends: StepEnds | None
+    text_ends: tuple[int, ...]
+    never: tuple[int, ...]
+
+    def start(self, live_B, pad: int) -> _Carry:
+        state, K, L = self.state, self.K, self.L
+        B = state.mask_BxC.shape[0]
+        # Without replacement the beam starts as the one empty text, which branches.
+        exists = jnp.broadcast_to((jnp.arange(K) == 0) | self.config.replacement, (B, K))
+        root_gumbel = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, L)))(
+            self.keys_B
+        )
+        live_B = jnp.ones(B, bool) if live_B is None else live_B
+        room = self.network.empty_kv(B, L * K)
+        hidden = state.hidden_BxD
+        return _Carry(
+            t=jnp.int32(0),
+            kv=KV(*(jnp.concatenate(pair, axis=2) for pair in zip(state.kv, room, strict=True))),
+            hidden_BxKxD=jnp.broadcast_to(hidden[:, None], (B, K, hidden.shape[-1])),
+            threshold_B=jnp.full(B, DEAD),
+            beam=_Beam(
+                token=jnp.full((B, K, L), pad, jnp.int32),
+                slot=jnp.full((B, K, L), -1, jnp.int32),
+                length=jnp.zeros((B, K), jnp.int32),
+                log_pi=jnp.zeros((B, K)),
+                log_beta=jnp.where(exists, 0.0, DEAD),
+                perturbed=jnp.where(exists, root_gumbel[:, None], DEAD),
+                done=jnp.broadcast_to(~live_B[:, None], (B, K)),
+                value=jnp.zeros((B, K)),
+                token_value=jnp.zeros((B, K, L)),
+            ),
         )
 
-    def body(carry):
-        t = carry["t"]
-        parent, token, perturbed, threshold, log_pi, log_beta = choose(carry)
-        beam = carry["beam"]
-        if not config.replacement:
-            beam = jax.tree.map(lambda x: x[rows, parent], beam)
-        writing = ~beam["done"] & (perturbed > DEAD / 2)
+    def advance(self, carry: _Carry, pad: int) -> _Carry:
+        """Writes one token of each candidate."""
+        t = carry.t
+        beam, token, log_pi, log_beta, threshold_B = self._choose(carry)
+        writing = ~beam.done & (beam.perturbed > DEAD / 2)
         token = jnp.where(writing, token, pad).astype(jnp.int32)
-        written = jax.lax.dynamic_index_in_dim(beam["token"], jnp.maximum(t - 1, 0), 2, False)
-        is_end = _ends(jnp.where(t > 0, written, NO_TOKEN), token, step_ends, text_ends)
-        slot = beam["slot"]
+        before = jax.lax.dynamic_index_in_dim(beam.token, jnp.maximum(t - 1, 0), 2, False)
+        is_end = self._ends(jnp.where(t > 0, before, NO_TOKEN), token, self.step_ends)
+        kv, hidden = self._read(carry, beam, token)
+        value = jax.nn.sigmoid(self.network.value_logit(self.params, hidden))
+        beam = _Beam(
+            token=beam.token.at[:, :, t].set(token),
+            slot=beam.slot.at[:, :, t].set(jnp.arange(self.K)),
+            length=beam.length + writing,
+            log_pi=beam.log_pi + jnp.where(writing, log_pi, 0.0),
+            log_beta=jnp.where(writing, jnp.maximum(beam.log_beta + log_beta, DEAD), beam.log_beta),
+            perturbed=beam.perturbed,
+            done=beam.done | ~writing | is_end,
+            value=jnp.where(writing, value, beam.value),
+            token_value=beam.token_value.at[:, :, t].set(jnp.where(writing, value, 0.0)),
+        )
+        return _Carry(t + 1, kv, hidden, threshold_B, beam)
 
-        seen = jax.nn.one_hot(slot, K, dtype=bool).reshape(B, K, L * K)
-        past = Past(carry["kv"], past_position, jnp.concatenate([context_mask, seen], axis=2))
+    def _choose(self, carry: _Carry):
+        """The beam in its new order, and `[B, K]` each candidate's next token with its log π and
+        log β; and the new threshold `[B]`.
+        """
+        beam, (B, K), V = carry.beam, carry.beam.length.shape, self.network.vocab_size
+        rows = jnp.arange(B)[:, None]
+        unwritable = jnp.isin(jnp.arange(V), jnp.array(self.never))
+        logits = self.network.logits(self.params, carry.hidden_BxKxD)
+        logits = jnp.where(unwritable, DEAD, logits)
+        log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, self.config)
+        noise = 0.0
+        if self.config.temperature > 0:
+            noise = jax.vmap(
+                lambda key: jax.random.gumbel(jax.random.fold_in(key, carry.t), (K, V))
+            )(self.keys_B)
+        if self.config.replacement:
+            token = jnp.argmax(log_beta + noise, axis=-1)
+            own = jnp.arange(K)
+            return (
+                beam,
+                token,
+                log_pi[rows, own, token],
+                log_beta[rows, own, token],
+                (carry.threshold_B),
+            )
+        parent, token, perturbed, left_out_B = best_children(
+            beam.log_beta, beam.perturbed, beam.done, log_beta, noise
+        )
+        # A prefix's perturbed value is the largest of all sequences below it, so the best prefix
+        # that was left out stands for all of them.
+        threshold_B = jnp.maximum(carry.threshold_B, left_out_B)
+        # The figures of the token are its parent's: read them before the beam is re-ordered.
+        log_pi, log_beta = log_pi[rows, parent, token], log_beta[rows, parent, token]
+        beam = jax.tree.map(lambda x: x[rows, parent], beam)._replace(perturbed=perturbed)
+        return beam, token, log_pi, log_beta, threshold_B
+
+    def _read(self, carry: _Carry, beam: _Beam, token_BxK) -> tuple[KV, jax.Array]:
+        """Reads the tokens just chosen. `beam` does not hold them yet: a token sees the context,
+        those of its own candidate before it, and itself.
+        """
+        state, t, K = self.state, carry.t, self.K
+        B, C = state.mask_BxC.shape
+        slot_position = state.next_position_B[:, None] + jnp.repeat(jnp.arange(self.L), K)[None, :]
+        past_position = jnp.concatenate([state.position_BxC, slot_position], axis=1)
+        context = jnp.broadcast_to(state.mask_BxC[:, None, :], (B, K, C))
+        only_itself = jnp.broadcast_to(jnp.eye(K, dtype=bool), (B, K, K))
+        written = jax.nn.one_hot(beam.slot, K, dtype=bool).reshape(B, K, self.L * K)
+        past = Past(carry.kv, past_position, jnp.concatenate([context, written], axis=2))
         position = jnp.broadcast_to(state.next_position_B[:, None] + t, (B, K))
-        hidden, new_kv = network.hidden(params, token, position, only_itself, past)
-
-        value = jax.nn.sigmoid(network.value_logit(params, hidden))
+        hidden, new_kv = self.network.hidden(self.params, token_BxK, position, only_itself, past)
+        # Slots are never moved: re-ordering the beam re-orders numbers of slots, not keys.
         at = C + t * K
         kv = KV(
             *(
-                jax.lax.dynamic_update_slice_in_dim(x, n, at, axis=2)
-                for x, n in zip(carry["kv"], new_kv, strict=True)
+                jax.lax.dynamic_update_slice_in_dim(x, new, at, axis=2)
+                for x, new in zip(carry.kv, new_kv, strict=True)
             )
         )
-        beam = dict(
-            token=beam["token"].at[:, :, t].set(token),
-            slot=slot.at[:, :, t].set(jnp.arange(K)),
-            length=beam["length"] + writing,
-            log_pi=beam["log_pi"] + jnp.where(writing, log_pi, 0.0),
-            log_beta=jnp.where(
-                writing, jnp.maximum(beam["log_beta"] + log_beta, DEAD), beam["log_beta"]
-            ),
-            perturbed=perturbed,
-            done=beam["done"] | ~writing | is_end,
-            value=jnp.where(writing, value, beam["value"]),
-            token_value=beam["token_value"].at[:, :, t].set(jnp.where(writing, value, 0.0)),
+        return kv, hidden
+
+    def candidates(self, carry: _Carry) -> Candidates:
+        beam, config = carry.beam, self.config
+        log_ratio = config.log_ratio(beam.log_pi, beam.log_beta)
+        if config.replacement:
+            exists = True  # a duplicate does too
+            valid, count = merge_duplicates(beam.token)
+            prior = jnp.log(jnp.maximum(count, 1)) + log_ratio
+        else:
+            exists = valid = beam.perturbed > DEAD / 2
+            count = valid.astype(jnp.int32)
+            inclusion = log_inclusion(beam.log_beta, carry.threshold_B[:, None])
+            prior = beam.log_beta + log_ratio - inclusion
+        last = jnp.maximum(beam.length - 1, 0)[..., None]
+        last = jnp.take_along_axis(beam.token, last, axis=2)[..., 0]
+        return Candidates(
+            token=beam.token,
+            length=beam.length,
+            log_pi=beam.log_pi,
+            log_beta=beam.log_beta,
+            prior_logit=jnp.where(valid, prior, DEAD),
+            count=count,
+            valid=valid,
+            finished=self._ends(NO_TOKEN, last, None) & (beam.length > 0) & exists,
+            model_value=beam.value,
+            token_value=beam.token_value,
         )
-        return dict(t=t + 1, kv=kv, hidden=hidden, threshold=threshold, beam=beam)
 
-    carry = jax.lax.while_loop(lambda c: (c["t"] < L) & ~jnp.all(c["beam"]["done"]), body, carry)
-    beam = carry["beam"]
-    length = beam["length"]
-
-    def written(index):
-        at = jnp.maximum(index, 0)[..., None]
-        return jnp.where(
-            index < 0, NO_TOKEN, jnp.take_along_axis(beam["token"], at, axis=2)[..., 0]
-        )
-
-    before, last = written(length - 2), written(length - 1)
-    finished = _ends(before, last, None, text_ends) & (length > 0)
-    ended = _ends(before, last, step_ends, text_ends) & (length > 0)
-
-    log_ratio = config.log_ratio(beam["log_pi"], beam["log_beta"])
-    if config.replacement:
-        valid, count = merge_duplicates(beam["token"])
-        prior = jnp.log(jnp.maximum(count, 1)) + log_ratio
-    else:
-        valid = beam["perturbed"] > DEAD / 2
-        count = valid.astype(jnp.int32)
-        prior = (
-            beam["log_beta"]
-            + log_ratio
-            - log_inclusion(beam["log_beta"], carry["threshold"][:, None])
-        )
-    return Candidates(
-        token_BxKxL=beam["token"],
-        length_BxK=beam["length"],
-        log_pi_BxK=beam["log_pi"],
-        log_beta_BxK=beam["log_beta"],
-        prior_logit_BxK=jnp.where(valid, prior, DEAD),
-        count_BxK=count,
-        valid_BxK=valid,
-        ended_BxK=ended,
-        finished_BxK=finished & valid,
-        value_BxK=beam["value"],
-        token_value_BxKxL=beam["token_value"],
-        loop_steps=carry["t"],
-    )
+    def _ends(self, before, token, step_ends: StepEnds | None):
+        """Whether a continuation ends with `token`, elementwise; `before` is the token before."""
+        ended = jnp.any(token[..., None] == jnp.array(self.text_ends), axis=-1)
+        return ended if step_ends is None else ended | step_ends.ended(before, token)
 
 
-def _ends(before, token, step_ends: StepEnds | None, text_ends: tuple[int, ...]):
-    """Whether a continuation ends with `token`, elementwise."""
-    ended = jnp.any(token[..., None] == jnp.array(text_ends), axis=-1)
-    return ended if step_ends is None else ended | step_ends.ended(before, token)
+def merge_duplicates(token_BxKxL, exists_BxK=None):
+    """Finds the first candidate of each text.
+
+    Padding needs no token of its own for this: a text's own tokens tell where it ends.
+
+    Args:
+      token_BxKxL: int32.
+      exists_BxK: bool. Only those count (default: all); they come before those that do not.
+
+    Returns:
+      [B, K] bool, the first of its text. [B, K] int32, how often its text occurs; 0 for others.
+    """
+    B, K = token_BxKxL.shape[:2]
+    exists = jnp.ones((B, K), bool) if exists_BxK is None else exists_BxK
+    same = jnp.all(token_BxKxL[:, :, None] == token_BxKxL[:, None], axis=-1) & exists[:, None]
+    first = ~jnp.any(same & jnp.tril(jnp.ones((K, K), bool), -1), axis=-1) & exists
+    return first, jnp.where(first, jnp.sum(same, axis=-1), 0)

@@ -1,7 +1,8 @@
-"""What all experts have in common: how they draw text, ask for verdicts, and count the cost."""
+"""What an expert is, and what all of them share: drawing text, asking for verdicts, the bill."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,30 +10,65 @@ import jax.numpy as jnp
 from expert_iter.model.state import State
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
-from expert_iter.search.bill import Bill, price
-from expert_iter.search.candidates import Candidates, SamplerConfig, sample_candidates
-from expert_iter.search.tree import Judge
+from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.bill import Bill, Budget, price
+from expert_iter.search.candidates import Candidates, sample_candidates
+from expert_iter.search.tree import SearchTree
+
+# (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
+# are right.
+Verifier = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
-class Expert:
-    """One network and one setting; subclasses have `run(params, token_BxP, length_B, problem_B,
-    keys_B, budget) -> SearchTree`.
+class Expert(Protocol):
+    """A way to spend test-time compute.
+
+    Attributes:
+      most: the largest budget, in simulations or samples.
+      verdicts_after: its finished texts are verified after the search. Otherwise it asks the
+        verifier, if it has one, as it goes.
+      shares_draws: it draws whole solutions, and a budget only says how many of them are kept. It
+        also has `draws` and `kept` (see `search.guess`).
+    """
+
+    verdicts_after: bool
+    shares_draws: bool
+
+    @property
+    def most(self) -> int: ...
+
+    def run(
+        self, params, token_BxP, length_B, problem_B, keys_B, budget: int | jax.Array | Budget
+    ) -> SearchTree:
+        """Searches B problems. It is pure, and meant to be jitted.
+
+        Args:
+          token_BxP, length_B: prompts, padded on the right.
+          problem_B: numbers by which the verifier knows the problems; not used without one.
+          keys_B: one random key a row; a row's tree depends on nothing else beside it.
+          budget: traced, so that one compilation serves all budgets. At most `most` simulations or
+            samples are made.
+        """
+
+
+class NetworkExpert:
+    """An expert over one network.
 
     Args:
+      sampler: how candidates are drawn.
       steps: which tokens end a step, and all else that is to know about tokens.
-      judge: gives verdicts on finished texts inside the search. Only self-play has one.
+      verifier: gives verdicts on finished texts inside the search. Only self-play has one.
     """
 
     def __init__(
         self,
         network: Network,
-        config: Any,
         sampler: SamplerConfig,
         steps: StepEnds,
-        judge: Judge | None = None,
+        verifier: Verifier | None = None,
     ):
-        self.network, self.config, self.sampler = network, config, sampler
-        self.steps, self.ids, self.judge = steps, steps.ids, judge
+        self.network, self.sampler = network, sampler
+        self.steps, self.ids, self.verifier = steps, steps.ids, verifier
 
     def draw(
         self,
@@ -44,10 +80,12 @@ class Expert:
         whole: bool = False,
         live_B=None,
         **sampler,
-    ) -> Candidates:
-        """`count` continuations of each row: steps, or whole texts to their end.
+    ) -> tuple[Candidates, jax.Array]:
+        """`count` continuations of each row, as of `sample_candidates`.
 
-        sampler: settings of the sampler that are other than configured.
+        Args:
+          whole: continuations go on to the end of the text; else they are steps.
+          sampler: settings of the sampler that are other than configured.
         """
         return sample_candidates(
             self.network,
@@ -66,10 +104,10 @@ class Expert:
 
     @jax.named_scope("verdicts")
     def verdicts(self, problem_B, prefix_BxDxL, token_BxKxL, asked_BxK):
-        """Which of the texts asked about are right; none without a judge."""
-        if self.judge is None:
+        """[B, K] bool. Which of the texts asked about are right; none without a verifier."""
+        if self.verifier is None:
             return jnp.zeros_like(asked_BxK)
-        return self.judge(problem_B, prefix_BxDxL, token_BxKxL, asked_BxK) & asked_BxK
+        return self.verifier(problem_B, prefix_BxDxL, token_BxKxL, asked_BxK) & asked_BxK
 
     def price(self, generated, prefilled, lockstep, context) -> Bill:
         """See `bill.price`."""

@@ -2,7 +2,7 @@
 
     (params, problems, key, budget) -> SearchTree: finished solutions with scores, and a bill
 
-(`Player.play`, over what `run` below the names here compiles). So each can answer in an evaluation,
+(`Player.play`, which compiles the `run` of an `Expert`). So each can answer in an evaluation,
 make training data in the loop (`run.expert`), and be compared with the others at equal bill.
 
 A new expert is a file with a rule, and a line here.
@@ -10,55 +10,60 @@ A new expert is a file with a rule, and a line here.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from expert_iter.errors import UserError
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search import beam, best_first, depth_first
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.expert import Expert, Verifier
 from expert_iter.search.frontier import FrontierSearch, Rule
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.search_config import SearchConfig
-from expert_iter.search.tree import Judge
 
 
 class ExpertSettings(NamedTuple):
-    """What experts are configured by; each takes what concerns it."""
+    """The settings of experts; each takes what concerns it.
+
+    Attributes:
+      search: of searches over steps.
+      sampler: how candidates are drawn.
+      guess: of whole solutions.
+    """
 
     search: SearchConfig
     sampler: SamplerConfig
     guess: GuessConfig
 
 
-# Its result has `run(params, tokens, lengths, problem numbers, keys, budget) -> SearchTree`.
-Build = Callable[[Network, ExpertSettings, StepEnds, Judge | None], Any]
+Build = Callable[[Network, ExpertSettings, StepEnds, Verifier | None], Expert]
 
 
 def guesses(samples: int | None = None, **sampler) -> Build:
-    def build(network, settings, steps, judge=None):
+    def build(network, settings, steps, verifier=None):
         guess = settings.guess
         if samples is not None:
             guess = dataclasses.replace(guess, num_samples=samples)
         changed = dataclasses.replace(settings.sampler, **sampler)
-        return Guess(network, guess, changed, steps)  # judged after: see self_play.GuessAndCheck
+        return Guess(network, guess, changed, steps)  # verified after the search
 
     return build
 
 
 def grown_by(rule: Rule, **search) -> Build:
-    def build(network, settings, steps, judge=None):
+    def build(network, settings, steps, verifier=None):
         changed = dataclasses.replace(settings.search, **search)
-        return FrontierSearch(rule, network, changed, settings.sampler, steps, judge)
+        return FrontierSearch(rule, network, changed, settings.sampler, steps, verifier)
 
     return build
 
 
 def mcts(**search) -> Build:
-    def build(network, settings, steps, judge=None):
+    def build(network, settings, steps, verifier=None):
         changed = dataclasses.replace(settings.search, **search)
-        return TreeSearch(network, changed, settings.sampler, steps, judge)
+        return TreeSearch(network, changed, settings.sampler, steps, verifier)
 
     return build
 
@@ -92,9 +97,9 @@ def build(
     network: Network,
     settings: ExpertSettings,
     steps: StepEnds,
-    judge: Judge | None = None,
-):
+    verifier: Verifier | None = None,
+) -> Expert:
     """The expert of this name. Raises UserError where there is none."""
     if name not in EXPERTS:
         raise UserError(f"there is no expert {name!r}; there are {', '.join(EXPERTS)}")
-    return EXPERTS[name](network, settings, steps, judge)
+    return EXPERTS[name](network, settings, steps, verifier)

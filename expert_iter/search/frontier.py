@@ -26,13 +26,19 @@ NEVER = -jnp.inf
 
 
 class Frontier(NamedTuple):
-    """One tree as its rule sees it.
+    """One tree as its rule sees it. Nodes are numbered as they were made.
 
-    Nodes are numbered as they were made. depth_N: how many steps lead to a node; value_N: what its
-    last step was worth (0 at the root); path_log_pi_N, path_log_value_N: sums over its steps.
-    open_NxK: the candidates to choose from; continued_NxK: those that are nodes by now;
-    finished_NxK: complete texts; value_NxK, log_pi_NxK: of the candidates. planned: how many nodes
-    the budget is expected to allow after the root.
+    Attributes:
+      depth_N: int32. How many steps lead to a node.
+      value_N: float32 in [0, 1]. What its last step was worth; 0 at the root.
+      path_log_pi_N: float32. The sum of its steps' log-probabilities.
+      path_log_value_N: float32. The sum of the logarithms of its steps' values.
+      open_NxK: bool. The candidates to choose from.
+      continued_NxK: bool. Those that are nodes by now.
+      finished_NxK: bool. Those that are complete texts.
+      value_NxK: float32 in [0, 1]. What the candidates are worth.
+      log_pi_NxK: float32. Their log-probabilities.
+      planned: [] int32. How many nodes the budget is expected to allow after the root.
     """
 
     depth_N: jax.Array
@@ -56,7 +62,14 @@ Rule = Callable[[Frontier, SearchConfig], jax.Array]
 
 
 class _Growing(NamedTuple):
-    """The trees so far; arrays `[B, N, ...]`."""
+    """The trees so far.
+
+    Attributes:
+      node: [B, N]. Their nodes.
+      parent: [B, N] int32. The node that each continues; −1 at the root.
+      action: [B, N] int32. Which of its candidates; −1 at the root.
+      child: [B, N, K] int32. The node that continues each candidate, or −1.
+    """
 
     node: Node
     parent: jax.Array
@@ -65,15 +78,15 @@ class _Growing(NamedTuple):
 
 
 class FrontierSearch(StepSearch):
-    """Grows trees by `rule`; `run` is pure and meant to be jitted."""
+    """Grows trees by `rule`."""
 
     def __init__(self, rule: Rule, *arguments):
         super().__init__(*arguments)
         self.rule = rule
 
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget) -> SearchTree:
-        """As `TreeSearch.run`. In the record, visits counts the nodes below a candidate, and q is
-        the highest value there.
+        """See `Expert.run`. In the record, visits counts the nodes below a candidate, and q is the
+        highest value there.
         """
         c, budget = self.config, Budget.of(budget)
         B, N = token_BxP.shape[0], c.num_simulations + 1
@@ -119,7 +132,7 @@ class FrontierSearch(StepSearch):
         carry = one, trees, pool, choose(trees, one)
         _, trees, _, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[3][2]), grow, carry)
         visits, q = _statistics(trees)
-        everywhere = jnp.ones((B, N), bool)
+        everywhere = jnp.ones((B, N, 1), bool)
         return as_tree(trees.node, trees.parent, trees.action, trees.child, visits, q, everywhere)
 
     def _goes_on(self, trees: _Growing, nodes, budget: Budget):
@@ -128,9 +141,7 @@ class FrontierSearch(StepSearch):
         goes_on = budget.leaves_room(spent(trees.node), cost) & (nodes <= budget.simulations)
         goes_on &= nodes <= self.config.num_simulations
         if self.config.stop_when_solved:
-            goes_on &= ~jnp.any(trees.node.won_BxK, axis=(1, 2))
-            if self.config.rollouts:
-                goes_on &= ~jnp.any(trees.node.rollouts.won_BxR, axis=(1, 2))
+            goes_on &= ~jnp.any(trees.node.solved(), axis=1)
         return goes_on
 
 
@@ -138,17 +149,17 @@ def _frontier(tree: _Growing, planned) -> Frontier:
     """One row of the trees, for its rule."""
     node = tree.node
     parent, action = jnp.maximum(tree.parent, 0), jnp.maximum(tree.action, 0)
-    live = node.live_B[:, None]
+    live = node.live[:, None]
     return Frontier(
-        depth_N=node.depth_B,
-        value_N=jnp.where(tree.parent >= 0, node.value_BxK[parent, action], 0.0),
-        path_log_pi_N=node.path_log_pi_B,
-        path_log_value_N=node.path_log_value_B,
-        open_NxK=node.open_BxK & live & (tree.child < 0),
+        depth_N=node.prefix.depth,
+        value_N=jnp.where(tree.parent >= 0, node.value[parent, action], 0.0),
+        path_log_pi_N=node.prefix.log_pi,
+        path_log_value_N=node.prefix.log_value,
+        open_NxK=node.open & live & (tree.child < 0),
         continued_NxK=tree.child >= 0,
-        finished_NxK=node.finished_BxK & live,
-        value_NxK=node.value_BxK,
-        log_pi_NxK=node.log_pi_BxK,
+        finished_NxK=node.candidates.finished & live,
+        value_NxK=node.value,
+        log_pi_NxK=node.candidates.log_pi,
         planned=planned,
     )
 
@@ -156,7 +167,7 @@ def _frontier(tree: _Growing, planned) -> Frontier:
 def _statistics(trees: _Growing):
     """Nodes below each candidate, and the highest value there, `[B, N, K]`."""
     node, rows = trees.node, jnp.arange(trees.parent.shape[0])
-    worth = jnp.where(node.valid_BxK & node.live_B[..., None], node.value_BxK, 0.0)
+    worth = jnp.where(node.candidates.valid & node.live[..., None], node.value, 0.0)
 
     def up(carry, n):
         visits, q = carry

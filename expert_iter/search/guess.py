@@ -12,14 +12,16 @@ import jax.numpy as jnp
 
 from expert_iter.checks import Checks
 from expert_iter.model.state import read_prompt, repeat
+from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.transformer import Network
+from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.bill import Bill, Budget
-from expert_iter.search.candidates import DEAD, Candidates, merge_duplicates
-from expert_iter.search.expert import Expert
+from expert_iter.search.candidates import Candidates, merge_duplicates
+from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.tree import SearchTree
 
-GROUP = (
-    8  # independent draws decoded together: in attention each pays for the keys of its whole group
-)
+# Independent draws decoded together: in attention each pays for the keys of its whole group.
+GROUP = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +29,8 @@ class GuessConfig:
     """Whole solutions sampled by the expert `guess`.
 
     Attributes:
-      num_samples: solutions a problem.
-      max_tokens: of a solution.
+      num_samples: solutions that are drawn for a problem.
+      max_tokens: most tokens of a solution.
     """
 
     num_samples: int = 32
@@ -38,33 +40,40 @@ class GuessConfig:
         Checks("guess", self).at_least(1, "num_samples", "max_tokens")
 
 
-class Guess(Expert):
-    """Draws solutions; `run` is pure and meant to be jitted. It asks no judge."""
+class Guess(NetworkExpert):
+    """Draws solutions. They are verified after the search."""
 
-    config: GuessConfig
+    verdicts_after = shares_draws = True
+
+    def __init__(
+        self, network: Network, config: GuessConfig, sampler: SamplerConfig, steps: StepEnds
+    ):
+        super().__init__(network, sampler, steps)
+        self.config = config
 
     @property
     def most(self) -> int:
-        """The largest budget, in samples."""
         return self.config.num_samples
 
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget=None) -> SearchTree:
-        """As `TreeSearch.run`; simulations are samples, and of the `config.num_samples` that are
-        drawn the first ones that the budget pays for are kept (all without a budget).
+        """See `Expert.run`. All `config.num_samples` solutions are drawn, and the first ones that
+        the budget pays for are kept; all without a budget.
         """
         drawn = self.draws(params, token_BxP, length_B, problem_B, keys_B)
         return self.kept(drawn, length_B, budget)
 
-    def draws(self, params, token_BxP, length_B, problem_B, keys_B) -> Candidates:
-        """All of them, which no budget has a say in: the costly part of `run`. (What is one number
-        in other `Candidates`, how deep the loop ran, is there for each row.)
+    def draws(self, params, token_BxP, length_B, problem_B, keys_B) -> tuple[Candidates, jax.Array]:
+        """All of them, which no budget has a say in: the costly part of `run`.
+
+        Returns:
+          The candidates `[B, M]`, and how many tokens deep the loop ran, `[B]`.
         """
         B, M = token_BxP.shape[0], self.config.num_samples
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         # Independent draws need not see each other: they are decoded in groups, as rows of their
         # own.
         groups = M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
-        drawn = self.draw(
+        drawn, loop_steps = self.draw(
             params,
             repeat(prompt, groups),
             jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups),
@@ -72,48 +81,40 @@ class Guess(Expert):
             self.config.max_tokens,
             whole=True,
         )
-        candidates = jax.tree.map(
-            lambda x: x.reshape(B, M, *x.shape[2:]), drawn._replace(loop_steps=None)
-        )
-        return candidates._replace(loop_steps=jnp.full(B, drawn.loop_steps))
+        drawn = jax.tree.map(lambda x: x.reshape(B, M, *x.shape[2:]), drawn)
+        return drawn, jnp.full(B, loop_steps)
 
-    def kept(self, drawn: Candidates, length_B, budget=None) -> SearchTree:
+    def kept(self, drawn: tuple[Candidates, jax.Array], length_B, budget=None) -> SearchTree:
         """The tree of those of the `draws` that the budget pays for."""
-        exists, (B, M) = drawn.valid_BxK, drawn.valid_BxK.shape
+        c, loop_steps_B = drawn
+        exists, (B, M) = c.valid, c.valid.shape
         if self.sampler.replacement:
             exists = jnp.ones_like(exists)
-        kept, bill = self._pay(length_B, drawn.length_BxK, exists, drawn.loop_steps, budget)
-        valid, count, prior = kept, kept.astype(int), drawn.prior_logit_BxK
+        kept, bill = self._pay(length_B, c.length, exists, loop_steps_B, budget)
+        valid, count, prior = kept, kept.astype(int), c.prior_logit
         if self.sampler.replacement:
-            valid, count = merge_duplicates(drawn.token_BxKxL, kept)
-            ratio = self.sampler.log_ratio(drawn.log_pi_BxK, drawn.log_beta_BxK)
-            prior = jnp.log(jnp.maximum(count, 1)) + ratio
-        drawn = drawn._replace(
-            valid_BxK=valid, count_BxK=count, prior_logit_BxK=jnp.where(valid, prior, DEAD)
+            valid, count = merge_duplicates(c.token, kept)
+            prior = jnp.log(jnp.maximum(count, 1)) + self.sampler.log_ratio(c.log_pi, c.log_beta)
+        finished = c.finished & kept
+        c = c._replace(
+            valid=valid,
+            count=count,
+            prior_logit=jnp.where(valid, prior, DEAD),
+            finished=finished,
         )
-        finished = drawn.ended_BxK & kept
-        value = jnp.where(finished, drawn.value_BxK, 0.0)
-        node = lambda x: x[:, None]  # noqa: E731
+        value = jnp.where(finished, c.model_value, 0.0)[:, None]
+        nowhere = jnp.full((B, 1), -1)
         return SearchTree(
             live=jnp.ones((B, 1), bool),
-            parent=jnp.full((B, 1), -1),
-            action=jnp.full((B, 1), -1),
-            token=node(drawn.token_BxKxL),
-            length=node(drawn.length_BxK),
-            valid=node(drawn.valid_BxK),
-            count=node(drawn.count_BxK),
-            prior_logit=node(drawn.prior_logit_BxK),
-            log_pi=node(drawn.log_pi_BxK),
-            log_beta=node(drawn.log_beta_BxK),
+            parent=nowhere,
+            action=nowhere,
             path_log_pi=jnp.zeros((B, 1)),
-            token_value=node(drawn.token_value_BxKxL),
-            model_value=node(drawn.value_BxK),
-            value=node(value),
-            finished=node(finished),
+            candidates=jax.tree.map(lambda x: x[:, None], c),
+            value=value,
             won=jnp.zeros((B, 1, M), bool),
             child=jnp.full((B, 1, M), -1),
             visits=jnp.zeros((B, 1, M), jnp.int32),
-            q=node(value),
+            q=value,
             answerable=jnp.ones((B, 1, M), bool),
             bill=bill,
         )

@@ -20,18 +20,10 @@ from expert_iter.search.tree import SearchTree
 
 
 class TreeSearch(StepSearch):
-    """`run` is pure and meant to be jitted."""
+    """Monte Carlo tree search over steps."""
 
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget) -> SearchTree:
-        """Searches B problems.
-
-        Args:
-          token_BxP, length_B: prompts, padded on the right.
-          problem_B: numbers by which the judge knows the problems (not used without one).
-          keys_B: one random key a row; a row's tree depends on nothing else beside it.
-          budget: traced; a `Budget`, or a number of simulations. At most `config.num_simulations`
-          are made, so that one compilation serves all budgets.
-        """
+        """See `Expert.run`."""
         c, budget = self.config, Budget.of(budget)
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         root = self.root(params, prompt, problem_B, keys_B)
@@ -42,7 +34,7 @@ class TreeSearch(StepSearch):
             params=params,
             rng_key=jax.random.key(0),  # all randomness comes from keys_B
             root=mctx.RootFnOutput(
-                prior_logits=root.prior_logit_BxK,
+                prior_logits=root.candidates.prior_logit,
                 value=self.node_value(root, own_value_B),
                 embedding=root,
             ),
@@ -70,16 +62,13 @@ class TreeSearch(StepSearch):
         )
         open_BxNxK = jnp.zeros((B, c.num_simulations + 1, c.width), bool)
         first_cost = next_cost(jax.tree.map(lambda x: x[:, None], root), c)
-        solved_B = jnp.any(root.won_BxK, axis=-1)
-        if c.rollouts:
-            solved_B |= jnp.any(root.rollouts.won_BxR, axis=-1)
-        solved_B &= c.stop_when_solved
+        solved_B = root.solved() & c.stop_when_solved
         return selection.SearchState(
-            root_gumbel_BxK=c.gumbel_scale * gumbel(keys_B),
-            open_BxNxK=open_BxNxK.at[:, 0].set(root.open_BxK & ~solved_B[:, None]),
-            planned_B=budget.expansions(root.bill, first_cost, c.num_simulations),
-            at_B=jnp.zeros(B, jnp.int32),
-            ended_B=jnp.full(B, -1, jnp.int32),
+            root_gumbel=c.gumbel_scale * gumbel(keys_B),
+            open=open_BxNxK.at[:, 0].set(root.open & ~solved_B[:, None]),
+            planned=budget.expansions(root.bill, first_cost, c.num_simulations),
+            at=jnp.zeros(B, jnp.int32),
+            ended=jnp.full(B, -1, jnp.int32),
         )
 
     def _rules(self):

@@ -19,30 +19,30 @@ def commit(tree: mctx.Tree, simulations, config) -> selection.SearchState:
     state: selection.SearchState = tree.extra_data
     node = tree.embeddings
     rows = jnp.arange(tree.node_visits.shape[0])
-    at = state.at_B
-    depth = node.depth_B[rows, at]
-    share = (depth + 1) * state.planned_B // config.max_steps
+    at = state.at
+    depth = node.prefix.depth[rows, at]
+    share = (depth + 1) * state.planned // config.max_steps
     visits = tree.children_visits[rows, at]
-    value = jnp.where(visits > 0, tree.children_values[rows, at], node.value_BxK[rows, at])
-    finished = node.finished_BxK[rows, at]
-    score = node.prior_logit_BxK[rows, at] + selection.sigma(
+    value = jnp.where(visits > 0, tree.children_values[rows, at], node.value[rows, at])
+    finished = node.candidates.finished[rows, at]
+    score = node.candidates.prior_logit[rows, at] + selection.sigma(
         value, visits, config.value_scale, config.maxvisit_init
     )
-    can_be_chosen = node.valid_BxK[rows, at] & (finished | (visits > 0))
+    can_be_chosen = node.candidates.valid[rows, at] & (finished | (visits > 0))
     action = jnp.argmax(jnp.where(can_be_chosen, score, -jnp.inf), axis=-1)
     due = (simulations >= share) & jnp.any(can_be_chosen, axis=-1)
 
     others = jnp.arange(score.shape[-1]) != action[:, None]
-    open_here = state.open_BxNxK[rows, at] & ~(due[:, None] & others)
-    open_BxNxK = state.open_BxNxK.at[rows, at].set(open_here)
+    open_here = state.open[rows, at] & ~(due[:, None] & others)
+    open_BxNxK = state.open.at[rows, at].set(open_here)
     ends = due & finished[rows, action]
     moved = due & ~ends
     below = tree.children_index[rows, at, action]
     at = jnp.where(moved, below, at)
     return state._replace(
-        open_BxNxK=selection.close_upwards(tree, open_BxNxK, at, config.max_steps),
-        at_B=at,
-        ended_B=jnp.where(ends, action, state.ended_B),
+        open=selection.close_upwards(tree, open_BxNxK, at, config.max_steps),
+        at=at,
+        ended=jnp.where(ends, action, state.ended),
     )
 
 
@@ -52,12 +52,12 @@ def answerable(tree: mctx.Tree):
     rows = jnp.arange(tree.node_visits.shape[0])
     number = jnp.arange(tree.node_visits.shape[1])
     # A node's page has its number: the page at the depth of `at` says whether `at` is an ancestor.
-    depth = node.depth_B[rows, state.at_B]
+    depth = node.prefix.depth[rows, state.at]
     last = jnp.maximum(depth - 1, 0)[:, None, None]
-    ancestor = jnp.take_along_axis(node.chain.page_BxD, last, axis=2)[..., 0]
-    below = (ancestor == state.at_B[:, None]) | (depth == 0)[:, None]
-    K = node.valid_BxK.shape[-1]
-    chosen = (number == state.at_B[:, None])[..., None] & (
-        jnp.arange(K) == state.ended_B[:, None, None]
+    ancestor = jnp.take_along_axis(node.prefix.chain.page_BxD, last, axis=2)[..., 0]
+    below = (ancestor == state.at[:, None]) | (depth == 0)[:, None]
+    K = node.candidates.valid.shape[-1]
+    chosen = (number == state.at[:, None])[..., None] & (
+        jnp.arange(K) == state.ended[:, None, None]
     )
-    return jnp.where((state.ended_B >= 0)[:, None, None], chosen, below[..., None])
+    return jnp.where((state.ended >= 0)[:, None, None], chosen, below[..., None])

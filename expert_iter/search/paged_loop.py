@@ -55,7 +55,7 @@ class PagedLoop:
         """Which rows have something open and budget left."""
         config, nodes = self.search.config, tree.embeddings
         return (
-            jnp.any(tree.extra_data.open_BxNxK[:, 0], axis=-1)
+            jnp.any(tree.extra_data.open[:, 0], axis=-1)
             & (simulation < self.budget.simulations)
             & (simulation < config.num_simulations)
             & self.budget.leaves_room(spent(nodes), next_cost(nodes, config))
@@ -67,7 +67,7 @@ class PagedLoop:
         """
         del key
         search, rows = self.search, jnp.arange(action_B.shape[0])
-        live = self.row_goes_on & parent.live_B & parent.open_BxK[rows, action_B]
+        live = self.row_goes_on & parent.live & parent.open[rows, action_B]
         self.pool, node = search.child(
             params,
             self.pool,
@@ -79,15 +79,14 @@ class PagedLoop:
             self.problem_B,
             self.keys_B,
         )
+        own_value_B = parent.candidates.model_value[rows, action_B]
         # A row that has ended is sent anywhere and thrown away after (see `run`); until then that
         # edge is terminal: its value is the reward, and nothing below it counts.
         output = mctx.RecurrentFnOutput(
-            reward=jnp.where(live, 0.0, parent.value_BxK[rows, action_B]),
+            reward=jnp.where(live, 0.0, parent.value[rows, action_B]),
             discount=jnp.where(live, 1.0, 0.0),
-            prior_logits=node.prior_logit_BxK,
-            value=jnp.where(
-                live, search.node_value(node, parent.model_value_BxK[rows, action_B]), 0.0
-            ),
+            prior_logits=node.candidates.prior_logit,
+            value=jnp.where(live, search.node_value(node, own_value_B), 0.0),
         )
         return output, node
 
@@ -97,19 +96,17 @@ def _after_simulation(tree: mctx.Tree, new_node, config) -> mctx.Tree:
     if config.backup == "max":
         tree = _back_up_max(tree, new_node, config.max_steps)
     state: selection.SearchState = tree.extra_data
-    open_BxNxK = state.open_BxNxK.at[:, new_node].set(tree.embeddings.open_BxK[:, new_node])
+    open_BxNxK = state.open.at[:, new_node].set(tree.embeddings.open[:, new_node])
     everywhere = jnp.full(tree.parents.shape[:1], new_node)
     open_BxNxK = selection.close_upwards(tree, open_BxNxK, everywhere, config.max_steps)
-    tree = tree.replace(extra_data=state._replace(open_BxNxK=open_BxNxK))
+    tree = tree.replace(extra_data=state._replace(open=open_BxNxK))
     if config.commit == "step":
         tree = tree.replace(extra_data=moves.commit(tree, new_node, config))
     if config.stop_when_solved:
         state = tree.extra_data
-        solved = jnp.any(tree.embeddings.won_BxK[:, new_node], axis=-1)
-        if config.rollouts:
-            solved |= jnp.any(tree.embeddings.rollouts.won_BxR[:, new_node], axis=-1)
-        open_BxNxK = state.open_BxNxK & ~solved[:, None, None]
-        tree = tree.replace(extra_data=state._replace(open_BxNxK=open_BxNxK))
+        solved = tree.embeddings.solved()[:, new_node]
+        open_BxNxK = state.open & ~solved[:, None, None]
+        tree = tree.replace(extra_data=state._replace(open=open_BxNxK))
     return tree
 
 
@@ -122,9 +119,9 @@ def _back_up_max(tree: mctx.Tree, new_node, max_depth: int) -> mctx.Tree:
         q = jnp.where(
             tree.children_visits[rows, node] > 0,
             below[rows, node],
-            tree.embeddings.value_BxK[rows, node],
+            tree.embeddings.value[rows, node],
         )
-        best = jnp.max(jnp.where(tree.embeddings.valid_BxK[rows, node], q, 0.0), axis=-1)
+        best = jnp.max(jnp.where(tree.embeddings.candidates.valid[rows, node], q, 0.0), axis=-1)
         values = values.at[rows, node].set(best)
         parent = jnp.maximum(tree.parents[rows, node], 0)
         action = jnp.maximum(tree.action_from_parent[rows, node], 0)

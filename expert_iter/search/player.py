@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod.mesh import Layout, own_part, own_rows, put
-from expert_iter.search.guess import Guess
+from expert_iter.search.expert import Expert
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
@@ -34,26 +34,19 @@ def by_rows(run: Callable[..., SearchTree], layout: Layout) -> Callable[..., Sea
 
 
 class Player:
-    """One expert at one batch size; `expert` has a `run` as in `by_rows`."""
+    """One expert at one batch size."""
 
-    def __init__(self, expert, tokenizer: TextTokenizer, batch_size: int, layout: Layout):
+    def __init__(self, expert: Expert, tokenizer: TextTokenizer, batch_size: int, layout: Layout):
         self.expert, self.tokenizer = expert, tokenizer
         self.batch_size, self._layout = batch_size, layout
         shards = layout.search_shards
         self._rows = -(-batch_size // shards) * shards
         search = expert.run
-        if self.draws_once:
+        if expert.shares_draws:
             search = lambda *given: expert.draws(*given[:-1])  # noqa: E731 (all but the budget)
             self._keep = jax.jit(expert.kept, out_shardings=layout.search_rows)
         self._search = jax.jit(by_rows(search, layout))
         self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)
-
-    @property
-    def draws_once(self) -> bool:
-        """Whether `play_each` costs no more than its largest budget: solutions are drawn, and then
-        counted.
-        """
-        return isinstance(self.expert, Guess)
 
     def play(self, params, questions: Sequence[Question], key, budget: int) -> SearchTree:
         """Searches at most `batch_size` questions; the arrays of the result are on the host, one
@@ -68,7 +61,7 @@ class Player:
     def play_each(
         self, params, questions: Sequence[Question], key, budgets: Sequence[int]
     ) -> list[SearchTree]:
-        """`play` at each of these budgets."""
+        """`play` at each of these budgets; one search serves all if the expert shares draws."""
         trees = self._run(params, questions, key, budgets)
         if jax.process_count() > 1:
             trees = [self._gather(tree) for tree in trees]
@@ -95,14 +88,14 @@ class Player:
             tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
         ids = np.zeros(self._rows, np.uint32)
         ids[: len(questions)] = [zlib.crc32(question.id.encode()) for question in questions]
-        # Rows past the questions repeat the first problem's number: the judge must know all it is
-        # asked about.
+        # Rows past the questions repeat the first problem's number: the verifier must know all it
+        # is asked about.
         numbers = np.arange(self._rows, dtype=np.int32)
         numbers[len(questions) :] = 0
         rows = self._layout.search_rows
         keys = _row_keys(key, put(ids, rows))
         on_devices = put((tokens, lengths, numbers), rows)
-        if not self.draws_once:
+        if not self.expert.shares_draws:
             return [self._search(params, *on_devices, keys, budget) for budget in budgets]
         drawn = self._search(params, *on_devices, keys, budgets[0])
         return [self._keep(drawn, on_devices[1], budget) for budget in budgets]

@@ -44,7 +44,8 @@ def path(tree: SearchTree, b: int, node: int) -> list[tuple[int, int]]:
 
 
 def step_tokens(tree: SearchTree, b: int, node: int, k: int) -> list[int]:
-    return tree.token[b, node, k, : tree.length[b, node, k]].tolist()
+    c = tree.candidates
+    return c.token[b, node, k, : c.length[b, node, k]].tolist()
 
 
 def step_values(tree: SearchTree, b: int, node: int, k: int, steps: StepEnds) -> list[float]:
@@ -52,15 +53,15 @@ def step_values(tree: SearchTree, b: int, node: int, k: int, steps: StepEnds) ->
     one step).
     """
     lengths = [len(step) for step in steps.split(step_tokens(tree, b, node, k))]
-    return tree.token_value[b, node, k, np.cumsum(lengths, dtype=int) - 1].tolist()
+    return tree.candidates.token_value[b, node, k, np.cumsum(lengths, dtype=int) - 1].tolist()
 
 
 def solutions(tree: SearchTree, b: int, steps: StepEnds) -> list[Solution]:
     """All distinct finished solutions of row b that may be its answer, in the order of nodes and
     candidates.
     """
-    found, seen = [], set()
-    may_answer = tree.finished[b] & tree.valid[b] & tree.answerable[b]
+    c, found, seen = tree.candidates, [], set()
+    may_answer = c.finished[b] & c.valid[b] & tree.answerable[b]
     for node, k in zip(*np.nonzero(may_answer), strict=True):
         node, k = int(node), int(k)
         way = [*path(tree, b, node), (node, k)]
@@ -73,12 +74,12 @@ def solutions(tree: SearchTree, b: int, steps: StepEnds) -> list[Solution]:
                 node=node,
                 candidate=k,
                 tokens=tokens,
-                value=float(tree.model_value[b, node, k]),
+                value=float(c.model_value[b, node, k]),
                 step_values=tuple(
                     value for at in way for value in step_values(tree, b, *at, steps)
                 ),
-                log_pi=float(tree.path_log_pi[b, node] + tree.log_pi[b, node, k]),
-                draws=int(tree.count[b, node, k]),
+                log_pi=float(tree.path_log_pi[b, node] + c.log_pi[b, node, k]),
+                draws=int(c.count[b, node, k]),
             )
         )
     return found

@@ -17,8 +17,8 @@ class SearchConfig:
       num_simulations: nodes after the root.
       num_candidates: steps that are drawn at a node.
       root_candidates: steps that are drawn at the root. 0: num_candidates.
-      max_steps: of a solution.
-      max_step_tokens: of a step.
+      max_steps: most steps of a solution.
+      max_step_tokens: most tokens of a step.
       prior: 'corrected' for the sampler (log c + log π − log β, or log π − log q), or
         'length_normalised', the mean log π of a step's tokens (TS-LLM, AlphaMath).
       rollouts: how many are drawn from each candidate to the end of the text.
@@ -53,7 +53,6 @@ class SearchConfig:
     rollout_weight: float = 0.5
     lookahead: float = 1.0
     stop_when_solved: bool = False
-    halvings: int = 0
     value_threshold: float = 0.1
     step_threshold: float = 0.5
     heuristic_weight: float = 10.0
@@ -69,7 +68,7 @@ class SearchConfig:
     def __post_init__(self):
         check = Checks("search", self)
         check.at_least(1, "num_simulations", "num_candidates", "max_steps", "max_step_tokens")
-        check.not_negative("root_candidates", "rollouts", "heuristic_weight", "halvings")
+        check.not_negative("root_candidates", "rollouts", "heuristic_weight")
         check.not_negative("value_scale", "maxvisit_init", "gumbel_scale", "pb_c_init")
         check.positive("pb_c_base")
         check.share("lookahead", "rollout_weight", "value_threshold", "step_threshold")

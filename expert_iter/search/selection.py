@@ -21,18 +21,21 @@ OFF_SCHEDULE = 1e4  # outweighs any Gumbel noise, log-prior and value
 
 
 class SearchState(NamedTuple):
-    """What the rules need beside mctx's tree (its `extra_data`), a row each.
+    """What the rules need beside mctx's tree (its `extra_data`); they see a row of it.
 
-    root_gumbel_BxK: noise of the root's choice; open_BxNxK: which candidates are open; planned_B:
-    how many simulations the row expects to make, all in all; at_B: the node that a search move by
-    move stands at; ended_B: the finished candidate there with which it ended, or −1.
+    Attributes:
+      root_gumbel: [B, K] float32. Noise of the root's choice.
+      open: [B, N, K] bool. Which candidates are open.
+      planned: [B] int32. How many simulations the row expects to make, all in all.
+      at: [B] int32. The node that a search move by move stands at.
+      ended: [B] int32. The finished candidate there with which it ended, or −1.
     """
 
-    root_gumbel_BxK: jax.Array
-    open_BxNxK: jax.Array
-    planned_B: jax.Array
-    at_B: jax.Array
-    ended_B: jax.Array
+    root_gumbel: jax.Array
+    open: jax.Array
+    planned: jax.Array
+    at: jax.Array
+    ended: jax.Array
 
 
 def close_upwards(tree, open_BxNxK, node_B, max_depth: int):
@@ -54,7 +57,7 @@ def completed_qvalues(tree, node):
     """Q of all K candidates of a node: the search's mean where visited, else the candidate's own
     value.
     """
-    own = tree.embeddings.value_BxK[node]
+    own = tree.embeddings.value[node]
     return jnp.where(tree.children_visits[node] > 0, tree.qvalues(node), own)
 
 
@@ -104,18 +107,18 @@ def gumbel_root(tree, node, *, moves, value_scale, maxvisit_init):
     is taken. moves: the first of so many equal parts of the simulations is the root's.
     """
     visits = tree.children_visits[node]
-    num_considered = jnp.sum(tree.embeddings.open_BxK[node])
+    num_considered = jnp.sum(tree.embeddings.open[node])
     scheduled = considered_visit(
-        visits.shape[0], num_considered, tree.extra_data.planned_B // moves, jnp.sum(visits)
+        visits.shape[0], num_considered, tree.extra_data.planned // moves, jnp.sum(visits)
     )
     logits = tree.children_prior_logits[node]
     score = (
-        tree.extra_data.root_gumbel_BxK
+        tree.extra_data.root_gumbel
         + (logits - jnp.max(logits))
         + sigma(completed_qvalues(tree, node), visits, value_scale, maxvisit_init)
         - OFF_SCHEDULE * jnp.abs(visits - scheduled)
     )
-    return jnp.argmax(jnp.where(tree.extra_data.open_BxNxK[node], score, CLOSED)).astype(jnp.int32)
+    return jnp.argmax(jnp.where(tree.extra_data.open[node], score, CLOSED)).astype(jnp.int32)
 
 
 def gumbel_interior(tree, node, *, value_scale, maxvisit_init):
@@ -123,12 +126,12 @@ def gumbel_interior(tree, node, *, value_scale, maxvisit_init):
     al. 2022, section 5).
     """
     visits = tree.children_visits[node]
-    logits = jnp.where(tree.extra_data.open_BxNxK[node], tree.children_prior_logits[node], CLOSED)
+    logits = jnp.where(tree.extra_data.open[node], tree.children_prior_logits[node], CLOSED)
     policy = improved_policy(
         logits, completed_qvalues(tree, node), visits, value_scale, maxvisit_init
     )
     score = policy - visits / (1 + jnp.sum(visits))
-    return jnp.argmax(jnp.where(tree.extra_data.open_BxNxK[node], score, CLOSED)).astype(jnp.int32)
+    return jnp.argmax(jnp.where(tree.extra_data.open[node], score, CLOSED)).astype(jnp.int32)
 
 
 def puct(tree, node, *, pb_c_init, pb_c_base):
@@ -139,4 +142,4 @@ def puct(tree, node, *, pb_c_init, pb_c_base):
     c = pb_c_init + jnp.log((total + pb_c_base + 1) / pb_c_base)
     prior = jax.nn.softmax(tree.children_prior_logits[node])
     score = completed_qvalues(tree, node) + c * prior * jnp.sqrt(total) / (1 + visits)
-    return jnp.argmax(jnp.where(tree.extra_data.open_BxNxK[node], score, CLOSED)).astype(jnp.int32)
+    return jnp.argmax(jnp.where(tree.extra_data.open[node], score, CLOSED)).astype(jnp.int32)

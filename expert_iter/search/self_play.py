@@ -1,17 +1,17 @@
-"""The expert at play: it searches problems, and the verifier judges what it finishes.
+"""The expert at play: it searches problems, and the verifier says what is right.
 
 A tree search wants verdicts while it goes on, for its leaves. Guess-and-check does not: its
-solutions are judged while the next batch is being drawn.
+solutions are verified while the next batch is being drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Problem
@@ -42,67 +42,71 @@ class Searched(NamedTuple):
 
 
 class SelfPlay:
-    """Of an expert that was compiled with `judge`: its leaves are worth their verdicts."""
+    """Of an expert that asks the verifier as it searches: its leaves are worth their verdicts."""
 
-    def __init__(self, player: Player, judge: HostJudge, budget: int):
-        self._player, self._judge, self._budget = player, judge, budget
+    def __init__(self, player: Player, verifier: HostVerifier, budget: int):
+        self._player, self._verifier, self._budget = player, verifier, budget
 
-    def search(self, params, batch: Batch, upcoming: Batch | None = None) -> Searched:
-        """Searches a batch of problems.
-
-        upcoming: the batch that will be asked for next, if any (no use is made of it here).
-        """
-        problems, key = batch
-        self._judge.problems = problems
-        rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
-        return Searched(rows, [problems[row] for row in rows], trees)
+    def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
+        """Searches one batch after another."""
+        for problems, key in batches:
+            self._verifier.problems = problems
+            rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
+            yield Searched(rows, [problems[row] for row in rows], trees)
 
 
 class GuessAndCheck:
-    """Of an expert that needs no verdict while it draws: see `SelfPlay` for how it is used."""
+    """Of an expert whose solutions are verified after the search."""
 
     def __init__(self, player: Player, verdicts: Verifier, budget: int):
         self._player, self._verdicts, self._budget = player, verdicts, budget
-        self._ahead: _Drawn | None = None
 
-    def search(self, params, batch: Batch, upcoming: Batch | None = None) -> Searched:
-        drawn = self._ahead
-        if drawn is None or not _same(drawn.batch, batch):
-            drawn = self._draw(params, batch)
-        # The verdicts on this batch are given in other processes meanwhile.
-        self._ahead = None if upcoming is None else self._draw(params, upcoming)
-        trees = drawn.searched.trees
-        won = np.zeros_like(trees.finished)
-        won[drawn.asked] = drawn.verdicts.result()
-        worth = won.astype(trees.value.dtype)
-        return drawn.searched._replace(trees=trees._replace(won=won, value=worth, q=worth))
+    def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
+        """Searches one batch after another, each before the verdicts on the one before it are
+        waited for: they are given in other processes meanwhile.
+        """
+        drawn = None
+        for batch in batches:
+            before, drawn = drawn, self._draw(params, batch)
+            if before is not None:
+                yield _verified(before)
+        if drawn is not None:
+            yield _verified(drawn)
 
     def _draw(self, params, batch: Batch) -> "_Drawn":
         problems, key = batch
         rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
-        own = [problems[row] for row in rows]
-        asked = np.nonzero(trees.finished & trees.valid)
+        own, c = [problems[row] for row in rows], trees.candidates
+        asked = np.nonzero(c.finished & c.valid)
         texts = [
             self._player.tokenizer.decode(tokens[:length].tolist())
-            for tokens, length in zip(trees.token[asked], trees.length[asked], strict=True)
+            for tokens, length in zip(c.token[asked], c.length[asked], strict=True)
         ]
         verdicts = self._verdicts.submit([own[b] for b in asked[0]], texts)
-        return _Drawn(batch, Searched(rows, own, trees), asked, verdicts)
+        return _Drawn(Searched(rows, own, trees), asked, verdicts)
 
 
 class _Drawn(NamedTuple):
-    """A batch whose verdicts are still being given; asked: which candidates they are about."""
+    """A batch whose verdicts are still being given.
 
-    batch: Batch
+    Attributes:
+      searched: the batch.
+      asked: indices [B, N, K] of the candidates that the verdicts are about.
+      verdicts: those, when they are there.
+    """
+
     searched: Searched
     asked: tuple[np.ndarray, ...]
     verdicts: Future[list[bool]]
 
 
+def _verified(drawn: _Drawn) -> Searched:
+    trees = drawn.searched.trees
+    won = np.zeros_like(trees.candidates.finished)
+    won[drawn.asked] = drawn.verdicts.result()
+    value = won.astype(trees.value.dtype)
+    return drawn.searched._replace(trees=trees._replace(won=won, value=value, q=value))
+
+
 def _questions(problems: Sequence[Problem]):
     return [problem.question for problem in problems]
-
-
-def _same(one: Batch, other: Batch) -> bool:
-    keys = (jax.random.key_data(key) for _, key in (one, other))
-    return one[0] == other[0] and np.array_equal(*keys)

@@ -6,49 +6,41 @@ node whose candidates are whole solutions; a rollout is a candidate of its node 
 continued.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 
 from expert_iter.search.bill import Bill
-
-# (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
-# are right.
-Judge = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+from expert_iter.search.candidates import Candidates
 
 
 class SearchTree(NamedTuple):
-    """Arrays of B trees; shapes `[B, N]` for nodes, `[B, N, K]` for their candidates.
+    """B trees of N nodes with K candidates each.
 
-    live: the node exists; parent, action: which candidate of which node it continues (−1 at the
-    root). token `[B, N, K, L]`, length: the candidate's text, end mark included. valid: the
-    candidate exists and is no duplicate; count: how often it was drawn. prior_logit: the search's
-    prior (−1e9 for rollouts); log_pi, log_beta: of the step alone; path_log_pi `[B, N]`: of the
-    node's prefix. token_value `[B, N, K, L]`: the value head's estimate after each token;
-    model_value: at the candidate's end. value: what the search took it
-    for: the same, or the verdict where the text is finished and was judged. finished: its text is
-    complete; won: it was judged, and right (all false where the search had no judge). child: the
-    node that continues it, or −1; visits, q: the search's statistics (q is the value where
-    unvisited). answerable: may be read out as the answer, if finished (a search that commits to a
-    step leaves the others behind). bill: what the search of each row cost.
+    Attributes:
+      live: [B, N] bool. The node exists.
+      parent: [B, N] int32. The node that it continues; −1 at the root.
+      action: [B, N] int32. Which candidate of its parent it continues; −1 at the root.
+      path_log_pi: [B, N] float32. Log-probability of the steps that lead to the node.
+      candidates: [B, N, K]. What was drawn at the node; rollouts have a prior of −1e9.
+      value: [B, N, K] float32 in [0, 1]. What the search took the candidate for: the verdict where
+        it is finished and was verified, else the estimate.
+      won: [B, N, K] bool. It was verified, and is right; all false where nothing was verified.
+      child: [B, N, K] int32. The node that continues it; −1 where there is none.
+      visits: [B, N, K] int32. How many simulations went through it.
+      q: [B, N, K] float32 in [0, 1]. What the search found it to be worth; its value where it was
+        not visited.
+      answerable: [B, N, K] bool. It may be the answer, if it is finished: a search that commits to
+        a step leaves the others behind.
+      bill: [B]. What the search of each row cost.
     """
 
     live: jax.Array
     parent: jax.Array
     action: jax.Array
-    token: jax.Array
-    length: jax.Array
-    valid: jax.Array
-    count: jax.Array
-    prior_logit: jax.Array
-    log_pi: jax.Array
-    log_beta: jax.Array
     path_log_pi: jax.Array
-    token_value: jax.Array
-    model_value: jax.Array
+    candidates: Candidates
     value: jax.Array
-    finished: jax.Array
     won: jax.Array
     child: jax.Array
     visits: jax.Array

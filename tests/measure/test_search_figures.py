@@ -5,6 +5,7 @@ import pytest
 
 from expert_iter.measure.search_figures import search_facts, search_means
 from expert_iter.search.bill import Bill
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.tree import SearchTree
 
 
@@ -13,12 +14,15 @@ def tree_of(count) -> SearchTree:
     count = np.array([count])
     live, nodes = (count >= 0).all(axis=-1), np.zeros(count.shape)
     count = np.maximum(count, 0)
-    arrays = dict.fromkeys(SearchTree._fields, nodes) | {
-        "live": live,
+    drawn = dict.fromkeys(Candidates._fields, nodes) | {
         "count": count,
         "valid": count > 0,
-        "won": nodes > 0,
         "finished": nodes > 0,
+    }
+    arrays = dict.fromkeys(SearchTree._fields, nodes) | {
+        "live": live,
+        "candidates": Candidates(**drawn),
+        "won": nodes > 0,
         "bill": Bill(*np.ones((4, 1))),
     }
     return SearchTree(**arrays)

@@ -6,7 +6,8 @@ import pytest
 
 from expert_iter.model import pages, state
 from expert_iter.model.pages import Chain, empty_pool
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 
 VOCAB, PAGE_TOKENS, DEPTH, PAGES = 11, 4, 3, 8
 CONFIG = TransformerConfig(
@@ -134,13 +135,3 @@ def test_a_context_with_a_step_equals_the_longer_chain(paged, network, params):
     for mine, theirs in zip(joined.kv, longer.kv, strict=True):
         np.testing.assert_allclose(mine[:, mask], theirs[:, mask], atol=1e-5)
 
-
-def test_a_chain_is_read_of_the_rows_asked_for(paged):
-    prompt, pool, _, _ = paged
-    rows = np.array([1, 0])
-    some = jax.tree.map(lambda x: x[rows], chain_of(2))
-    kv = jax.tree.map(lambda x: x[:, rows], prompt.kv)
-    asked = state.State(kv, *(x[rows] for x in prompt[1:]))
-    mine, whole = read_chain(pool, asked, some, rows), read_chain(pool, prompt, chain_of(2))
-    for x, y in zip(mine.kv, whole.kv, strict=True):
-        np.testing.assert_array_equal(x, y[:, rows])

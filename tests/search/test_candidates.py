@@ -15,16 +15,11 @@ from scipy import stats
 
 from expert_iter.errors import UserError
 from expert_iter.model.state import read_prompt
-from expert_iter.model.transformer import KV, Network, TransformerConfig
-from expert_iter.search.candidates import (
-    DEAD,
-    Candidates,
-    SamplerConfig,
-    behaviour,
-    log_inclusion,
-    merge_duplicates,
-    sample_candidates,
-)
+from expert_iter.model.transformer import KV, Network
+from expert_iter.model.transformer_config import TransformerConfig
+from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
+from expert_iter.search.candidates import Candidates, merge_duplicates, sample_candidates
+from expert_iter.search.gumbel_top_k import log_inclusion
 from tests.steps import steps_of
 
 VOCAB, LENGTH, ROWS = 6, 3, 20_000
@@ -43,7 +38,9 @@ def network():
 
 @pytest.fixture(scope="module")
 def draw(network, params, ids):
-    """Draws K candidates a row; `prompt` is a single row's, or each row's tokens and length."""
+    """Draws K candidates a row, and says how deep the loop ran; `prompt` is a single row's, or each
+    row's tokens and length.
+    """
     compiled = {}
 
     def draw(sampler, K, keys, step_end=ids.newline, prompt=None, live=None):
@@ -84,7 +81,7 @@ def many(draw, ids):
 
     def many(sampler, step_end=ids.newline):
         if (sampler, step_end) not in drawn:
-            drawn[sampler, step_end] = draw(sampler, 4, keys(ROWS), step_end)
+            drawn[sampler, step_end], _ = draw(sampler, 4, keys(ROWS), step_end)
         return drawn[sampler, step_end]
 
     return many
@@ -98,7 +95,7 @@ def texts(drawn: Candidates):
     """Tokens of each candidate, `[rows][K]`; None where it is not valid."""
     return [
         [tuple(t[:n].tolist()) if v else None for t, n, v in zip(*row, strict=True)]
-        for row in zip(drawn.token_BxKxL, drawn.length_BxK, drawn.valid_BxK, strict=True)
+        for row in zip(drawn.token, drawn.length, drawn.valid, strict=True)
     ]
 
 
@@ -216,7 +213,7 @@ def test_ordered_draws_without_replacement_have_their_exact_probabilities(name, 
 
 def test_a_set_holds_no_text_twice_and_fills_every_place(many):
     drawn = many(SAMPLERS["plain"])
-    assert drawn.valid_BxK.all() and (drawn.count_BxK == 1).all()
+    assert drawn.valid.all() and (drawn.count == 1).all()
     assert all(len(set(row)) == 4 for row in texts(drawn))
 
 
@@ -225,17 +222,17 @@ def test_fewer_texts_than_places_are_all_drawn_once(draw, world):
     sampler = SamplerConfig(temperature=4.0, max_log_ratio=50.0)
     w = world(sampler)
     K = len(w.text) + 4
-    drawn = draw(sampler, K, keys(40))
-    assert (drawn.valid_BxK.sum(1) == len(w.text)).all()
+    drawn, _ = draw(sampler, K, keys(40))
+    assert (drawn.valid.sum(1) == len(w.text)).all()
     for row, found in enumerate(texts(drawn)):
         assert {text for text in found if text} == set(w.text)
         order = [w.index[text] for text in found if text]
-        valid = drawn.valid_BxK[row]
+        valid = drawn.valid[row]
         # All are sure to be drawn (q = 1): the prior is the policy itself.
-        np.testing.assert_allclose(drawn.prior_logit_BxK[row, valid], w.log_pi[order], atol=1e-4)
-        np.testing.assert_array_equal(drawn.prior_logit_BxK[row, ~valid], DEAD)
-        assert not drawn.finished_BxK[row, ~valid].any()
-        assert not drawn.count_BxK[row, ~valid].any()
+        np.testing.assert_allclose(drawn.prior_logit[row, valid], w.log_pi[order], atol=1e-4)
+        np.testing.assert_array_equal(drawn.prior_logit[row, ~valid], DEAD)
+        assert not drawn.finished[row, ~valid].any()
+        assert not drawn.count[row, ~valid].any()
 
 
 @pytest.mark.parametrize("replacement", [False, True])
@@ -245,7 +242,7 @@ def test_importance_weights_estimate_expectations_under_the_policy(name, replace
     sampler = dataclasses.replace(SAMPLERS[name], replacement=replacement)
     w, drawn = world(sampler), many(sampler)
     pi = np.exp(w.log_pi)
-    weight = np.exp(drawn.prior_logit_BxK.astype(np.float64)) / (4 if replacement else 1)
+    weight = np.exp(drawn.prior_logit.astype(np.float64)) / (4 if replacement else 1)
     index = np.array([[w.index.get(text, -1) for text in row] for row in texts(drawn)])
     assert (weight[index < 0] == 0).all()
     rng = np.random.default_rng(0)
@@ -270,10 +267,10 @@ def test_inclusion_probability_of_given_numbers():
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_independent_draws_have_the_behaviours_frequencies(name, many, world):
     w, drawn = world(INDEPENDENT[name]), many(INDEPENDENT[name])
-    np.testing.assert_array_equal(drawn.count_BxK.sum(1), 4)
-    np.testing.assert_array_equal(drawn.valid_BxK, drawn.count_BxK > 0)
+    np.testing.assert_array_equal(drawn.count.sum(1), 4)
+    np.testing.assert_array_equal(drawn.valid, drawn.count > 0)
     total = np.zeros(len(w.text))
-    for row, count in zip(texts(drawn), drawn.count_BxK, strict=True):
+    for row, count in zip(texts(drawn), drawn.count, strict=True):
         assert len({text for text in row if text}) == sum(text is not None for text in row)
         for text, times in zip(row, count, strict=True):
             if text:
@@ -286,7 +283,7 @@ def test_independent_draws_have_the_behaviours_frequencies(name, many, world):
 def test_places_of_a_row_are_independent(many, world):
     """All four draws are the same text with probability Σ p⁴."""
     w = world(INDEPENDENT["plain"])
-    same = (many(INDEPENDENT["plain"]).count_BxK[:, 0] == 4).mean()
+    same = (many(INDEPENDENT["plain"]).count[:, 0] == 4).mean()
     expected = (np.exp(w.log_beta) ** 4).sum()
     assert abs(same - expected) < MOST_SIGMAS * np.sqrt(expected * (1 - expected) / ROWS)
 
@@ -302,11 +299,11 @@ def test_prior_of_independent_draws_counts_and_weighs(many):
     for bound in (50.0, 0.1):
         sampler = dataclasses.replace(INDEPENDENT["hot"], max_log_ratio=bound)
         drawn = many(sampler)
-        ratio = drawn.log_pi_BxK - drawn.log_beta_BxK
+        ratio = drawn.log_pi - drawn.log_beta
         assert (np.abs(ratio) > 0.2).any()
-        expected = np.log(np.maximum(drawn.count_BxK, 1)) + np.clip(ratio, -bound, bound)
-        expected = np.where(drawn.valid_BxK, expected, DEAD)
-        np.testing.assert_allclose(drawn.prior_logit_BxK, expected, atol=1e-5)
+        expected = np.log(np.maximum(drawn.count, 1)) + np.clip(ratio, -bound, bound)
+        expected = np.where(drawn.valid, expected, DEAD)
+        np.testing.assert_allclose(drawn.prior_logit, expected, atol=1e-5)
 
 
 # Both.
@@ -321,21 +318,20 @@ def test_what_is_said_of_a_candidate_is_true(name, replacement, step_end, many, 
     end = ids.newline if step_end == "line" else None
     sampler = dataclasses.replace(SAMPLERS[name], replacement=replacement)
     w = world(sampler, end)
-    drawn = jax.tree.map(lambda x: x[:300] if x.ndim else x, many(sampler, end))
+    drawn = jax.tree.map(lambda x: x[:300], many(sampler, end))
     kinds = set()
     for row, found in enumerate(texts(drawn)):
         for k, text in enumerate(found):
             if text is None:
                 continue
             i = w.index[text]  # a text that goes on after its end, or stops before, is not listed
-            assert drawn.log_pi_BxK[row, k] == pytest.approx(w.log_pi[i], abs=1e-4)
-            assert drawn.log_beta_BxK[row, k] == pytest.approx(w.log_beta[i], abs=1e-4)
-            assert drawn.value_BxK[row, k] == pytest.approx(w.value[i], abs=1e-5)
-            assert (drawn.token_BxKxL[row, k, len(text) :] == ids.pad).all()
+            assert drawn.log_pi[row, k] == pytest.approx(w.log_pi[i], abs=1e-4)
+            assert drawn.log_beta[row, k] == pytest.approx(w.log_beta[i], abs=1e-4)
+            assert drawn.model_value[row, k] == pytest.approx(w.value[i], abs=1e-5)
+            assert (drawn.token[row, k, len(text) :] == ids.pad).all()
             finished = text[-1] == ids.eos
-            assert drawn.finished_BxK[row, k] == finished
-            assert drawn.ended_BxK[row, k] == (finished or text[-1] == end)
-            kinds.add((len(text), finished, bool(drawn.ended_BxK[row, k])))
+            assert drawn.finished[row, k] == finished
+            kinds.add((len(text), finished, finished or text[-1] == end))
     if name == "plain" and step_end == "line":
         assert kinds == {(n, f, True) for n in (1, 2, 3) for f in (0, 1)} | {(3, False, False)}
 
@@ -347,10 +343,10 @@ def test_greedy_writes_the_likeliest_tokens(replacement, draw, network, params, 
     prompts = np.concatenate([np.ones((12, 1), int), rng.integers(2, VOCAB, (12, 3))], axis=1)
     prompt = prompts, np.full(12, 4)
     sampler = SamplerConfig(temperature=0.0, replacement=replacement)
-    drawn = draw(sampler, 3, keys(12), prompt=prompt)
-    np.testing.assert_array_equal(drawn.valid_BxK, [[True, False, False]] * 12)
-    np.testing.assert_array_equal(drawn.count_BxK[:, 0], 3 if replacement else 1)
-    np.testing.assert_array_equal(drawn.log_beta_BxK[:, 0], 0)
+    drawn, _ = draw(sampler, 3, keys(12), prompt=prompt)
+    np.testing.assert_array_equal(drawn.valid, [[True, False, False]] * 12)
+    np.testing.assert_array_equal(drawn.count[:, 0], 3 if replacement else 1)
+    np.testing.assert_array_equal(drawn.log_beta[:, 0], 0)
     for row in range(12):
         text = prompts[row].tolist()
         while len(text) < 4 + LENGTH and (len(text) == 4 or text[-1] not in (ids.eos, ids.newline)):
@@ -359,14 +355,15 @@ def test_greedy_writes_the_likeliest_tokens(replacement, draw, network, params, 
         read = read_whole(network, params, [text], ids, 4 + LENGTH)
         assert texts(drawn)[row][0] == tuple(text[4:])
         log_pi = read.log_prob[0, 4 : len(text)].sum()
-        assert drawn.log_pi_BxK[row, 0] == pytest.approx(log_pi, abs=1e-4)
+        assert drawn.log_pi[row, 0] == pytest.approx(log_pi, abs=1e-4)
 
-    assert_same(drawn, draw(sampler, 3, keys(12, seed=1), prompt=prompt), ..., ...)
-    length = drawn.length_BxK[:, 0]
+    other, _ = draw(sampler, 3, keys(12, seed=1), prompt=prompt)
+    assert_same(drawn, other, ..., ...)
+    length = drawn.length[:, 0]
     assert len(set(length)) > 1
     for n in (0, *set(length)):
         live = length <= n
-        assert draw(sampler, 3, keys(12), prompt=prompt, live=live).loop_steps == n
+        assert draw(sampler, 3, keys(12), prompt=prompt, live=live)[1] == n
 
 
 @pytest.mark.parametrize("replacement", [False, True])
@@ -375,21 +372,21 @@ def test_a_row_depends_on_nothing_beside_it(replacement, draw):
     sampler, rng = SamplerConfig(replacement=replacement), np.random.default_rng(5)
     token = np.concatenate([np.ones((12, 1), int), rng.integers(2, VOCAB, (12, 3))], axis=1)
     length, key = rng.integers(1, 5, 12), keys(12, seed=6)
-    straight = draw(sampler, 4, key, prompt=(token, length))
+    straight, _ = draw(sampler, 4, key, prompt=(token, length))
     order = rng.permutation(12)
     part = np.array([7, 2, 2, 9])
     for rows in (order,) if replacement else (order, part):
-        other = draw(sampler, 4, key[rows], prompt=(token[rows], length[rows]))
+        other, _ = draw(sampler, 4, key[rows], prompt=(token[rows], length[rows]))
         assert_same(straight, other, rows, ...)
     live = np.arange(12) % 3 == 0
-    other = draw(sampler, 4, key, prompt=(token, length), live=live)
+    other, _ = draw(sampler, 4, key, prompt=(token, length), live=live)
     assert_same(straight, other, live, live)
-    changed = draw(sampler, 4, keys(12, seed=7), prompt=(token, length))
-    assert (changed.token_BxKxL != straight.token_BxKxL).any((1, 2)).sum() > 6
+    changed, _ = draw(sampler, 4, keys(12, seed=7), prompt=(token, length))
+    assert (changed.token != straight.token).any((1, 2)).sum() > 6
 
 
 def assert_same(a: Candidates, b: Candidates, rows_a, rows_b):
-    for name, x, y in zip(a._fields[:-1], a, b, strict=False):
+    for name, x, y in zip(a._fields, a, b, strict=True):
         x, y = x[rows_a], y[rows_b]
         if x.dtype.kind == "f":
             np.testing.assert_allclose(x, y, atol=1e-4, err_msg=name)

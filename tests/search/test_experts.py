@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
-from expert_iter.learn.targets import TargetConfig, step_trees
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.learn.lessons import step_trees
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.search import experts
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Budget
-from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import EXPERTS, ExpertSettings
 from expert_iter.search.frontier import FrontierSearch
 from expert_iter.search.guess import GuessConfig
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.self_play import Searched
+from expert_iter.tasks import Problem
+from tests.objectives import objectives
 from tests.search.worlds import any_of, compiled
 from tests.steps import steps_of
 
@@ -137,36 +141,39 @@ def assert_same(a, b, rows=slice(None)):
 @every_name
 def test_it_searches_and_pays(name, play, questions):
     tree = play(name)
-    assert tree.live[:, 0].all() and tree.valid[:, 0, 0].all() and not tree.won.any()
+    assert tree.live[:, 0].all() and tree.candidates.valid[:, 0, 0].all() and not tree.won.any()
     assert (tree.bill.prefilled >= questions[1]).all() and (tree.bill.flops > 0).all()
     assert (tree.bill.lockstep >= tree.bill.generated).all() and (tree.bill.generated > 0).all()
     if name in GUESSES:
         assert tree.live.shape == (ROWS, 1)
-        assert (tree.count.sum((1, 2)) == (1 if name == "greedy" else SAMPLES)).all()
+        assert (tree.candidates.count.sum((1, 2)) == (1 if name == "greedy" else SAMPLES)).all()
     else:
         nodes = tree.live.sum(1)
         assert 3 <= nodes.max() <= SIMULATIONS + 1
         assert tree.child.max() == nodes.max() - 1
     if name != "greedy":
-        assert tree.finished.any()
+        assert tree.candidates.finished.any()
 
 
 @every_name
 def test_its_trees_can_be_learned_from(name, play, questions, ids):
     """Of solutions of which some are right each problem leaves a tree that teaches."""
     tree = play(name)
-    done = tree.finished & tree.valid
-    won = done & (tree.token.sum(-1) % 2 == 0)
+    done = tree.candidates.finished & tree.candidates.valid
+    won = done & (tree.candidates.token.sum(-1) % 2 == 0)
     prompts = [token[:length].tolist() for token, length in zip(*questions[:2], strict=True)]
     rngs = np.random.default_rng(0).spawn(ROWS)
     worth = np.where(won, 1, tree.value)
     searched = tree._replace(won=won, value=worth, q=worth)
-    lessons = step_trees(searched, prompts, steps_of(ids), TargetConfig(), rngs)
+    problems = [Problem(f"p{b}", "", None) for b in range(ROWS)]
+    made = objectives("improved", "set_normalised", "step_preferences", "policy_gradient", "value")
+    found = Searched(np.arange(ROWS), problems, searched)
+    lessons = step_trees(found, prompts, steps_of(ids), made, rngs)
     assert len(lessons) == ROWS and won.any()
-    for b, lesson in enumerate(lessons):
+    for b, (lesson,) in enumerate(lessons):
         assert lesson.token[: len(prompts[b])].tolist() == prompts[b]
-        assert np.isfinite(lesson.policy_weight).all() and np.isfinite(lesson.correction).all()
-        assert lesson.policy_weight.any() or not won[b].any()
+        assert all(np.isfinite(values).all() for values in lesson.columns.values())
+        assert lesson.columns["improved.weight"].any() or not won[b].any()
         assert lesson.teaches or not done[b].any()
 
 
@@ -181,29 +188,29 @@ def test_the_key_decides(name, play):
     first = play(name)
     jax.tree.map(np.testing.assert_array_equal, first, play(name))
     other = play(name, keys=jax.random.split(jax.random.key(7), ROWS))
-    assert (other.token != first.token).any() == (name != "greedy")
+    assert (other.candidates.token != first.candidates.token).any() == (name != "greedy")
 
 
 def costs_of(name, tree, b):
     """Tokens written at each node; of guesses, by each draw."""
-    length = tree.length[b]
+    length = tree.candidates.length[b]
     if name in GUESSES:
-        return length[0, : tree.count[b].sum()].tolist()
-    written = tree.count[b] * length
+        return length[0, : tree.candidates.count[b].sum()].tolist()
+    written = tree.candidates.count[b] * length
     width = SEARCH.width
     step = np.repeat(length[:, :width], max(length.shape[1] // width - 1, 1), axis=1)
-    written[:, width:] -= step[:, : written.shape[1] - width] * tree.valid[b][:, width:]
+    written[:, width:] -= step[:, : written.shape[1] - width] * tree.candidates.valid[b][:, width:]
     return written.sum(1)[tree.live[b]].tolist()
 
 
 def can_go_on(name, tree, b):
     """Something was left that might have been paid for."""
     if name in GUESSES:
-        return name != "greedy" and tree.count[b].sum() < SAMPLES
+        return name != "greedy" and tree.candidates.count[b].sum() < SAMPLES
     depth = np.zeros(len(tree.live[b]), int)
     for n in np.flatnonzero(tree.parent[b] >= 0):
         depth[n] = depth[tree.parent[b, n]] + 1
-    is_open = tree.valid[b] & ~tree.finished[b] & (tree.child[b] < 0)
+    is_open = tree.candidates.valid[b] & ~tree.candidates.finished[b] & (tree.child[b] < 0)
     is_open &= (depth < SEARCH.max_steps - 1)[:, None]
     return is_open[:, : SEARCH.width].any() and tree.live[b].sum() <= SIMULATIONS
 
@@ -239,7 +246,7 @@ def test_only_a_judge_calls_the_host(name, program, params, questions, network, 
     search, first = program(name)
     without = search.trace(*first, params, *questions, amounts(ALL)).jaxpr
     assert "callback" not in str(without)
-    judged = experts.build(name, network, SETTINGS, steps_of(ids), HostJudge(None, None))
+    judged = experts.build(name, network, SETTINGS, steps_of(ids), HostVerifier(None, None))
     calls = "callback" in str(jax.make_jaxpr(judged.run)(params, *questions, amounts(ALL)))
     assert calls == (name not in GUESSES), "guesses are judged when all are there"
 
@@ -251,8 +258,8 @@ def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
 
 
 def assert_judged(tree):
-    judged = tree.finished & tree.valid
-    right = (tree.token.sum(-1) + np.arange(ROWS)[:, None, None]) % 2 == 0
+    judged = tree.candidates.finished & tree.candidates.valid
+    right = (tree.candidates.token.sum(-1) + np.arange(ROWS)[:, None, None]) % 2 == 0
     np.testing.assert_array_equal(tree.won, right & judged)
     np.testing.assert_array_equal(tree.value[judged], right[judged])
     assert tree.won.any() and (judged & ~tree.won).any()
@@ -313,7 +320,7 @@ def test_an_expert_is_added_by_its_rule(monkeypatch, network, params, questions,
                 assert (tree.parent[b, n], tree.action[b, n]) == at
                 del frontier[at]
                 depth[n] = depth[at[0]] + 1
-            for k in np.flatnonzero(tree.valid[b, n] & ~tree.finished[b, n]):
+            for k in np.flatnonzero(tree.candidates.valid[b, n] & ~tree.candidates.finished[b, n]):
                 if depth[n] < SEARCH.max_steps - 1:
                     frontier[int(n), int(k)] = tree.value[b, n, k] - depth[n]
         assert tree.live[b].sum() == 6 or not frontier

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from expert_iter.search import experts
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Budget
-from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.frontier import FrontierSearch
 from expert_iter.search.guess import GuessConfig
@@ -18,7 +18,7 @@ from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import best, solutions
 from expert_iter.search.search_config import SearchConfig
 from tests.search.references import BY_VALUE, RULES, Game, Grown, Mcts, Spent, grown, thoughts_depth
-from tests.search.worlds import PROMPT, ROWS, OnTable, World, any_of, compiled, table_judge
+from tests.search.worlds import PROMPT, ROWS, OnTable, World, any_of, compiled, table_verifier
 from tests.steps import steps_of
 
 PRIOR_WEIGHT = 0.3  # of the readout
@@ -33,31 +33,35 @@ def assert_is_reference(tree, b, search, ids):
     places = [(p[:-1], p[-1]) if p else None for p in game.opened]
     assert tree.parent[b, :n].tolist() == [game.opened.index(x[0]) if x else -1 for x in places]
     assert tree.action[b, :n].tolist() == [x[1] if x else -1 for x in places]
-    for name in ("valid", "finished", "won"):
-        assert not getattr(tree, name)[b, n:].any(), name
+    drawn = tree.candidates
+    assert not (drawn.valid | drawn.finished | tree.won)[b, n:].any()
     for i, prefix in enumerate(game.opened):
         candidates = game.candidates(prefix)
         k = [c.path[-1] for c in candidates]
-        assert np.flatnonzero(tree.valid[b, i]).tolist() == k
+        assert np.flatnonzero(drawn.valid[b, i]).tolist() == k
         at = b, world.number(prefix)
-        inner = lambda name: np.asarray(getattr(tree, name))[b, i, k].tolist()  # noqa: B023, E731
+        inner = lambda x: np.asarray(x)[b, i, k].tolist()  # noqa: B023, E731
         numbers = {p: j for j, p in enumerate(game.opened)}
-        assert inner("token") == world.tokens(ids, at)[k].tolist()
-        assert inner("length") == world.length[at][k].tolist()
-        assert inner("count") == world.count[at][k].tolist()
-        assert inner("finished") == [c.finished for c in candidates]
-        assert inner("won") == [c.won for c in candidates]
-        assert inner("child") == [numbers.get(c.path, -1) for c in candidates]
-        assert inner("visits") == [search.visits(c) for c in candidates]
-        assert inner("answerable") == [search.may_answer(prefix, j) for j in k]
-        assert inner("q") == pytest.approx([search.q(c) for c in candidates], abs=1e-5)
-        for name in ("value", "model_value", "log_pi"):
+        assert inner(drawn.token) == world.tokens(ids, at)[k].tolist()
+        assert inner(drawn.length) == world.length[at][k].tolist()
+        assert inner(drawn.count) == world.count[at][k].tolist()
+        assert inner(drawn.finished) == [c.finished for c in candidates]
+        assert inner(tree.won) == [c.won for c in candidates]
+        assert inner(tree.child) == [numbers.get(c.path, -1) for c in candidates]
+        assert inner(tree.visits) == [search.visits(c) for c in candidates]
+        assert inner(tree.answerable) == [search.may_answer(prefix, j) for j in k]
+        assert inner(tree.q) == pytest.approx([search.q(c) for c in candidates], abs=1e-5)
+        for name, values in (
+            ("value", tree.value),
+            ("model_value", drawn.model_value),
+            ("log_pi", drawn.log_pi),
+        ):
             expected = [getattr(c, name) for c in candidates]
-            assert inner(name) == pytest.approx(expected, abs=1e-6), name
-        assert inner("prior_logit") == pytest.approx([c.prior for c in candidates], rel=1e-6)
+            assert inner(values) == pytest.approx(expected, abs=1e-6), name
+        assert inner(drawn.prior_logit) == pytest.approx([c.prior for c in candidates], rel=1e-6)
         assert tree.path_log_pi[b, i] == pytest.approx(game.log_pi(prefix), abs=1e-5)
-        others = np.delete(np.arange(tree.valid.shape[2]), k)
-        assert not tree.finished[b, i, others].any() and not tree.visits[b, i, others].any()
+        others = np.delete(np.arange(drawn.valid.shape[2]), k)
+        assert not drawn.finished[b, i, others].any() and not tree.visits[b, i, others].any()
         assert (tree.child[b, i, others] == -1).all()
     config, below = game.config, len(game.opened) - 1
     room = config.width + config.num_candidates * below
@@ -183,7 +187,7 @@ def play(table_network, random_params, ids):
     keys = jax.random.split(jax.random.key(0), ROWS)
 
     def program_of(world, config, judged, is_mcts):
-        judge = table_judge(world) if judged else None
+        judge = table_verifier(world) if judged else None
         arguments = table_network, config, SamplerConfig(), steps_of(ids), judge
         if is_mcts:
             return compiled(lambda _, *rest: TableMcts(world, *arguments).run(*rest))

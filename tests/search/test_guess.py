@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
+from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.bill import Budget, flops_per_token
-from expert_iter.search.candidates import DEAD, SamplerConfig
 from expert_iter.search.guess import GROUP, Guess, GuessConfig
 from tests.steps import steps_of
 
@@ -44,7 +44,10 @@ def drawn(request, network, params, ids, questions):
 
 
 def texts(tree, b):
-    return [tuple(t[:n].tolist()) for t, n in zip(tree.token[b, 0], tree.length[b, 0], strict=True)]
+    return [
+        tuple(t[:n].tolist())
+        for t, n in zip(tree.candidates.token[b, 0], tree.candidates.length[b, 0], strict=True)
+    ]
 
 
 def test_a_tree_of_one_node_with_each_text_once(drawn):
@@ -55,9 +58,9 @@ def test_a_tree_of_one_node_with_each_text_once(drawn):
     for b in range(ROWS):
         found = texts(tree, b)
         first = [text not in found[:i] for i, text in enumerate(found)]
-        np.testing.assert_array_equal(tree.valid[b, 0], first)
+        np.testing.assert_array_equal(tree.candidates.valid[b, 0], first)
         count = [found.count(text) if new else 0 for text, new in zip(found, first, strict=True)]
-        np.testing.assert_array_equal(tree.count[b, 0], count)
+        np.testing.assert_array_equal(tree.candidates.count[b, 0], count)
         across = set(found[:GROUP]) & set(found[GROUP:])
         repeated += len(across)
     assert (repeated > 0) == sampler.replacement
@@ -75,34 +78,38 @@ def test_what_is_said_of_a_solution_is_true(drawn, questions, network, params, i
             assert ids.eos not in text[:-1] and ids.pad not in text and ids.bos not in text
             finished = text[-1] == ids.eos
             assert finished or len(text) == TOKENS
-            assert tree.finished[b, 0, k] == finished
+            assert tree.candidates.finished[b, 0, k] == finished
             log_pi = read.log_prob[k, start:end].sum()
-            assert tree.log_pi[b, 0, k] == pytest.approx(log_pi, abs=1e-4)
+            assert tree.candidates.log_pi[b, 0, k] == pytest.approx(log_pi, abs=1e-4)
             value = read.value[k, end - 1]
-            assert tree.model_value[b, 0, k] == pytest.approx(value, abs=1e-4)
+            assert tree.candidates.model_value[b, 0, k] == pytest.approx(value, abs=1e-4)
             assert not tree.won[b, 0, k]
             worth = float(value) if finished else 0.0
             assert tree.value[b, 0, k] == tree.q[b, 0, k] == pytest.approx(worth, abs=1e-4)
             kinds.add((finished, ids.newline in text))
     assert len(kinds) == 4, "the end of a line must not end a solution, the end of the text must"
     if sampler.replacement:
-        ratio = np.clip(tree.log_pi - tree.log_beta, -1, 1)
-        prior = np.where(tree.valid, np.log(np.maximum(tree.count, 1)) + ratio, DEAD)
-        np.testing.assert_allclose(tree.prior_logit, prior, atol=1e-5)
-        assert (np.abs(tree.log_pi - tree.log_beta) > 1).any()
+        ratio = np.clip(tree.candidates.log_pi - tree.candidates.log_beta, -1, 1)
+        prior = np.where(
+            tree.candidates.valid, np.log(np.maximum(tree.candidates.count, 1)) + ratio, DEAD
+        )
+        np.testing.assert_allclose(tree.candidates.prior_logit, prior, atol=1e-5)
+        assert (np.abs(tree.candidates.log_pi - tree.candidates.log_beta) > 1).any()
 
 
 def test_the_bill_counts_every_draw(drawn, questions, network):
     tree, _ = drawn
-    drawn_tokens = tree.length[:, 0].sum(1)
+    drawn_tokens = tree.candidates.length[:, 0].sum(1)
     np.testing.assert_array_equal(tree.bill.generated, drawn_tokens)
     np.testing.assert_array_equal(tree.bill.prefilled, questions[1])
-    np.testing.assert_allclose(tree.bill.lockstep, tree.length.shape[2] * tree.length.max())
+    np.testing.assert_allclose(
+        tree.bill.lockstep, tree.candidates.length.shape[2] * tree.candidates.length.max()
+    )
     price = lambda context: flops_per_token(network.config, network.vocab_size, context)  # noqa: E731
     for b in range(ROWS):
         prompt = questions[1][b]
         total = prompt * price(prompt)[0]
-        total += sum(n * sum(price(prompt + n / 2)) for n in tree.length[b, 0])
+        total += sum(n * sum(price(prompt + n / 2)) for n in tree.candidates.length[b, 0])
         assert tree.bill.flops[b] == pytest.approx(total, rel=1e-5)
 
 
@@ -117,7 +124,7 @@ def test_a_budget_pays_for_the_first_draws(network, params, ids, questions, samp
         for budget in (Budget(SAMPLES, tokens=amount), Budget(SAMPLES, flops=amount * 5e3)):
             tree = jax.tree.map(np.asarray, run(params, *questions, budget))
             for b in range(ROWS):
-                prompt, length = questions[1][b], every.length[b, 0]
+                prompt, length = questions[1][b], every.candidates.length[b, 0]
                 cost, start = length, 0
                 if budget.tokens == np.inf:
                     cost = np.array([k * price(prompt + k / 2).sum() for k in length])
@@ -125,12 +132,12 @@ def test_a_budget_pays_for_the_first_draws(network, params, ids, questions, samp
                 limit, n = min(budget.tokens, budget.flops), 1
                 while n < SAMPLES and start + cost[:n].sum() + cost[:n].mean() / 2 <= limit:
                     n += 1
-                first = zip(texts(tree, b), tree.count[b, 0], strict=True)
+                first = zip(texts(tree, b), tree.candidates.count[b, 0], strict=True)
                 drawn = texts(every, b)[:n]
                 assert [text for text, count in first if count] == list(dict.fromkeys(drawn))
-                assert tree.count[b, 0].sum() == n
+                assert tree.candidates.count[b, 0].sum() == n
                 assert tree.bill.generated[b] == length[:n].sum()
-                assert not tree.finished[b, 0, n:].any()
+                assert not tree.candidates.finished[b, 0, n:].any()
                 stopped.add(n)
     assert {1, SAMPLES} < stopped
 
@@ -141,12 +148,12 @@ def test_draws_that_do_not_exist_cost_nothing(network, params, ids, questions):
     guess = Guess(network, dataclasses.replace(CONFIG, max_tokens=3), few, steps_of(ids))
     tree = jax.tree.map(np.asarray, jax.jit(guess.run)(params, *questions))
     for b in range(ROWS):
-        exist = tree.valid[b, 0]
+        exist = tree.candidates.valid[b, 0]
         assert 2 <= exist.sum() <= 8
         assert len({text for text, ok in zip(texts(tree, b), exist, strict=True) if ok}) == sum(
             exist
         )
-        assert tree.bill.generated[b] == tree.length[b, 0, exist].sum()
+        assert tree.bill.generated[b] == tree.candidates.length[b, 0, exist].sum()
 
 
 def test_a_row_depends_on_nothing_beside_it(network, params, ids, questions):
@@ -154,9 +161,9 @@ def test_a_row_depends_on_nothing_beside_it(network, params, ids, questions):
     straight = jax.tree.map(np.asarray, guess(params, *questions))
     order = np.array([3, 0, 4, 1, 2])
     other = guess(params, *(x[order] for x in questions))
-    np.testing.assert_array_equal(straight.token[order], other.token)
-    np.testing.assert_array_equal(straight.count[order], other.count)
-    groups = straight.token[:, 0].reshape(ROWS, 2, GROUP, TOKENS)
+    np.testing.assert_array_equal(straight.candidates.token[order], other.candidates.token)
+    np.testing.assert_array_equal(straight.candidates.count[order], other.candidates.count)
+    groups = straight.candidates.token[:, 0].reshape(ROWS, 2, GROUP, TOKENS)
     assert (groups[:, 0] != groups[:, 1]).any(), "each group has randomness of its own"
 
 

@@ -13,8 +13,8 @@ from expert_iter.errors import UserError
 from expert_iter.model.pages import empty_pool
 from expert_iter.model.transformer import Network
 from expert_iter.search import paged_loop
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Budget
-from expert_iter.search.candidates import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
@@ -60,7 +60,7 @@ def any_tree(request, network, params, ids, questions, tree):
     sampler = dataclasses.replace(SAMPLER, replacement=True)
     run = jax.jit(TreeSearch(network, CONFIG, sampler, steps_of(ids)).run)
     tree = jax.tree.map(np.asarray, run(params, *questions, CONFIG.num_simulations))
-    assert (tree.count[tree.live].max(-1) > 1).any(), "no duplicates, nothing to see"
+    assert (tree.candidates.count[tree.live].max(-1) > 1).any(), "no duplicates, nothing to see"
     return tree
 
 
@@ -85,7 +85,7 @@ def test_pages_equal_reading_every_text_again(
     for b, n in zip(*np.nonzero(tree.live), strict=True):
         prefix = questions[0][b, : questions[1][b]].tolist()
         steps = [t for at in path(tree, b, n) for t in step_tokens(tree, b, *at)]
-        for k in np.flatnonzero(tree.valid[b, n]):
+        for k in np.flatnonzero(tree.candidates.valid[b, n]):
             texts.append([*prefix, *steps, *step_tokens(tree, b, n, k)])
             where.append((b, n, k))
             prefixes.append((len(prefix), len(prefix) + len(steps)))
@@ -96,8 +96,10 @@ def test_pages_equal_reading_every_text_again(
     rows, end = np.arange(len(texts)), np.array([len(t) for t in texts]) - 1
     start, before = np.array(prefixes).T - 1
     at = tuple(np.array(where).T)
-    np.testing.assert_allclose(tree.log_pi[at], (sums[rows, end] - sums[rows, before]), atol=1e-4)
-    np.testing.assert_allclose(tree.model_value[at], read.value[rows, end], atol=1e-4)
+    np.testing.assert_allclose(
+        tree.candidates.log_pi[at], (sums[rows, end] - sums[rows, before]), atol=1e-4
+    )
+    np.testing.assert_allclose(tree.candidates.model_value[at], read.value[rows, end], atol=1e-4)
     expected = sums[rows, before] - sums[rows, start]
     np.testing.assert_allclose(tree.path_log_pi[at[:2]], expected, atol=1e-4)
 
@@ -107,7 +109,9 @@ def test_pages_equal_reading_every_text_again(
     hot = np.take_along_axis(hot, token[:, :, None], axis=2)[..., 0]
     place = np.arange(16)
     inside = (place >= before[:, None]) & (place < end[:, None])
-    np.testing.assert_allclose(tree.log_beta[at], np.where(inside, hot, 0).sum(1), atol=1e-4)
+    np.testing.assert_allclose(
+        tree.candidates.log_beta[at], np.where(inside, hot, 0).sum(1), atol=1e-4
+    )
 
 
 def test_the_tree_hangs_together(any_tree, ids):
@@ -121,19 +125,19 @@ def test_the_tree_hangs_together(any_tree, ids):
                     assert tree.visits[b, n, k] == 0
                     continue
                 assert (tree.parent[b, child], tree.action[b, child]) == (n, k)
-                assert tree.valid[b, n, k] and not tree.finished[b, n, k]
+                assert tree.candidates.valid[b, n, k] and not tree.candidates.finished[b, n, k]
                 assert tree.visits[b, n, k] == 1 + tree.visits[b, child].sum()
             last = [step_tokens(tree, b, n, k)[-1] for k in range(3)]
-            finished = (np.array(last) == ids.eos) & tree.valid[b, n]
-            np.testing.assert_array_equal(tree.finished[b, n], finished)
+            finished = (np.array(last) == ids.eos) & tree.candidates.valid[b, n]
+            np.testing.assert_array_equal(tree.candidates.finished[b, n], finished)
         assert tree.live[b, : tree.live[b].sum()].all(), "nodes are numbered as they are made"
         assert tree.visits[b, 0].sum() == tree.live[b].sum() - 1
     depth = np.array([[len(path(tree, b, n)) for n in range(11)] for b in range(ROWS)])
-    at_limit = (depth == 2)[..., None] & tree.live[..., None] & ~tree.finished
+    at_limit = (depth == 2)[..., None] & tree.live[..., None] & ~tree.candidates.finished
     assert at_limit.any() and (tree.value[at_limit] == 0).all()
     elsewhere = (depth < 2)[..., None] & tree.live[..., None]
     elsewhere = np.broadcast_to(elsewhere, tree.value.shape)
-    np.testing.assert_array_equal(tree.value[elsewhere], tree.model_value[elsewhere])
+    np.testing.assert_array_equal(tree.value[elsewhere], tree.candidates.model_value[elsewhere])
 
 
 def test_the_same_tree_in_any_order(tree, run, params, questions):
@@ -149,7 +153,7 @@ def test_a_row_does_not_see_its_neighbours(tree, run, params, questions):
     other = run(params, token[rows], length[rows], problem[rows], keys[rows], 10)
     assert_same(tree, other, rows)
     changed = run(params, token, length, problem, jax.random.split(jax.random.key(9), ROWS), 10)
-    assert (np.asarray(changed.token) != tree.token).any((1, 2, 3)).all()
+    assert (np.asarray(changed.candidates.token) != tree.candidates.token).any((1, 2, 3)).all()
 
 
 @pytest.mark.slow  # tests/pod/test_mesh.py compares rounds on eight with those on one
@@ -193,8 +197,9 @@ def test_values_do_not_drift_in_bfloat16(network, params, ids):
     tree = jax.tree.map(np.asarray, tree)
     deepest = max(len(path(tree, 0, n)) for n in range(301))
     assert tree.live.all() and 3 <= deepest < 39
-    for name in ("q", "value", "model_value"):
-        np.testing.assert_allclose(getattr(tree, name)[tree.valid], 0.3, atol=1e-5, err_msg=name)
+    drawn = tree.candidates
+    for values in (tree.q, tree.value, drawn.model_value):
+        np.testing.assert_allclose(values[drawn.valid], 0.3, atol=1e-5)
     assert tree.visits[0, 0].max() > 60
 
 
@@ -211,21 +216,6 @@ def test_values_do_not_drift_in_bfloat16(network, params, ids):
 def test_impossible_searches_are_refused_by_name(bad):
     with pytest.raises(UserError, match=f"search.{next(iter(bad))}"):
         SearchConfig(**bad)
-
-
-@pytest.mark.slow
-def test_a_batch_that_shrinks_as_trees_end_grows_the_same_trees(
-    network, params, ids, questions, run
-):
-    """A budget of tokens ends the rows one after the other."""
-    budget = Budget(CONFIG.num_simulations, tokens=60.0)
-    whole = run(params, *questions, budget)
-    ends = np.sum(whole.live, axis=1)
-    assert len(set(ends.tolist())) > 2, "all rows end at once, nothing shrinks"
-    config = dataclasses.replace(CONFIG, halvings=3)
-    shrinking = jax.jit(TreeSearch(network, config, SAMPLER, steps_of(ids)).run)
-    few = shrinking(params, *questions, budget)
-    assert_same(whole, few)
 
 
 def test_ended_rows_keep_what_they_had(network, params, ids, questions, run, monkeypatch):

@@ -12,12 +12,13 @@ import pytest
 from mctx._src import seq_halving
 from scipy import stats
 
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.search import selection
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.search_config import SearchConfig
-from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_judge
+from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_verifier
 from tests.steps import steps_of
 
 
@@ -117,14 +118,17 @@ def assert_is_reference(tree, world, config, budget, judged, ids):
             action=[x.path[-1] if x.path else -1 for x in nodes],
             visits=[[x.visits(k) for k in range(world.K)] for x in nodes],
             child=[[number.get(id(x.children.get(k)), -1) for k in range(world.K)] for x in nodes],
+            won=[x.won for x in nodes],
+        )
+        drawn = dict(
             valid=[x.valid for x in nodes],
             finished=[x.finished for x in nodes],
-            won=[x.won for x in nodes],
             token=[world.tokens(ids, (b, world.number(x.path))) for x in nodes],
             count=[world.count[b, world.number(x.path)] for x in nodes],
         )
-        for name, values in expected.items():
-            np.testing.assert_array_equal(getattr(tree, name)[b, :n], values, err_msg=name)
+        for record, fields in ((tree, expected), (tree.candidates, drawn)):
+            for name, values in fields.items():
+                np.testing.assert_array_equal(getattr(record, name)[b, :n], values, err_msg=name)
         log_pi = []
         for node in nodes:
             total = 0.0
@@ -134,15 +138,18 @@ def assert_is_reference(tree, world, config, budget, judged, ids):
         close = dict(
             q=[[x.q(k) for k in range(world.K)] for x in nodes],
             value=[x.value for x in nodes],
-            model_value=[x.model_value for x in nodes],
-            log_pi=[x.log_pi for x in nodes],
             path_log_pi=log_pi,
         )
-        for name, values in close.items():
-            found = getattr(tree, name)[b, :n]
-            np.testing.assert_allclose(found, values, atol=1e-5, err_msg=name)
-        for name in ("live", "finished", "won", "visits"):
-            assert not getattr(tree, name)[b, n:].any(), name
+        of_drawn = dict(
+            model_value=[x.model_value for x in nodes],
+            log_pi=[x.log_pi for x in nodes],
+        )
+        for record, fields in ((tree, close), (tree.candidates, of_drawn)):
+            for name, values in fields.items():
+                found = getattr(record, name)[b, :n]
+                np.testing.assert_allclose(found, values, atol=1e-5, err_msg=name)
+        for values in (tree.live, tree.candidates.finished, tree.won, tree.visits):
+            assert not values[b, n:].any()
         assert (tree.child[b] < n).all()
         steps = sum(len(x.path) > 0 for x in nodes)
         assert tree.bill.generated[b] == 2 * sum(x.sum() for x in expected["count"])
@@ -198,7 +205,7 @@ def search(network, params, ids):
     def run(world, config, budget, judged=False, rows=ROWS, problem=None):
         setting = id(world), config, judged
         if setting not in programs:
-            judge = table_judge(world) if judged else None
+            judge = table_verifier(world) if judged else None
             search = TableSearch(world, network, config, SamplerConfig(), steps_of(ids), judge)
             programs[setting] = compiled(search.run)
         problem = np.arange(rows) if problem is None else problem
@@ -221,7 +228,7 @@ def test_the_tree_is_the_references(name, search, ids):
         sizes = assert_is_reference(tree, world, config, budget, judged, ids)
         assert (sizes <= budget + 1).all()
         # Nothing goes below what is finished, repeated, or at the last step.
-        closed = tree.finished | ~tree.valid
+        closed = tree.candidates.finished | ~tree.candidates.valid
         assert not tree.visits[closed].any() and (tree.child[closed] == -1).all()
     ended = sizes < full + 1
     shown = ended.any() if "end" in name else not ended.all()
@@ -231,12 +238,12 @@ def test_the_tree_is_the_references(name, search, ids):
         jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[ended], y[ended]), tree, less)
     if judged:
         assert tree.won.any() and (tree.value[tree.won] == 1).all()
-        lost = tree.finished & ~tree.won
+        lost = tree.candidates.finished & ~tree.won
         assert lost.any() and (tree.value[lost] == 0).all()
     else:
         assert not tree.won.any()
-        kept = tree.live[..., None] & tree.finished
-        np.testing.assert_array_equal(tree.value[kept], tree.model_value[kept])
+        kept = tree.live[..., None] & tree.candidates.finished
+        np.testing.assert_array_equal(tree.value[kept], tree.candidates.model_value[kept])
 
 
 @pytest.mark.slow
@@ -245,10 +252,8 @@ def test_a_smaller_budget_is_a_search_compiled_for_it(search):
     large = search(world, config, 5, judged=True)
     small = search(world, dataclasses.replace(config, num_simulations=5), 5, judged=True)
     for name, x, y in zip(large._fields, large, small, strict=True):
-        if name == "bill":
-            jax.tree.map(np.testing.assert_array_equal, x, y)
-        else:
-            np.testing.assert_array_equal(x[:, :6], y, err_msg=name)
+        x = x if name == "bill" else jax.tree.map(lambda x: x[:, :6], x)
+        jax.tree.map(np.testing.assert_array_equal, x, y)
 
 
 class Bandit(World):
@@ -280,7 +285,7 @@ def test_a_bandit_is_searched_by_sequential_halving(search):
         np.testing.assert_array_equal(visits, [schedule] * ROWS)
         np.testing.assert_allclose(tree.q[:, 0], BANDIT.arms, atol=1e-5)
         policy = selection.improved_policy(
-            tree.prior_logit[:, 0],
+            tree.candidates.prior_logit[:, 0],
             tree.q[:, 0],
             tree.visits[:, 0],
             BANDIT_CONFIG.value_scale,

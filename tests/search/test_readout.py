@@ -30,7 +30,7 @@ def test_solutions_are_the_finished_texts_without_their_end(written_tree):
 
 def test_the_lines_of_a_candidate_are_its_steps(written_tree):
     """As in guess-and-check, and in rollouts."""
-    written_tree.token[1, 2, 2] = [8, NEWLINE, 2]
+    written_tree.candidates.token[1, 2, 2] = [8, NEWLINE, 2]
     assert readout.solutions(written_tree, 1, STEPS)[2].step_values == (
         0.3,
         0.6,
@@ -47,13 +47,13 @@ def test_what_a_search_left_behind_is_no_answer(written_tree):
 
 def test_a_text_found_twice_is_one_solution(written_tree):
     """A rollout at the root that wrote what the search came to by steps."""
-    written_tree.token[1, 0, 1] = [4, NEWLINE, 5]
-    written_tree.token[1, 1, 0] = [5, 2, 0]
-    tree = written_tree._replace(
-        token=np.pad(written_tree.token, ((0, 0),) * 3 + ((0, 1),)),
-        token_value=np.pad(written_tree.token_value, ((0, 0),) * 3 + ((0, 1),)),
-    )
-    tree.token[1, 0, 1, 3], tree.length[1, 0, 1] = 2, 4
+    written_tree.candidates.token[1, 0, 1] = [4, NEWLINE, 5]
+    written_tree.candidates.token[1, 1, 0] = [5, 2, 0]
+    drawn = written_tree.candidates
+    longer = lambda x: np.pad(x, ((0, 0),) * 3 + ((0, 1),))  # noqa: E731
+    drawn = drawn._replace(token=longer(drawn.token), token_value=longer(drawn.token_value))
+    tree = written_tree._replace(candidates=drawn)
+    tree.candidates.token[1, 0, 1, 3], tree.candidates.length[1, 0, 1] = 2, 4
     found = readout.solutions(tree, 1, STEPS)
     assert [(s.node, s.candidate) for s in found] == [(0, 1), (2, 2)]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from expert_iter.search import experts
+from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.bill import flops_per_token
-from expert_iter.search.candidates import DEAD, SamplerConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
@@ -60,19 +60,21 @@ class Rolled:
         return [*self.steps(b, at[0]), self.candidate(b, *at)]
 
     def candidate(self, b, n, k):
-        return self.tree.token[b, n, k, : self.tree.length[b, n, k]].tolist()
+        return self.tree.candidates.token[b, n, k, : self.tree.candidates.length[b, n, k]].tolist()
 
     def prefix(self, b, n):
         return self.prompts[b] + sum(self.steps(b, n), [])
 
     def drawn(self, b, n):
         """Numbers of the candidates that exist, rollouts not counted."""
-        return np.flatnonzero(self.tree.valid[b, n, : ROLLED.width]).tolist()
+        return np.flatnonzero(self.tree.candidates.valid[b, n, : ROLLED.width]).tolist()
 
     def open(self, b, n):
         """Those that can be continued."""
         last = len(self.steps(b, n)) == ROLLED.max_steps - 1
-        return [k for k in self.drawn(b, n) if not last and not self.tree.finished[b, n, k]]
+        return [
+            k for k in self.drawn(b, n) if not last and not self.tree.candidates.finished[b, n, k]
+        ]
 
     def rollouts(self, k):
         """Where the rollouts from a candidate stand."""
@@ -107,7 +109,7 @@ def test_what_is_said_of_every_text_is_so_when_it_is_read_at_once(
     """Of candidates and rollouts, over pages: log-probability, and the value after each token."""
     tree, texts, where = rolled.tree, [], []
     for b, n in rolled.nodes():
-        for k in np.flatnonzero(tree.valid[b, n]):
+        for k in np.flatnonzero(tree.candidates.valid[b, n]):
             texts.append(rolled.prefix(b, n) + rolled.candidate(b, n, k))
             where.append((b, n, k, len(rolled.prefix(b, n))))
     assert len(texts) > 60 and any(n > 0 and k >= ROLLED.width for _, n, k, _ in where)
@@ -115,12 +117,14 @@ def test_what_is_said_of_every_text_is_so_when_it_is_read_at_once(
     for row, (b, n, k, start) in enumerate(where):
         end = len(texts[row])
         log_pi = read.log_prob[row, start:end].sum()
-        assert tree.log_pi[b, n, k] == pytest.approx(log_pi, abs=1e-4)
+        assert tree.candidates.log_pi[b, n, k] == pytest.approx(log_pi, abs=1e-4)
         before = read.log_prob[row, len(rolled.prompts[b]) : start].sum()
         assert tree.path_log_pi[b, n] == pytest.approx(before, abs=1e-4)
         values = read.value[row, start:end]
-        assert tree.token_value[b, n, k, : end - start] == pytest.approx(values, abs=1e-4)
-        assert tree.model_value[b, n, k] == pytest.approx(values[-1], abs=1e-4)
+        assert tree.candidates.token_value[b, n, k, : end - start] == pytest.approx(
+            values, abs=1e-4
+        )
+        assert tree.candidates.model_value[b, n, k] == pytest.approx(values[-1], abs=1e-4)
 
 
 def test_rollouts_go_on_from_open_candidates_to_the_end(rolled, ids):
@@ -128,7 +132,7 @@ def test_rollouts_go_on_from_open_candidates_to_the_end(rolled, ids):
     for b, n in rolled.nodes():
         going_on = rolled.open(b, n)
         expected = rolled.drawn(b, n) + [r for k in going_on for r in rolled.rollouts(k)]
-        assert np.flatnonzero(tree.valid[b, n]).tolist() == expected
+        assert np.flatnonzero(tree.candidates.valid[b, n]).tolist() == expected
         for k in going_on:
             step = rolled.candidate(b, n, k)
             for r in rolled.rollouts(k):
@@ -138,8 +142,11 @@ def test_rollouts_go_on_from_open_candidates_to_the_end(rolled, ids):
                 assert not {ids.pad, ids.bos} & set(text) and ids.eos not in text[:-1]
                 finished = text[-1] == ids.eos
                 assert finished or len(rest) == LONGEST - ROLLED.max_step_tokens
-                assert tree.finished[b, n, r] == finished
-                assert tree.count[b, n, r] == 1 and tree.prior_logit[b, n, r] == DEAD
+                assert tree.candidates.finished[b, n, r] == finished
+                assert (
+                    tree.candidates.count[b, n, r] == 1
+                    and tree.candidates.prior_logit[b, n, r] == DEAD
+                )
                 assert tree.child[b, n, r] == -1 and tree.visits[b, n, r] == 0
                 ends.add((finished, ids.newline in rest))
     assert len(ends) == 4
@@ -153,10 +160,10 @@ def test_a_candidate_is_worth_what_came_of_it(rolled):
         def worth(k):
             """Of a text that has its end, if it is finished."""
             total = sum(sum(rolled.steps(b, n), rolled.candidate(b, n, k)))  # noqa: B023
-            won = rolled.judged and bool(tree.finished[b, n, k]) and right(b, total)  # noqa: B023
+            won = rolled.judged and bool(tree.candidates.finished[b, n, k]) and right(b, total)  # noqa: B023
             assert tree.won[b, n, k] == won  # noqa: B023
-            of_end = float(won) if rolled.judged else float(tree.model_value[b, n, k])  # noqa: B023
-            return of_end if tree.finished[b, n, k] else 0.0  # noqa: B023
+            of_end = float(won) if rolled.judged else float(tree.candidates.model_value[b, n, k])  # noqa: B023
+            return of_end if tree.candidates.finished[b, n, k] else 0.0  # noqa: B023
 
         for k in rolled.drawn(b, n):
             expected = worth(k)
@@ -165,7 +172,9 @@ def test_a_candidate_is_worth_what_came_of_it(rolled):
                 rollouts = [float(x) for x in tree.value[b, n, rolled.rollouts(k)]]
                 assert rollouts == pytest.approx(came)
                 assert tree.q[b, n, rolled.rollouts(k)].tolist() == rollouts
-                expected = (1 - WEIGHT) * tree.model_value[b, n, k] + WEIGHT * np.mean(came)
+                expected = (1 - WEIGHT) * tree.candidates.model_value[b, n, k] + WEIGHT * np.mean(
+                    came
+                )
                 kinds.add(sum(came) > 0)
             assert tree.value[b, n, k] == pytest.approx(expected, abs=1e-6)
     assert kinds == {True, False}

@@ -21,11 +21,11 @@ class Embedding:
     """What the rules read of a node's embedding."""
 
     def __init__(self, value_NxK, open_NxK):
-        self.value_BxK, self.open_BxK = value_NxK, open_NxK
+        self.value, self.open = value_NxK, open_NxK
 
 
 jax.tree_util.register_pytree_node(
-    Embedding, lambda e: ((e.value_BxK, e.open_BxK), None), lambda _, leaves: Embedding(*leaves)
+    Embedding, lambda e: ((e.value, e.open), None), lambda _, leaves: Embedding(*leaves)
 )
 
 
@@ -53,18 +53,18 @@ def one_node(rng, visits, prior=None, q=None, own=None, is_open=None, valid=None
         embeddings=Embedding(node(own), node(valid, bool)),
         root_invalid_actions=~jnp.asarray(valid),
         extra_data=selection.SearchState(
-            root_gumbel_BxK=jnp.asarray(rng.gumbel(size=K)),
-            open_BxNxK=node(is_open, bool),
-            planned_B=jnp.int32(0),
-            at_B=jnp.int32(0),
-            ended_B=jnp.int32(-1),
+            root_gumbel=jnp.asarray(rng.gumbel(size=K)),
+            open=node(is_open, bool),
+            planned=jnp.int32(0),
+            at=jnp.int32(0),
+            ended=jnp.int32(-1),
         ),
     )
 
 
 @jax.jit
 def gumbel_root(tree, node, planned):
-    tree = tree.replace(extra_data=tree.extra_data._replace(planned_B=planned))
+    tree = tree.replace(extra_data=tree.extra_data._replace(planned=planned))
     return selection.gumbel_root(tree, node, moves=1, **SCALE)
 
 
@@ -95,7 +95,7 @@ def test_root_rule_is_mctxs_own():
         lambda tree: action_selection.gumbel_muzero_root_action_selection(
             jax.random.key(0),
             tree.replace(
-                extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=tree.extra_data.root_gumbel_BxK)
+                extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=tree.extra_data.root_gumbel)
             ),
             0,
             num_simulations=S,
@@ -179,13 +179,11 @@ def test_what_is_closed_is_never_chosen(rule):
         tree = one_node(rng, visits)
         first = choose(tree)
         is_open = np.arange(K) != first
-        others = tree.replace(
-            extra_data=tree.extra_data._replace(open_BxNxK=jnp.asarray(is_open)[None])
-        )
+        others = tree.replace(extra_data=tree.extra_data._replace(open=jnp.asarray(is_open)[None]))
         second = choose(others)
         assert second != first
         only = jnp.asarray(np.arange(K) == second)[None]
-        assert choose(tree.replace(extra_data=tree.extra_data._replace(open_BxNxK=only))) == second
+        assert choose(tree.replace(extra_data=tree.extra_data._replace(open=only))) == second
 
 
 def test_invalid_candidates_shorten_the_schedule():
@@ -214,6 +212,6 @@ def test_off_schedule_the_nearest_is_taken():
         assert sum(visits) == 9 and visits[0] == scheduled
         tree = one_node(rng, visits, prior=np.zeros(4), q=q, own=q, is_open=is_open)
         tree = tree.replace(
-            extra_data=tree.extra_data._replace(root_gumbel_BxK=jnp.zeros(4)),
+            extra_data=tree.extra_data._replace(root_gumbel=jnp.zeros(4)),
         )
         assert int(gumbel_root(tree, 0, 16)) == expected

@@ -12,6 +12,7 @@ from expert_iter.config import default_config, settings
 from expert_iter.learn.replay import Replay
 from expert_iter.measure.report.show import tree_of
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.self_play import GuessAndCheck
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem
@@ -58,22 +59,28 @@ def played(request, taught):
     changed = dataclasses.replace(s, run=dataclasses.replace(s.run, expert=request.param))
     parts = dataclasses.replace(parts, settings=changed)
     problems = parts.task.problems("train")[:16]
-    return parts, parts.expert().search(params, (problems, jax.random.key(1)))
+    return parts, next(parts.expert().searches(params, [(problems, jax.random.key(1))]))
 
 
 def texts(parts, tree, b):
     """Every finished candidate with its whole text, walked up from scratch."""
-    for node, k in np.argwhere(tree.finished[b] & tree.valid[b]):
-        steps, at = [tree.token[b, node, k, : tree.length[b, node, k]]], node
+    for node, k in np.argwhere(tree.candidates.finished[b] & tree.candidates.valid[b]):
+        steps, at = [tree.candidates.token[b, node, k, : tree.candidates.length[b, node, k]]], node
         while at > 0:
             parent, action = tree.parent[b, at], tree.action[b, at]
-            steps.insert(0, tree.token[b, parent, action, : tree.length[b, parent, action]])
+            steps.insert(
+                0,
+                tree.candidates.token[
+                    b, parent, action, : tree.candidates.length[b, parent, action]
+                ],
+            )
             at = parent
         yield (node, k), parts.tokenizer.decode(np.concatenate(steps))
 
 
 def test_verdicts_are_the_tasks_own(played):
-    parts, (rows, problems, tree) = played
+    parts, found = played
+    rows, problems, tree = found.rows, found.problems, found.trees
     checked = 0
     assert rows.tolist() == list(range(16))
     for b, problem in enumerate(problems):
@@ -81,24 +88,25 @@ def test_verdicts_are_the_tasks_own(played):
             assert tree.won[b][tuple(at)] == parts.task.verdict(problem, text), text
             checked += 1
     assert checked > 16
-    assert not (tree.won & ~tree.finished).any()
+    assert not (tree.won & ~tree.candidates.finished).any()
 
 
 def test_figures_count_what_is_there(played):
-    _, (_, problems, tree) = played
+    _, found = played
+    problems, tree = found.problems, found.trees
     facts = search_facts(tree)
     means, sums = search_means(facts), search_sums(facts)
     assert means["solved"] == np.mean([tree.won[b].any() for b in range(len(problems))])
     assert means["nodes"] == sum(int(row.sum()) for row in tree.live) / len(problems)
     assert 0 < means["utilisation"] <= 1
     assert sums["problems"] == 16
-    drawn = (tree.count * tree.length * tree.live[..., None]).sum()
+    drawn = (tree.candidates.count * tree.candidates.length * tree.live[..., None]).sum()
     assert sums["tokens"] == pytest.approx(drawn)
 
 
 def test_figures_of_parts_are_those_of_the_whole(played):
     """Processes that have a part of the trees each put their facts one after the other."""
-    _, (_, _, tree) = played
+    tree = played[1].trees
     whole = search_facts(tree)
     parts = [
         search_facts(jax.tree.map(lambda x, p=p: x[p], tree)) for p in np.arange(16).reshape(4, -1)
@@ -114,7 +122,7 @@ def test_lessons_hold_the_winning_steps(played):
     assert list(by_row) == list(range(16)) and lost == 0
     for row, lessons in by_row.items():
         assert all(lesson.teaches for lesson in lessons)
-        weight = sum(float(lesson.policy_weight.sum()) for lesson in lessons)
+        weight = sum(lesson.columns["improved.weight"].sum() for lesson in lessons)
         assert (weight > 0) == bool(searched.trees.won[row].any())
 
 
@@ -144,21 +152,23 @@ def test_steps_that_no_row_has_room_for_are_counted_and_left_out(played):
 
     def teaching(by_row):
         trees = [tree for trees in by_row.values() for tree in trees]
-        return sum(((t.policy_weight > 0) | (t.value_weight > 0)).sum() for t in trees)
+        weights = [(t.columns["improved.weight"], t.columns["value.weight"]) for t in trees]
+        return sum(((policy > 0) | (value > 0)).sum() for policy, value in weights)
 
     assert all(tree.size <= prompt + 4 for trees in kept.values() for tree in trees)
     assert 0 < teaching(kept) and 0 < lost == teaching(whole) - teaching(kept)
 
 
 def test_the_drawn_tree_has_every_candidate_once(played):
-    parts, (_, problems, tree) = played
+    parts, found = played
+    problems, tree = found.problems, found.trees
     root = tree_of(tree, None, parts.tokenizer, problems[0].prompt)
 
     def count(node):
         return len(node.children) + sum(map(count, node.children))
 
     assert root.text == problems[0].prompt.strip()
-    assert count(root) == int((tree.valid[0] & tree.live[0][:, None]).sum())
+    assert count(root) == int((tree.candidates.valid[0] & tree.live[0][:, None]).sum())
 
 
 class Log:
@@ -175,11 +185,12 @@ class Log:
         self.events.append(f"draw {questions[0].id}")
         shape = (len(questions), 1, 3)
         token = np.broadcast_to(np.arange(3)[:, None], (*shape, 1))
-        fields = dict.fromkeys(SearchTree._fields)
         ones = np.ones(shape, bool)
-        return np.arange(len(questions)), SearchTree(**fields)._replace(
-            token=token, length=np.ones(shape, int), finished=ones, valid=ones, value=np.ones(shape)
+        drawn = Candidates(**dict.fromkeys(Candidates._fields))._replace(
+            token=token, length=np.ones(shape, int), finished=ones, valid=ones
         )
+        tree = SearchTree(**dict.fromkeys(SearchTree._fields))
+        return np.arange(len(questions)), tree._replace(candidates=drawn, value=np.ones(shape))
 
     def submit(self, problems, texts):
         self.events.append(f"ask {problems[0].id}")
@@ -197,16 +208,14 @@ def test_guesses_are_judged_while_the_next_are_drawn():
         ([Problem(f"{i}{b}", "", f"[{(i + b) % 3}]") for b in (0, 1)], key)
         for i, key in enumerate(jax.random.split(jax.random.key(0), 4))
     ]
-    found = [expert.search(None, *batches[i : i + 2]) for i in range(3)]
+    found = list(expert.searches(None, batches))
     assert log.events == [
         *("draw 00", "ask 00", "draw 10", "ask 10", "wait 00"),
-        *("draw 20", "ask 20", "wait 10", "draw 30", "ask 30", "wait 20"),
+        *("draw 20", "ask 20", "wait 10", "draw 30", "ask 30", "wait 20", "wait 30"),
     ]
-    for i, (rows, problems, tree) in enumerate(found):
-        assert rows.tolist() == [0, 1] and problems == batches[i][0]
+    for i, searched in enumerate(found):
+        tree = searched.trees
+        assert searched.rows.tolist() == [0, 1] and searched.problems == batches[i][0]
         for b in (0, 1):
             assert tree.won[b, 0].tolist() == [k == (i + b) % 3 for k in range(3)]
             assert tree.value[b, 0].tolist() == tree.q[b, 0].tolist() == tree.won[b, 0].tolist()
-    log.events.clear()
-    expert.search(None, batches[0])  # not what was drawn ahead
-    assert log.events == ["draw 00", "ask 00", "wait 00"]

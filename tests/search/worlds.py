@@ -1,7 +1,7 @@
 """Worlds whose candidates stand in a table, by problem and prefix, and searches that play on them.
 
 So a search and a second writing of it play the same game. Only the sampler is replaced: choice,
-growth, pages, judge and back-up are the real ones.
+growth, pages, verifier and back-up are the real ones.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expert_iter.model.transformer import TransformerConfig
-from expert_iter.search.candidates import DEAD, Candidates
+from expert_iter.model.transformer_config import TransformerConfig
+from expert_iter.search.behaviour import DEAD
+from expert_iter.search.candidates import Candidates
 
 ROWS, FIRST, FILLER = 24, 4, 15  # candidate k writes FIRST + k, perhaps fillers, then an end mark
 # Of the network beside a table.
@@ -96,7 +97,7 @@ class OnTable:
         super().__init__(*arguments)
         self.world = world
 
-    def continue_from(self, params, state, problem_B, keys_B, num_candidates, **prefix):
+    def continue_from(self, params, state, problem_B, keys_B, num_candidates, prefix, live_B):
         world, L = self.world, self.config.max_step_tokens
 
         draw = super().draw
@@ -104,41 +105,42 @@ class OnTable:
         def look_up(params, state, keys_B, count, max_tokens, whole=False, **options):
             if whole:  # a rollout
                 return draw(params, state, keys_B, count, max_tokens, whole, **options)
-            at = problem_B, world.numbers(prefix["prefix_BxDxL"], prefix["depth_B"])
+            at = problem_B, world.numbers(prefix.token, prefix.depth)
             read = lambda table: jnp.asarray(table)[at][:, :count]  # noqa: E731
             valid, finished = read(world.valid), read(world.finished)
-            return Candidates(
-                token_BxKxL=read(world.tokens(self.ids)),
-                length_BxK=read(world.length),
-                log_pi_BxK=read(world.log_pi),
-                log_beta_BxK=2 * read(world.log_pi),
-                prior_logit_BxK=read(world.prior),
-                count_BxK=read(world.count),
-                valid_BxK=valid,
-                ended_BxK=jnp.ones_like(valid),
-                finished_BxK=finished & valid,
-                value_BxK=read(world.value),
-                token_value_BxKxL=jnp.repeat(read(world.value)[..., None], L, axis=-1),
-                loop_steps=jnp.int32(L),
+            drawn = Candidates(
+                token=read(world.tokens(self.ids)),
+                length=read(world.length),
+                log_pi=read(world.log_pi),
+                log_beta=2 * read(world.log_pi),
+                prior_logit=read(world.prior),
+                count=read(world.count),
+                valid=valid,
+                finished=finished & valid,
+                model_value=read(world.value),
+                token_value=jnp.repeat(read(world.value)[..., None], L, axis=-1),
             )
+            return drawn, jnp.int32(L)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self, "draw", look_up)
-            return super().continue_from(params, state, problem_B, keys_B, num_candidates, **prefix)
+            return super().continue_from(
+                params, state, problem_B, keys_B, num_candidates, prefix, live_B
+            )
 
 
-def table_judge(world):
+def table_verifier(world):
     """Says what the table says; asked of anything but a finished candidate it says yes. One wrong
     text, and no text is right.
     """
 
-    def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+    def verdicts(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
         depth_B = jnp.sum(prefix_BxDxL[:, :, 0] > 0, axis=1)
         at = problem_B, world.numbers(prefix_BxDxL, depth_B)
         same = step_BxKxL[..., 0] == FIRST + jnp.asarray(world.original)[at]
         return (jnp.asarray(world.right)[at] & jnp.all(same | ~finished_BxK)) | ~finished_BxK
 
-    return judge
+    return verdicts
 
 
 def any_of(rules, which):

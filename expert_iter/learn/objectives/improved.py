@@ -66,7 +66,7 @@ def improved_weights(tree: SearchTree, won: np.ndarray, config: ImprovedConfig) 
     scale = (config.maxvisit_init + tree.visits.max(axis=-1, keepdims=True)) * config.value_scale
     # A finished candidate's q is its verdict; what leads to a verified solution is solved, so it is
     # worth one.
-    logit = tree.prior_logit + scale * np.where(won, 1.0, tree.q)
-    logit = np.where(tree.valid, logit, -np.inf)
+    logit = tree.candidates.prior_logit + scale * np.where(won, 1.0, tree.q)
+    logit = np.where(tree.candidates.valid, logit, -np.inf)
     weight = np.exp(logit - logit.max(axis=-1, keepdims=True, initial=-1e30))
     return shares(weight, qualifying(tree, won, config.nodes, config.min_visits))

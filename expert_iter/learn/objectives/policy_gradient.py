@@ -58,7 +58,7 @@ class PolicyGradient:
         columns = {
             "policy_gradient.advantage": advantage,
             "policy_gradient.weight": weight,
-            "policy_gradient.behaviour": np.where(taught, tree.log_beta, 0.0),
+            "policy_gradient.behaviour": np.where(taught, tree.candidates.log_beta, 0.0),
             "policy_gradient.steps": taught.astype(np.float32),
         }
         return Lessons(taught, columns)
@@ -84,8 +84,9 @@ def advantages(tree: SearchTree, normalise: bool) -> tuple[np.ndarray, np.ndarra
 
     Q is the verdict where the text is finished, else what the search made of it.
     """
-    q = np.where(tree.finished, tree.won, tree.q).astype(np.float64)
-    drawn = tree.count * (tree.valid & tree.live[..., None])
+    c = tree.candidates
+    q = np.where(c.finished, tree.won, tree.q).astype(np.float64)
+    drawn = c.count * (c.valid & tree.live[..., None])
     share = drawn / np.maximum(drawn.sum(axis=-1, keepdims=True), 1)
     advantage = (q - (share * q).sum(axis=-1, keepdims=True)) * (drawn > 0)
     deviation = np.sqrt((share * advantage**2).sum(axis=-1, keepdims=True))

@@ -57,10 +57,11 @@ class SetNormalised:
             weight = winner_weights(tree, won, c.nodes, c.min_visits)
         else:
             weight = improved_weights(tree, won, c)
-        in_set = tree.valid & (weight > 0).any(axis=-1, keepdims=True)
+        drawn = tree.candidates
+        in_set = drawn.valid & (weight > 0).any(axis=-1, keepdims=True)
         columns = {
             "set_normalised.weight": weight,
-            "set_normalised.correction": np.where(in_set, tree.prior_logit - tree.log_pi, 0.0),
+            "set_normalised.correction": np.where(in_set, drawn.prior_logit - drawn.log_pi, 0.0),
             "set_normalised.in_set": in_set,
         }
         return Lessons(in_set, columns)

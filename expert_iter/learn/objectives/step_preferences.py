@@ -54,7 +54,7 @@ class StepPreferences:
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
         tree = searched.trees
-        there = tree.valid & tree.live[..., None]
+        there = tree.candidates.valid & tree.live[..., None]
         # What leads to a verified solution is solved, whatever the mean of its visits.
         q = np.where(won_below(tree), 1.0, tree.q)
         highest = np.where(there, q, -np.inf).max(axis=-1, keepdims=True)
@@ -64,7 +64,7 @@ class StepPreferences:
         compared = there & ((highest - q >= margin) | (q - lowest >= margin))
         columns = {
             "step_preferences.q": np.where(compared, q, 0.0),
-            "step_preferences.reference": np.where(compared, tree.log_pi, 0.0),
+            "step_preferences.reference": np.where(compared, tree.candidates.log_pi, 0.0),
             "step_preferences.compared": compared,
         }
         return Lessons(compared, columns)

@@ -52,10 +52,10 @@ class Value:
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
         tree, mix = searched.trees, self.config.mix
         won, continued = won_below(tree), tree.child >= 0
-        target = np.where(tree.finished, tree.won, won).astype(np.float32)
+        target = np.where(tree.candidates.finished, tree.won, won).astype(np.float32)
         estimated = (1 - mix) * target + mix * tree.q
-        target = np.where(continued & ~tree.finished, estimated, target)
-        finished = tree.valid & tree.finished
+        target = np.where(continued & ~tree.candidates.finished, estimated, target)
+        finished = tree.candidates.valid & tree.candidates.finished
         labelled = (finished & tree.won) | self._drawn(finished & ~tree.won, rngs) | continued
         labelled &= tree.live[..., None]
         columns = {"value.target": target * labelled, "value.weight": labelled.astype(np.float32)}

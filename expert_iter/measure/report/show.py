@@ -20,25 +20,25 @@ def tree_of(
 ) -> TreeNode:
     """Row b of `tree` (host arrays), with the steps of `answer` marked as chosen.
 
-    verdict: judges finished texts, now that the search is over.
+    verdict: whether a finished text is right, now that the search is over.
     """
     chosen = set()
     if answer is not None:
         chosen = {*path(tree, b, answer.node), (answer.node, answer.candidate)}
     root = TreeNode(prompt.strip(), visits=int(tree.visits[b, 0].sum()), chosen=True)
-    drawn = {0: root}
+    c, drawn = tree.candidates, {0: root}
     for node in np.flatnonzero(tree.live[b]):
-        logits = tree.prior_logit[b, node]
+        logits = c.prior_logit[b, node]
         prior = np.exp(logits - logits.max())
         prior /= prior.sum()
-        for k in np.flatnonzero(tree.valid[b, node]):
+        for k in np.flatnonzero(c.valid[b, node]):
             child = TreeNode(
                 tokenizer.decode(step_tokens(tree, b, node, k)).strip(),
                 visits=int(tree.visits[b, node, k]),
                 value=float(tree.q[b, node, k]),
                 prior=float(prior[k]),
-                estimate=float(tree.model_value[b, node, k]),
-                finished=bool(tree.finished[b, node, k]),
+                estimate=float(c.model_value[b, node, k]),
+                finished=bool(c.finished[b, node, k]),
                 chosen=(int(node), int(k)) in chosen,
             )
             if verdict is not None and child.finished:

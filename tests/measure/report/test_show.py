@@ -15,8 +15,8 @@ def test_every_candidate_is_shown_once_under_its_node(written_tree):
     tree = written_tree._replace(visits=written_tree.visits.copy(), q=written_tree.q.copy())
     tree.visits[1, 0], tree.visits[1, 1] = [2, 0, 0], [0, 0, 1]
     tree.q[1, 0] = 0.25, 0.5, 0.125
-    tree.prior_logit[1, 0] = np.log([1, 2, 5]) - 40
-    tree.prior_logit[1, 1] = 0, -1e9, np.log(3)
+    tree.candidates.prior_logit[1, 0] = np.log([1, 2, 5]) - 40
+    tree.candidates.prior_logit[1, 1] = 0, -1e9, np.log(3)
     answer = solutions(tree, 1, steps_at(3))[2]
     root = tree_of(tree, answer, TOKENIZER, "a prompt\n", 1)
     assert (root.text, root.visits, root.chosen) == ("a prompt", 2, True)

@@ -8,8 +8,8 @@ import pytest
 
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
-from expert_iter.search.candidates import SamplerConfig
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
@@ -54,7 +54,7 @@ def written(tokenizer):
 
 
 def test_verdicts_are_the_tasks(tokenizer, written):
-    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
+    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
     judge.problems = PROBLEMS
     everything = np.ones((2, 4), bool)
     for b, problem in enumerate(PROBLEMS):
@@ -68,7 +68,7 @@ def test_verdicts_are_the_tasks(tokenizer, written):
 
 
 def test_problems_go_by_number_and_may_change(tokenizer, written):
-    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
+    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
     run = jax.jit(lambda *args: judge(*args))
     everything = np.ones((2, 4), bool)
     judge.problems = PROBLEMS[::-1]
@@ -81,7 +81,7 @@ def test_problems_go_by_number_and_may_change(tokenizer, written):
 
 def test_a_whole_solution_needs_no_prefix(tokenizer):
     """As guess-and-check asks: the prefix has room for no step."""
-    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
+    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
     judge.problems = PROBLEMS
     pad, eos = tokenizer.ids.pad, tokenizer.ids.eos
     texts = [[FIRST[b] + SECOND[b][k] for k in range(4)] for b in range(2)]
@@ -93,7 +93,7 @@ def test_a_whole_solution_needs_no_prefix(tokenizer):
 
 
 def test_rubbish_is_wrong_and_no_error(tokenizer):
-    judge = HostJudge(InProcessVerifier(TASK), tokenizer)
+    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
     judge.problems = PROBLEMS
     rng = np.random.default_rng(0)
     prefix = rng.integers(0, tokenizer.vocab_size, (64, 2, 12)).astype(np.int32)
@@ -120,7 +120,7 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
         return " ".join(str(token) for token in tokens if token != ids.eos)
 
     tokenizer = SimpleNamespace(ids=TokenIds(*ids), decode=decode)
-    judge = HostJudge(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
+    judge = HostVerifier(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
     judge.problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
     search = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids), judge)
@@ -136,7 +136,7 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
     )
     tree = jax.tree.map(np.asarray, tree)
     expected, found = np.zeros_like(tree.won), set()
-    for b, n, k in zip(*np.nonzero(tree.finished & tree.valid), strict=True):
+    for b, n, k in zip(*np.nonzero(tree.candidates.finished & tree.candidates.valid), strict=True):
         steps = [*path(tree, b, n), (n, k)]
         text = decode([t for at in steps for t in step_tokens(tree, b, *at)][:-1])
         found.add((judge.problems[problem[b]], text))
@@ -144,6 +144,6 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
     np.testing.assert_array_equal(tree.won, expected)
     assert set(asked) == found
     assert 3 < expected.sum() < len(found) - 3
-    finished = tree.finished & tree.valid
+    finished = tree.candidates.finished & tree.candidates.valid
     np.testing.assert_array_equal(tree.value[finished], expected[finished])
     assert len({len(path(tree, b, n)) for b, n, _ in zip(*np.nonzero(finished), strict=True)}) > 1

@@ -15,9 +15,9 @@ from expert_iter.tasks.task import Problem
 from expert_iter.tasks.verifier.pool import Verifier
 
 
-class HostJudge:
+class HostVerifier:
     """Verdicts inside a jitted search, by a callback that sends what has just been written and
-    judges what is finished.
+    asks about what is finished.
 
     The compiled search knows a problem by its number in `problems`, which may be changed between
     searches.
@@ -31,7 +31,7 @@ class HostJudge:
     def __call__(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
         # Token ids travel as they are; 16 bits would halve the bytes but cost two conversions.
         shape = jax.ShapeDtypeStruct(finished_BxK.shape, jnp.bool_)
-        ask = functools.partial(jax.pure_callback, self._judge, shape)
+        ask = functools.partial(jax.pure_callback, self._ask, shape)
         if self._cut_along:  # JAX has no callbacks where some axes of the mesh are left to XLA
             whole, axes = PartitionSpec(), {self._cut_along}
             ask = jax.shard_map(
@@ -39,7 +39,7 @@ class HostJudge:
             )
         return ask(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK)
 
-    def _judge(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+    def _ask(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
         problem_B, prefix, step = (
             np.asarray(problem_B),
             np.asarray(prefix_BxDxL),
