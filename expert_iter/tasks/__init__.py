@@ -1,4 +1,4 @@
-"""The world: problems, what a solution to one looks like, and who says whether it is right."""
+"""Tasks: problems, the format of their solutions, and the verdict on a solution."""
 
 import dataclasses
 import difflib
@@ -20,7 +20,7 @@ from expert_iter.tasks.words.svamp import Svamp, SvampConfig
 
 __all__ = ["TASKS", "Problem", "Question", "Task", "load_task", "task_settings"]
 
-# The class, and the dataclass of its settings.
+# By name: the class of the task and the dataclass of its settings.
 TASKS: dict[str, tuple[type, type]] = {
     "countdown": (Countdown, CountdownConfig),
     "game24": (Game24, Game24Config),
@@ -42,9 +42,14 @@ def task_settings(name: str) -> type:
 
 
 def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
-    """A task with some of its settings changed; a leading `~` in one is the user's directory.
+    """Makes a task.
 
-    Raises UserError for what cannot be.
+    Args:
+      name: a key of `TASKS`.
+      settings: values that differ from the defaults. A leading `~` becomes the home directory.
+
+    Raises:
+      UserError: there is no such task or setting, or a value has the wrong type or range.
     """
     config = task_settings(name)
     settings = {key: _expanded(value) for key, value in (settings or {}).items()}

@@ -1,9 +1,9 @@
-"""The tasks' problems as TFDS datasets (no TensorFlow needed), and as JSONL or CSV files.
+"""Stores a task's problems as a TFDS dataset (without TensorFlow), or as a JSONL or CSV file.
 
-A task says what there is to store: `splits`, the text `fields` of a record beside its `id`, and
-`records(split)`; `problem_of(record, id)` makes the problem again. `dataset_setting` names the
-setting that holds the dataset's folder, and `dataset_key()` gives the settings and files that the
-records depend on.
+The task defines what to store: its `splits`, the text `fields` of a record besides `id`, and
+`records(split)`. `problem_of(record, id)` restores a problem. `dataset_setting` names the setting
+with the dataset's directory. `dataset_key()` gives the settings and files that the records depend
+on.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from expert_iter.tasks.files import write_records
 
 
 class TaskBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A dataset of one task's problems, in their order; read it with `as_data_source()`.
+    """A dataset of one task's problems, in order. Read it with `as_data_source()`.
 
-    Records are ArrayRecord: TFDS's default format needs TensorFlow.
+    The file format is ArrayRecord, because TFDS's default needs TensorFlow.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     name = "task"
 
     def __init__(self, task: Any, **kwargs):
-        """`task` is the one whose problems to write; kwargs are those of any TFDS builder."""
+        """Stores the problems of `task`. The other arguments are those of every TFDS builder."""
         self._task = task
         self.name = task.name
         super().__init__(**{"file_format": "array_record", **kwargs})
@@ -55,7 +55,7 @@ class TaskBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class CountdownBuilder(TaskBuilder):
-    """The default Countdown problems, or those of a task with other settings."""
+    """Countdown problems, by default those of the default settings."""
 
     name = "countdown"
 
@@ -64,7 +64,7 @@ class CountdownBuilder(TaskBuilder):
 
 
 class Game24Builder(CountdownBuilder):
-    """The default puzzles of the Game of 24, or those of a task with other settings."""
+    """Puzzles of the Game of 24, by default those of the default settings."""
 
     name = "game24"
 
@@ -72,23 +72,29 @@ class Game24Builder(CountdownBuilder):
 def export(task: Any, split: str, path: str | os.PathLike) -> None:
     """Writes a split's records to a `.jsonl` or `.csv` file.
 
-    `task.read` reads that of a number game back identically, and the task `jsonl` that of any
-    text task (with its answer_type). Raises UserError for another name.
+    `task.read` reads the file of a number game, and the task `jsonl` (with the same answer_type)
+    that of a text task.
+
+    Raises:
+      UserError: the file name has another ending.
     """
     write_records(path, task.records(split))
 
 
 def load_records(task: Any) -> dict[str, list[dict[str, str]]]:
-    """All splits from the dataset in the task's folder, which is built there at first use.
+    """The records of all splits, from the dataset in the task's directory; built if missing.
 
-    Each choice of settings, and of the contents of the files they name, has a folder of its own.
+    Each combination of settings and of file contents has its own subdirectory.
+
+    Raises:
+      UserError: the dataset cannot be written or is damaged.
     """
     root = getattr(task.config, task.dataset_setting)
     folder = Path(root) / _fingerprint(task)
     no_dataset = dataclasses.replace(task.config, **{task.dataset_setting: ""})
     tfds.disable_progress_bar()
     try:
-        # TFDS prints to stdout, which belongs to the commands.
+        # TFDS prints to stdout, where only the command's output belongs.
         with contextlib.redirect_stdout(io.StringIO()):
             builder = TaskBuilder(type(task)(no_dataset), data_dir=folder)
             builder.download_and_prepare()

@@ -1,4 +1,4 @@
-"""The old name of the command `python -m expert_iter.contamination`."""
+"""Runs `python -m expert_iter.contamination`, under the command's old name."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""Files of problems: JSON lines, a JSON list, or CSV with a header."""
+"""Reads and writes files of problems: JSON lines, a JSON list, or CSV with a header."""
 
 import gzip
 import json
@@ -23,21 +23,24 @@ _PARSERS = {".jsonl": json_lines, ".json": json_list, ".csv": csv_rows}
 
 
 def read_records(path: str | os.PathLike, convert: Callable[[Record, int], T]) -> list[T]:
-    """`convert(record, line)` of every record, with the line that it begins in.
+    """Reads all records of a file.
 
-    The file is a `.jsonl`, `.json` or `.csv`, or one of them compressed, with `.gz` after it.
-    Numbers of JSON come as `records.WrittenNumber`s. `convert` raises ValueError, saying what is
-    wrong, for a record it cannot use. Raises UserError naming the file, and the line where there is
-    one, if the file is missing, damaged or empty.
+    Args:
+      path: a `.jsonl`, `.json` or `.csv` file, or one of these compressed as `.gz`.
+      convert: called with a record and the line where it begins. Numbers of JSON are
+        `records.WrittenNumber`s. It raises ValueError, with the reason, for an invalid record.
+
+    Returns:
+      What `convert` returned for each record.
+
+    Raises:
+      UserError: the file is missing, damaged or empty. The message has the file and the line.
     """
     path = Path(path).expanduser()
     compressed = path.suffix == ".gz"
     parse = _PARSERS.get(path.with_suffix("").suffix if compressed else path.suffix)
     if parse is None:
-        raise UserError(
-            f"{path}: the name of a file of problems must end in .jsonl or .csv, or in .json for a "
-            "list"
-        )
+        raise UserError(f"{path}: the name of a file of problems must end in .jsonl, .csv or .json")
     records = []
     try:
         for line, record in parse(_text(path, compressed)):
@@ -49,7 +52,7 @@ def read_records(path: str | os.PathLike, convert: Callable[[Record, int], T]) -
     except DamagedRecord as damage:
         raise UserError(f"{path}, line {damage.line}: {damage}") from None
     if not records:
-        raise UserError(f"{path}: there are no problems in it")
+        raise UserError(f"{path}: the file has no problems")
     return records
 
 
@@ -68,9 +71,10 @@ def _text(path: Path, compressed: bool) -> str:
 
 
 def write_records(path: str | os.PathLike, records: Iterable[Mapping[str, str]]) -> None:
-    """Writes a `.jsonl` or `.csv` file that `read_records` reads back; all records of equal fields.
+    """Writes records, all with the same fields, to a file for `read_records`.
 
-    Raises UserError for another name.
+    Raises:
+      UserError: the name ends in neither .jsonl nor .csv.
     """
     path = Path(path)
     records = list(records)

@@ -1,7 +1,7 @@
-"""Records in a text: JSON lines, a JSON list, or CSV with a header.
+"""Parsers of records: JSON lines, a JSON list, or CSV with a header.
 
-A parser yields each record with the line that it begins in, from 1. Lines end at line feeds and
-carriage returns; other characters that Unicode counts as line ends are text.
+A parser yields each record with the line where it begins, from 1. Lines end at line feeds and
+carriage returns only, not at Unicode's other line ends. A parser raises DamagedRecord.
 """
 
 import json
@@ -15,13 +15,13 @@ Record = dict[str, Any]
 _LINE_END = re.compile(r"\r\n?|\n")
 _TO_NEXT = re.compile(r"[\s,]*")
 _BLANK_LINE = re.compile(r"[^\S\r\n]*(?:\r\n?|\n|\Z)")
-# Not `csv.reader`: it refuses long cells, by a limit that only the whole process can lift.
+# `csv.reader` has a limit on the length of cells, which can be changed only for the whole process.
 _CELL = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|(?!")([^,\r\n]*+))(,|\r\n?|\n|\Z)')
 _TO_QUOTE = re.compile(r'[",\r\n]|\A\s*\Z')
 
 
 class DamagedRecord(ValueError):
-    """A text is not what it should be from the record that begins in `line`."""
+    """A record is invalid. `line` is where it begins; the text is the reason."""
 
     def __init__(self, line: int, reason: object):
         super().__init__(str(reason))
@@ -30,7 +30,7 @@ class DamagedRecord(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class WrittenNumber:
-    """A number of a JSON text, as it is written there: a float would round it."""
+    """A number as it is written in JSON; a float would round it."""
 
     text: str
 
@@ -39,10 +39,7 @@ class WrittenNumber:
 
 
 def json_lines(text: str) -> Iterator[tuple[int, Record]]:
-    """Objects, one a line; blank lines are none. Numbers are `WrittenNumber`s.
-
-    Raises DamagedRecord, as all parsers here do.
-    """
+    """JSON objects, one a line; blank lines are skipped. Numbers are `WrittenNumber`s."""
     for line, part in enumerate(_LINE_END.split(text), start=1):
         if part.strip():
             yield line, _object(line, part)
@@ -69,9 +66,9 @@ def json_list(text: str) -> Iterator[tuple[int, Record]]:
 
 
 def csv_rows(text: str) -> Iterator[tuple[int, Record]]:
-    """The rows below the header; blank lines are none. All values are text.
+    """The rows below the header; blank lines are skipped. All values are strings.
 
-    A cell in quotes may hold commas, line ends, and quotes, each doubled (RFC 4180).
+    A quoted cell may contain commas, line ends and doubled quotes (RFC 4180).
     """
     header, line, begin = None, 1, 0
     while begin < len(text):
@@ -92,7 +89,7 @@ def csv_rows(text: str) -> Iterator[tuple[int, Record]]:
 
 
 def csv_line(cells: Iterable[str]) -> str:
-    """A row that `csv_rows` reads back, with its line end."""
+    """A row for `csv_rows`, with its line end."""
     return ",".join(map(_quoted, cells)) + "\n"
 
 
@@ -114,10 +111,10 @@ def _object(line: int, text: str) -> Record:
 
 
 def _not_finite(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON: write a finite number, a text or null")
+    raise ValueError(f"{name} is not a number in JSON: use a finite number, a string or null")
 
 
-_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)  # for where things end
+_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)  # only finds where values end
 _DECODER = json.JSONDecoder(
     parse_int=WrittenNumber, parse_float=WrittenNumber, parse_constant=_not_finite
 )
@@ -129,7 +126,7 @@ def _cells(line: int, text: str, begin: int) -> tuple[list[str], int]:
     while end == ",":
         cell = _CELL.match(text, begin)
         if cell is None:
-            raise DamagedRecord(line, "a quote is not closed, or one in a quoted cell not doubled")
+            raise DamagedRecord(line, "a quote is not closed, or not doubled in a quoted cell")
         quoted, plain, end = cell.groups()
         cells.append(plain if quoted is None else quoted.replace('""', '"'))
         begin = cell.end()

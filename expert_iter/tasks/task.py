@@ -1,4 +1,4 @@
-"""What a task is: problems, and the judge of what is written about them."""
+"""The interface of a task: problems, and verdicts on solutions."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,12 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Question:
-    """All that a network, or a search that is being evaluated, ever sees of a problem."""
+    """A problem without its answer: all that a network, or an evaluated search, sees of it.
+
+    Attributes:
+      id: unique within its split.
+      prompt: the text that a solution continues.
+    """
 
     id: str
     prompt: str
@@ -22,10 +27,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with what its verifier needs to know; `answer` never reaches the network.
+    """A question with what its verifier needs. The answer never reaches the network.
 
-    It is None where no answer is known, as for a word problem that somebody typed. `place` is where
-    it was read, "FILE, line 3", or '' if that is not known; it makes no other problem.
+    Attributes:
+      id: unique within its split.
+      prompt: the text that a solution continues.
+      answer: of a type of the task; None if no answer is known, as for a typed word problem.
+      place: where it was read, as in "FILE, line 3", or ''. Ignored in comparisons.
     """
 
     id: str
@@ -35,7 +43,7 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """For people: its place, or else its id."""
+        """How messages name it: by its place, else by its id."""
         return self.place or f"problem {self.id}"
 
     @property
@@ -44,61 +52,72 @@ class Problem:
 
 
 class Task(Protocol):
-    """A world of problems. It deals in text alone: no tokens, no network."""
+    """A set of problems with a verifier. It handles text only: no tokens, no network.
+
+    Attributes:
+      name: its key in `TASKS`.
+      in_process: whether verdicts are cheap and safe enough for this process. Those of other tasks
+        come from worker processes.
+    """
 
     name: str
-    # Whether verdicts are cheap and safe enough to be given in this process; others go to worker
-    # processes.
     in_process: bool
 
     def problems(self, split: str) -> Sequence[Problem]:
-        """Those of 'train', 'validation' or 'test': the same, in the same order, each time."""
+        """The problems of 'train', 'validation' or 'test', the same in each run."""
 
     def read(self, path: str | os.PathLike) -> list[Problem]:
-        """Problems from a JSONL or CSV file. Raises UserError with the file and the line."""
+        """Reads problems from a JSONL or CSV file. Raises UserError, naming the line."""
 
     def parse(self, text: str) -> Problem:
-        """A problem as a person types it. Raises UserError if it is none.
+        """A problem that a user typed.
 
-        Its `answer` is None where the text tells none; its verdict must then not be asked for.
+        Its `answer` is None if the text does not give it; do not ask for a verdict then.
+
+        Raises:
+          UserError: the text is not a problem.
         """
 
     def example(self) -> str:
-        """The first test problem, on one line, as `parse` takes it."""
+        """The first test problem, as one line for `parse`."""
 
     def prepare(self) -> None:
-        """Does now what the first verdict would otherwise wait for, such as an import."""
+        """Does slow work, such as an import, before the first verdict."""
 
     def verdict(self, problem: Problem, solution: str) -> bool:
-        """Whether the solution is right, by its text alone; a malformed one is wrong, no error."""
+        """Whether the solution is right, by its text alone. A malformed one is wrong."""
 
     def answer(self, question_prompt: str, solution: str) -> str | None:
-        """What the solution proposes, for a majority vote: equal proposals give equal strings.
+        """The answer that the solution proposes, right or wrong, for a majority vote.
 
-        None if it cannot be read. Says nothing about whether the proposal is right.
+        Equal answers give equal strings. None if the solution has no readable answer.
         """
 
     def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
-        """A finished text that a warm start learns from.
+        """A finished text for the warm start.
 
-        Random legal play where the task can make it (rules and format, no solutions), else the
-        solution that came with the problem. Raises UserError if none came with it.
+        It is random legal play where the task can generate that: it shows the format but rarely
+        solves the problem. Other tasks give the problem's written solution.
+
+        Raises:
+          UserError: the problem has no written solution.
         """
 
     def is_legal(self, problem: Problem, solution: str) -> bool:
-        """Whether each step is legal and the solution is finished, whatever it reaches.
+        """Whether the solution is well-formed, right or wrong.
 
-        Of words: whether a final answer can be read from it; of code: whether it parses.
+        In number games: finished, with legal steps. In words: with a readable final answer. Code:
+        it parses.
         """
 
     def symbols(self) -> list[str]:
-        """Pieces of text that a tokenizer should keep whole."""
+        """Strings that a tokenizer should keep as single tokens."""
 
     def sample_texts(self, n: int, seed: int) -> list[str]:
-        """`n` training prompts, each with a demonstration, to train a tokenizer on."""
+        """`n` training prompts with demonstrations, to train a tokenizer."""
 
 
 def check(key: str, value: Any, least: float, most: float) -> None:
-    """Raises UserError unless `least <= value <= most`; `key` is the setting's name in its task."""
+    """Raises UserError unless `least <= value <= most`. `key` names the setting of the task."""
     if not least <= value <= most:
         raise UserError(f"task.{key}={value} is out of range: use {least} to {most}")

@@ -124,7 +124,7 @@ def test_what_is_not_finite_is_refused_with_its_line(name, record):
         (json_lines, f"{good}\n{bad}\n{good}"),
         (json_list, f"[{good},\n {bad}, {good}]"),
     ):
-        with pytest.raises(DamagedRecord, match=f"{name} is no number") as error:
+        with pytest.raises(DamagedRecord, match=f"{name} is not a number") as error:
             list(parse(text))
         assert error.value.line == 2
     ((_, row),) = json_lines(f'{{"a": "{name}"}}')

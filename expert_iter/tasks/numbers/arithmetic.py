@@ -1,10 +1,10 @@
-"""The rules of number games: combine the numbers two at a time until one is left.
+"""The rules of number games: combine two numbers at a time until one is left.
 
     3 5 7 -> 15            the prompt: the numbers and the target, then a newline
     3 + 5 = 8 : 7 8        a step: a op b = c, then the numbers that remain, c among them
     7 + 8 = 15 : 15        the last step has no newline after it
 
-A number is a whole number or a fraction `8/3`. All arithmetic is exact.
+A number is an integer or a fraction such as `8/3`. All arithmetic is exact.
 """
 
 import re
@@ -19,22 +19,28 @@ Number = int | Fraction
 
 
 class Goal(NamedTuple):
-    """What the verifier knows of a problem."""
+    """What the verifier knows about a problem.
+
+    Attributes:
+      numbers: to combine, each once.
+      target: of the combination.
+    """
 
     numbers: tuple[int, ...]
     target: int
 
 
 def prompt(goal: Goal) -> str:
+    """The goal as the network reads it."""
     return f"{' '.join(map(str, goal.numbers))} -> {goal.target}\n"
 
 
-# At most 12 digits, so that a text of any length is judged in time linear in it.
+# At most 12 digits, so that a verdict takes time linear in the length of the solution.
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,11})(?:/([1-9][0-9]{0,11}))?")
 
 
 class _NumberReader(dict):
-    """Maps text to a number, or to None if it is none; holds the small whole numbers ready."""
+    """Maps text to a number, or to None if it is not one. Small integers are precomputed."""
 
     def __missing__(self, text: str) -> Number | None:
         match = _NUMBER.fullmatch(text)
@@ -48,10 +54,10 @@ _read = _NumberReader({str(n): n for n in range(1000)})
 
 
 def final_value(numbers: Sequence[int], solution: str) -> Number | None:
-    """The number that a finished legal solution ends with; None if it is not one.
+    """The number that a finished, legal solution ends with; None for any other text.
 
-    Legal: each step takes two of the numbers that remain, states a true result, and lists what then
-    remains in any order; one number remains after the last step.
+    A legal step combines two of the remaining numbers, states the right result, and lists the
+    numbers that remain, in any order. The solution is finished when one number remains.
     """
     left: list[Number | None] = list(numbers)
     if solution.count("\n") != len(left) - 2:
@@ -85,13 +91,16 @@ def final_value(numbers: Sequence[int], solution: str) -> Number | None:
 
 
 def proposal(numbers: Sequence[int], solution: str) -> str | None:
-    """The solution as one expression, alike for solutions that differ in order only.
+    """The solution as one expression. Solutions that differ only in order give the same one.
 
-    Sums and products are flattened and their terms sorted. Nothing is computed: a false result is
-    carried on under the name it was given, so this tells no right solution from a wrong one. None
-    if a line is not a step, or uses a number that is not there, or numbers are left over.
+    Sums and products are flattened and their terms sorted. Nothing is computed: a wrong result
+    counts as stated, so the expression does not show whether the solution is right.
+
+    Returns:
+      The expression; None if a line is not a step, a step uses a missing number, or more than one
+      number remains.
     """
-    # The numbers that remain, each with its operator ('' for a given number) and its terms.
+    # Each remaining number, with its last operator ('' for a given number) and its terms.
     left = [(number, "", (str(number),)) for number in numbers]
     for line in solution.split("\n"):
         words = line.split(" ")
@@ -118,18 +127,22 @@ def _expression(operator: str, terms: tuple[str, ...]) -> str:
     return f"({operator.join(terms)})" if operator else terms[0]
 
 
-# Tries at one state before a play begins anew: enough to find one legal move in a hundred.
+# Tries in one state before a play starts again: enough where one move in a hundred is legal.
 _TRIES = 500
 
 
 def random_play(
     numbers: Sequence[int], rng: np.random.Generator, max_value: int, max_denominator: int = 1
 ) -> str:
-    """A finished solution whose every step is drawn evenly from the legal moves.
+    """A finished solution whose steps are sampled uniformly from the legal moves.
 
-    Results are not negative, their numerators at most `max_value` (or the largest of the numbers,
-    if that is more) and their denominators at most `max_denominator`: 1 keeps to whole numbers.
-    `numbers` are not negative; then there is such a play: taking less from more stays in range.
+    There always is one: subtracting a smaller number from a larger one stays in range.
+
+    Args:
+      numbers: at least 0.
+      rng: the source of randomness.
+      max_value: largest numerator of a result, if no given number is larger.
+      max_denominator: largest denominator of a result; 1 allows integers only.
     """
     cap = max(max_value, *numbers)
     while True:
@@ -147,7 +160,7 @@ def random_play(
 def _random_move(
     left: list[Number], rng: np.random.Generator, cap: int, max_denominator: int
 ) -> tuple[int, int, str, Number] | None:
-    """Two positions, operator and result; None if the first tries find nothing legal."""
+    """Two positions, an operator and the result; None if no try finds a legal move."""
     n = len(left)
     for _ in range(_TRIES):
         drawn, operator = divmod(int(rng.random() * (4 * n * (n - 1))), 4)

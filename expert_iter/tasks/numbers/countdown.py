@@ -1,4 +1,4 @@
-"""Countdown: reach the target with all of the numbers, in whole numbers, each used once."""
+"""Countdown: combine all the numbers into the target, with integers only."""
 
 import dataclasses
 
@@ -10,27 +10,27 @@ from expert_iter.tasks.numbers.generate import distinct, hash_of, random_goals
 from expert_iter.tasks.numbers.number_game import MOST_NUMBERS, MOST_VALUE, NumberGame
 from expert_iter.tasks.task import SPLITS, check
 
-# Random plays that problems are picked from. Fixed, so that a larger training set leaves the
-# held-out problems as they are; only one that could exhaust the pool makes more plays.
+# Random plays from which problems are picked. The number is fixed, so that a larger training set
+# does not change the held-out problems; only one that could exhaust the plays adds more.
 _PLAYS = 1 << 18
 _PLAYS_PER_PROBLEM = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class CountdownConfig:
-    """Which problems there are.
+    """The problems of Countdown.
 
     Attributes:
-      seed: of the problems that are drawn; which multisets are held out does not depend on it.
+      seed: of the sampled problems. Which multisets of numbers are held out does not depend on it.
       numbers: how many numbers a problem has.
       smallest, largest: range of the numbers, ends included.
       min_target, max_target: range of the targets, ends included.
-      max_value: no number on the way exceeds it in random play; the vocabulary reaches up to it.
-      train_size: training problems; all that there are, if they are fewer.
+      max_value: largest number in random play, and largest number in the vocabulary.
+      train_size: training problems; if there are fewer, all of them.
       validation_size, test_size: held-out problems.
-      problems_file: JSONL or CSV of problems to use instead of drawn ones, split by their numbers
-        as those are; the three sizes are then upper limits.
-      data_dir: folder of a TFDS dataset to take the problems from, built there at first use.
+      problems_file: JSONL or CSV of problems to use instead of sampled ones, split by their numbers
+        in the same way. The three sizes are then upper limits.
+      data_dir: directory of a TFDS dataset with the problems, built there at first use.
     """
 
     seed: int = 0
@@ -59,10 +59,11 @@ class CountdownConfig:
 
 
 class Countdown(NumberGame):
-    """Problems drawn from a seed, solvable by construction: a random legal play gives the target.
+    """Random problems. Each is solvable, for a random legal play produced its target.
 
-    The splits share no multiset of numbers; within one, no two problems have the same numbers and
-    target. All three are drawn alike, so held-out problems are as hard as the training problems.
+    Splits share no multiset of numbers. Within a split, no two problems have the same numbers and
+    target. All splits have the same distribution, so held-out problems are as hard as training
+    problems.
     """
 
     name = "countdown"
@@ -74,10 +75,10 @@ class Countdown(NumberGame):
         config = self.config
         if config.problems_file:
             pool = [problem.answer for problem in self.read(config.problems_file)]
-            mend = f"add problems with other numbers to {config.problems_file}"
+            fix = f"add problems with other numbers to {config.problems_file}"
         else:
-            pool = self._draw()
-            mend = "ask for fewer, or widen task.smallest to task.largest or the range of targets"
+            pool = self._sample()
+            fix = "ask for fewer, or widen the range of numbers or of targets"
         goals = {split: [] for split in SPLITS}
         for goal in distinct(pool):
             goals[_split_of(goal.numbers)].append(goal)
@@ -85,13 +86,11 @@ class Countdown(NumberGame):
             size = getattr(config, f"{split}_size")
             least = 1 if split == "train" or config.problems_file else size
             if len(found) < least:
-                raise UserError(
-                    f"task.{split}_size={size}, but there are only {len(found)}: {mend}"
-                )
+                raise UserError(f"task.{split}_size={size}, but there are only {len(found)}: {fix}")
             del found[size:]
         return goals
 
-    def _draw(self) -> list[Goal]:
+    def _sample(self) -> list[Goal]:
         config = self.config
         return random_goals(
             np.random.default_rng(config.seed),
@@ -105,6 +104,6 @@ class Countdown(NumberGame):
 
 
 def _split_of(numbers: tuple[int, ...]) -> str:
-    """Eight in ten multisets are for training, one for validation and one for the test."""
+    """The split of a multiset of numbers: 80% training, 10% validation, 10% test."""
     tenth = hash_of(numbers) % 10
     return "test" if tenth == 0 else "validation" if tenth == 1 else "train"

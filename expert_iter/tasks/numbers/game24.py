@@ -1,4 +1,4 @@
-"""The Game of 24: make 24 of four numbers from 1 to 13, fractions allowed on the way."""
+"""The Game of 24: combine four numbers from 1 to 13 into 24; fractions are allowed."""
 
 import dataclasses
 import itertools
@@ -17,34 +17,34 @@ from expert_iter.tasks.task import check
 
 TARGET = 24
 LARGEST = 13
-_HELD_OUT = 100
-# The ranks of the public list that Yao et al. 2023 (Tree of Thoughts, arXiv 2305.10601) test on.
+_HELD_OUT = 100  # test puzzles, as many as there are _TEST_RANKS
+# Ranks in the public list that Yao et al. 2023 (Tree of Thoughts, arXiv 2305.10601) test on.
 _TEST_RANKS = range(901, 1001)
-_PLAYS = 1 << 18
+_PLAYS = 1 << 18  # random plays from which the curriculum is picked
 
 
 @dataclasses.dataclass(frozen=True)
 class Game24Config:
-    """Which puzzles there are.
+    """The puzzles of the Game of 24.
 
     Attributes:
-      seed: of the curriculum and of the order of the numbers in training prompts.
+      seed: of the curriculum, and of the order of the numbers in training prompts.
       file: CSV with the columns `Rank` and `Puzzles`, or any file of problems with the target 24.
-        Its ranks 901 to 1000 are the test; if it has none of them, the test is picked by a hash of
-        the numbers. Empty: all 1,362 puzzles that have a solution, likewise.
-      exclude: file of puzzles to keep out of training and validation, in whatever order.
-      fractions: whether random play passes through fractions.
-      max_value: no number on the way, numerator or denominator, exceeds it in random play; the
-        vocabulary reaches up to it. 169 is the least with which every puzzle can still be solved.
-      max_denominator: of fractions in random play; 13 is the least, likewise.
-      train_targets: 'game' trains on puzzles alone; 'any' adds a curriculum of problems made by
-        random play of whole numbers: half of them on three numbers (fewer, if there are fewer) and
-        the rest on four, never the four of a puzzle that is not itself in training.
-      train_size: training problems with 'any' (with 'game': all the puzzles there are).
-      curriculum_share: the share of those that the curriculum makes up; puzzles repeated in other
-        orders of their numbers make up the rest.
-      max_target: the curriculum's targets are 1 to this.
-      data_dir: folder of a TFDS dataset to take the problems from, built there at first use.
+        Its ranks 901 to 1000 are the test; without them a hash of the numbers picks the test.
+        Empty: all 1,362 solvable puzzles, and the hash picks the test.
+      exclude: file of puzzles to keep out of training and validation, in any order.
+      fractions: whether random play uses fractions.
+      max_value: largest numerator or denominator in random play, and largest number in the
+        vocabulary. Every puzzle remains solvable from 169 on.
+      max_denominator: largest denominator in random play. Every puzzle remains solvable from 13 on.
+      train_targets: 'game' trains on puzzles only. 'any' adds a curriculum of integer problems from
+        random play: half on three numbers (or as many as exist), the rest on four. It never uses
+        the numbers of a puzzle that is not in training.
+      train_size: training problems with 'any'. With 'game' there are as many as puzzles.
+      curriculum_share: fraction of curriculum problems in training, in [0, 1]. The rest are
+        puzzles, repeated with their numbers in different orders.
+      max_target: largest target in the curriculum; the smallest is 1.
+      data_dir: directory of a TFDS dataset with the problems, built there at first use.
     """
 
     seed: int = 0
@@ -73,7 +73,7 @@ class Game24Config:
 
 
 class Game24(NumberGame):
-    """Puzzles of the public list, or all there are; no two splits share a multiset of numbers."""
+    """Puzzles of the public list, or all solvable ones. Splits share no multiset of numbers."""
 
     name = "game24"
     default_target = TARGET
@@ -140,15 +140,15 @@ class Game24(NumberGame):
         self, puzzles: list[Goal], kept_out: set[tuple[int, ...]], rng: np.random.Generator
     ) -> list[Goal]:
         config = self.config
-        # Puzzles that a list leaves out may be what somebody tests on: keep their numbers out too.
-        never = kept_out | set(solvable_puzzles()) - set(map(_key, puzzles))
+        # A puzzle that the file leaves out may be a test puzzle elsewhere, so it is excluded too.
+        excluded = kept_out | set(solvable_puzzles()) - set(map(_key, puzzles))
         size = round(config.train_size * config.curriculum_share)
         goals = []
         for n, up_to in ((3, size // 2), (4, size)):
             made = random_goals(
                 rng, _PLAYS, n, 1, LARGEST, (1, config.max_target), config.max_value
             )
-            allowed = [goal for goal in made if _key(goal) not in never]
+            allowed = [goal for goal in made if _key(goal) not in excluded]
             goals += allowed[: up_to - len(goals)]
         repeated = itertools.islice(itertools.cycle(puzzles), config.train_size - size)
         goals += [_reordered(goal, rng) for goal in repeated]
@@ -160,12 +160,12 @@ def _key(goal: Goal) -> tuple[int, ...]:
 
 
 def _reordered(goal: Goal, rng: np.random.Generator) -> Goal:
-    """The goal with its numbers in random order: prompts should not teach that they are sorted."""
+    """Shuffles the numbers, so that the network does not expect sorted ones."""
     return goal._replace(numbers=tuple(rng.permutation(goal.numbers).tolist()))
 
 
 def solvable_puzzles() -> list[tuple[int, ...]]:
-    """The 1,362 multisets of four numbers from 1 to 13 that make 24, sorted, each in order."""
+    """The 1,362 multisets of four numbers from 1 to 13 that make 24, in sorted order."""
     multisets = list(itertools.combinations_with_replacement(range(1, LARGEST + 1), 4))
     tops_MxN = np.array(multisets, np.int64)
     solvable = _makes_target(tops_MxN, np.ones_like(tops_MxN))
@@ -175,10 +175,17 @@ def solvable_puzzles() -> list[tuple[int, ...]]:
 
 
 def _makes_target(tops_MxN: np.ndarray, bottoms_MxN: np.ndarray) -> np.ndarray:
-    """Whether each row of fractions can be combined into 24: bool [M].
+    """Whether each row of N fractions can be combined into 24.
 
-    Exact: fractions are not reduced, and four numbers up to 13 stay far from 64 bits. A division by
-    zero gives a bottom of 0, which no later operation removes.
+    This is exact: fractions are not reduced, and those of four numbers up to 13 fit in 64 bits. A
+    division by zero gives a denominator of 0, which no later operation removes.
+
+    Args:
+      tops_MxN: [M, N] int64. Numerators.
+      bottoms_MxN: [M, N] int64. Denominators.
+
+    Returns:
+      [M] bool.
     """
     n = tops_MxN.shape[1]
     if n == 1:

@@ -1,4 +1,4 @@
-"""Drawing solvable problems from a seed, and splitting them by their numbers."""
+"""Samples solvable problems from a seed, and hashes their numbers for splits."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -9,16 +9,16 @@ from expert_iter.tasks.numbers.arithmetic import Goal
 
 
 def hash_of(numbers: Sequence[int]) -> int:
-    """32 even bits that depend on the multiset of the numbers and on nothing else, seed included.
+    """A uniform 32-bit hash of the multiset of the numbers, independent of the seed.
 
-    So a split by them is the same in every run: what one run tests on, no other trains on.
+    A split by the hash is the same in all runs, so no run trains on another's test problems.
     """
     text = " ".join(map(str, sorted(numbers)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
 
 
 def distinct(goals: Iterable[Goal]) -> list[Goal]:
-    """The first of the goals that differ in the order of their numbers only."""
+    """The goals without repetitions; the order of a goal's numbers is ignored."""
     first = {}
     for goal in goals:
         first.setdefault((*sorted(goal.numbers), goal.target), goal)
@@ -34,25 +34,40 @@ def random_goals(
     targets: tuple[int, int],
     max_value: int,
 ) -> list[Goal]:
-    """The distinct problems that so many random plays solve, in random order.
+    """Samples distinct problems: random numbers, with the result of a random play as the target.
 
-    `numbers` of them are drawn evenly from `smallest` to `largest`, a play gives the target, and
-    what falls outside `targets` (both ends included) is dropped.
+    Args:
+      rng: the source of randomness.
+      plays: random plays; there are at most as many problems.
+      numbers: how many numbers a problem has.
+      smallest, largest: range of the numbers, ends included.
+      targets: range of the targets, ends included. Problems outside are dropped.
+      max_value: largest number in a play.
+
+    Returns:
+      The problems, in random order.
     """
     numbers_BxN = rng.integers(smallest, largest, size=(plays, numbers), endpoint=True)
     targets_B = random_targets(numbers_BxN, rng, max_value)
     wanted = (targets_B >= targets[0]) & (targets_B <= targets[1])
     rows = zip(numbers_BxN[wanted].tolist(), targets_B[wanted].tolist(), strict=True)
     goals = distinct(Goal(tuple(row), target) for row, target in rows)
-    # Those that many plays lead to came first: forget that.
+    # Shuffled, for problems that many plays produce tend to come first.
     return [goals[i] for i in rng.permutation(len(goals))]
 
 
 def random_targets(numbers_BxN: np.ndarray, rng: np.random.Generator, max_value: int) -> np.ndarray:
-    """What a random legal play of whole numbers ends with, for each row of numbers: [B].
+    """The results of random legal plays, one for each row.
 
-    The same plays as `arithmetic.random_play` with `max_denominator` 1, many at once; here no row
-    may hold a number above `max_value`.
+    The plays are distributed as in `arithmetic.random_play` with `max_denominator=1`.
+
+    Args:
+      numbers_BxN: [B, N] int, from 0 to `max_value`.
+      rng: the source of randomness.
+      max_value: largest number in a play.
+
+    Returns:
+      [B] int64.
     """
     left = numbers_BxN.astype(np.int64)
     for n in range(left.shape[1], 1, -1):
@@ -60,7 +75,7 @@ def random_targets(numbers_BxN: np.ndarray, rng: np.random.Generator, max_value:
         results = np.empty(len(left), np.int64)
         order = np.empty_like(left, dtype=np.int64)
         while len(rows):
-            # A fresh random order of the row: its first two entries are the operands.
+            # A random order of each row; its first two entries are the operands.
             drawn = rng.permuted(np.broadcast_to(np.arange(n), (len(rows), n)), axis=1)
             a = left[rows, drawn[:, 0]]
             b = left[rows, drawn[:, 1]]

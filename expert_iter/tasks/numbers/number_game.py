@@ -1,4 +1,4 @@
-"""What Countdown and the Game of 24 share: tasks of numbers and a target."""
+"""The base class of Countdown and the Game of 24: tasks of numbers and a target."""
 
 import functools
 import os
@@ -15,17 +15,12 @@ from expert_iter.tasks.numbers import arithmetic
 from expert_iter.tasks.numbers.arithmetic import Goal
 from expert_iter.tasks.task import SPLITS, Problem
 
-MOST_NUMBERS = 8
-MOST_VALUE = 999_999
+MOST_NUMBERS = 8  # in a problem
+MOST_VALUE = 999_999  # of a number: bounds the vocabulary
 
 
 class NumberGame:
-    """A `Task` but for its problems: a subclass gives its name, settings and goals.
-
-    `config` has `data_dir`, the folder of a TFDS dataset to take the problems from (built there at
-    first use), or '' to make them in memory; both give the same problems. `max_value` and
-    `max_denominator` bound the numbers in random play, and so the vocabulary, but no solution.
-    """
+    """A `Task` without problems. A subclass defines its name, settings and goals."""
 
     name: str
     in_process = True
@@ -35,12 +30,20 @@ class NumberGame:
     default_target: int | None = None
 
     def __init__(self, config: Any, max_value: int, max_denominator: int):
+        """A task of these settings.
+
+        Args:
+          config: the task's settings. With `data_dir` the problems come from a TFDS dataset, else
+            they are made in memory; they are the same.
+          max_value: largest number in random play and in the vocabulary. Solutions may exceed it.
+          max_denominator: largest denominator in random play. Solutions may exceed it.
+        """
         self.config = config
         self._max_value = max_value
         self._max_denominator = max_denominator
 
     def make_goals(self) -> dict[str, list[Goal]]:
-        """The goals of each split, made anew from the settings."""
+        """The goals of each split, from the settings alone."""
         raise NotImplementedError
 
     @functools.cached_property
@@ -58,13 +61,13 @@ class NumberGame:
         }
 
     def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:
-        """The settings that the records depend on, and the files that they are read from."""
+        """The settings and the files that the records depend on."""
         settings = {k: v for k, v in vars(self.config).items() if k != self.dataset_setting}
         names = [value for value in settings.values() if isinstance(value, str)]
         return settings, [path for path in map(Path, names) if path.is_file()]
 
     def records(self, split: str) -> Iterator[dict[str, str]]:
-        """The problems as text fields, which `problem_of` turns back into the same problems."""
+        """The problems as text fields, from which `problem_of` restores them."""
         for problem in self.problems(split):
             numbers, target = problem.answer
             yield {
@@ -74,7 +77,7 @@ class NumberGame:
             }
 
     def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
-        """Raises ValueError saying what is wrong with the record."""
+        """The problem of a record. Raises ValueError, with the reason, for an invalid one."""
         return make_problem(self.goal_of(record), id)
 
     def problems(self, split: str) -> Sequence[Problem]:
@@ -83,7 +86,7 @@ class NumberGame:
         return self._problems[split]
 
     def goal_of(self, record: Mapping[str, Any]) -> Goal:
-        """The goal in a record of a file. Raises ValueError saying what is wrong with it."""
+        """The goal of a record. Raises ValueError, with the reason, for an invalid one."""
         for numbers_field, target_field in (("numbers", "target"), ("input", "output")):
             if numbers_field in record:
                 target = record.get(target_field, self.default_target)
@@ -93,9 +96,9 @@ class NumberGame:
         raise ValueError("there is neither `numbers` and `target` nor `input` and `output`")
 
     def read(self, path: str | os.PathLike) -> list[Problem]:
-        """Records hold `numbers` ("3 5 7", "3,5,7" or a list) and `target`, and may hold an `id`.
+        """Reads records of `numbers` ("3 5 7", "3,5,7" or a list), `target`, and optionally `id`.
 
-        `input` and `output` will do for the two names.
+        The names `input` and `output` also work.
         """
         name = Path(path).name
         return read_records(
@@ -104,7 +107,7 @@ class NumberGame:
         )
 
     def parse(self, text: str) -> Problem:
-        """As in `3 5 7 -> 15` or `3,5,7 = 15`."""
+        """Parses `3 5 7 -> 15` or `3,5,7 = 15`."""
         numbers, arrow, target = re.sub("->|=", "->", text, count=1).partition("->")
         if not arrow:
             target = self.default_target
@@ -121,7 +124,7 @@ class NumberGame:
         return self.problems("test")[0].prompt.strip()
 
     def prepare(self) -> None:
-        """Its verdicts wait for nothing."""
+        """Does nothing: the first verdict needs no slow work."""
 
     def verdict(self, problem: Problem, solution: str) -> bool:
         numbers, target = problem.answer
@@ -134,12 +137,12 @@ class NumberGame:
         return arithmetic.proposal(self.parse(question_prompt).answer.numbers, solution)
 
     def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
-        """Random legal play: it shows rules and format, and need not reach the target."""
+        """Random legal play, which shows rules and format and rarely reaches the target."""
         numbers = problem.answer.numbers
         return arithmetic.random_play(numbers, rng, self._max_value, self._max_denominator)
 
     def symbols(self) -> list[str]:
-        """One piece a whole number, and marks that carry their blanks."""
+        """One piece for each integer, and operators with the spaces around them."""
         marks = [f" {mark} " for mark in (*arithmetic.OPERATORS, "=", ":", "->")]
         return [*map(str, range(self._max_value + 1)), *marks, " ", "/", "-", "\n"]
 
@@ -155,7 +158,7 @@ def make_problem(goal: Goal, id: str) -> Problem:
 
 
 def make_goal(numbers: Any, target: Any) -> Goal:
-    """From text, a whole number, or a list of either. Raises ValueError saying what is wrong."""
+    """A goal from numbers in a string or a list. Raises ValueError, with the reason, if invalid."""
     if isinstance(numbers, str):
         numbers = re.split(r"\s*,\s*|\s+", numbers.strip())
     if not isinstance(numbers, list) or not 2 <= len(numbers) <= MOST_NUMBERS:

@@ -1,1 +1,1 @@
-"""Verdicts: worker processes, each with limits of time and memory."""
+"""Asks a task for verdicts, in worker processes with limits of time and memory."""

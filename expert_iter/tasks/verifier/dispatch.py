@@ -1,4 +1,4 @@
-"""The thread of a pool that hands verdicts out to workers and replaces those that are lost."""
+"""The thread of a pool that sends requests for verdicts to workers, and replaces dead workers."""
 
 import contextlib
 import logging
@@ -17,45 +17,54 @@ from expert_iter.tasks.verifier.process import WorkerProcess
 
 _log = logging.getLogger(__name__)
 
-_START_SECONDS = 120.0
+_START_SECONDS = 120.0  # time limit of a worker's start; generous, for busy machines
 _MOST_FAILED_STARTS = 3  # in a row
-# A worker is handed about this much work in advance: the thread may wait for milliseconds for its
-# turn among the others of this process, and meanwhile the workers must not run dry.
+# A worker gets about this much work in advance. The thread may wait milliseconds for the GIL, and
+# the workers must not be idle meanwhile.
 _AHEAD_SECONDS = 0.05
-_MOST_AHEAD = 64
+_MOST_AHEAD = 64  # requests of a worker at a time
 _VERDICTS = (pool_worker.RIGHT, pool_worker.WRONG, pool_worker.FAILED)
 _CLOSED = "the pool of verifiers is closed"
 
 
 class Batch:
-    """Verdicts that were asked for at once, wrong until given.
+    """The verdicts of one call of `submit`.
 
     Attributes:
-      future: their list, when all are given.
+      future: their list of bool, once all are known.
     """
 
     def __init__(self, size: int, asked: int):
-        """`asked` of the `size` verdicts are to be given."""
+        """`asked` of the `size` verdicts will be set; the others are False."""
         self.future: Future[list[bool]] = Future()
-        self.future.set_running_or_notify_cancel()  # from now on it cannot be cancelled
+        self.future.set_running_or_notify_cancel()  # makes it impossible to cancel
         self._verdicts = [False] * size
         self._left = asked
         if not asked:
             self.future.set_result(self._verdicts)
 
     def settle(self, index: int, verdict: bool) -> None:
+        """Sets one verdict."""
         self._verdicts[index] = verdict
         self._left -= 1
         if not self._left:
             self.future.set_result(self._verdicts)
 
     def fail(self, error: Exception) -> None:
-        with contextlib.suppress(InvalidStateError):  # it has failed for another of its items
+        """Makes the future raise `error`."""
+        with contextlib.suppress(InvalidStateError):  # another item has failed before
             self.future.set_exception(error)
 
 
 class Item(NamedTuple):
-    """One verdict to give: `frame` asks a worker for it."""
+    """A request for one verdict.
+
+    Attributes:
+      batch: the batch that it belongs to.
+      index: of the verdict in the batch.
+      problem_id: for the log.
+      frame: the message to a worker; see worker.py.
+    """
 
     batch: Batch
     index: int
@@ -64,27 +73,34 @@ class Item(NamedTuple):
 
 
 class Dispatcher(threading.Thread):
-    """Owns the workers. Other threads call `start` once, and from then on `put` and `stop`."""
+    """Owns the workers. Other threads call `start` once, then `put` and `stop`."""
 
     def __init__(self, first_frame: bytes, workers: int, seconds: float):
-        """`first_frame` is what a worker is to start with; a verdict may take `seconds`."""
+        """Starts no worker yet.
+
+        Args:
+          first_frame: the first message to each worker, which makes the task.
+          workers: the largest number of workers.
+          seconds: time limit of a verdict.
+        """
         super().__init__(name="verdicts", daemon=True)
         self._first_frame = first_frame
         self._most_workers = workers
         self._seconds = seconds
-        self._incoming: deque[Item] = deque()  # its methods are atomic
+        self._incoming: deque[Item] = deque()  # shared by threads: its methods are atomic
         self._stopped = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
-        # The rest is the thread's alone.
+        # Only this thread uses the following.
         self._waiting: deque[Item] = deque()
         self._workers: list[WorkerProcess[Item]] = []
         self._failed_starts = 0
-        self._broken = ""  # why no worker can be had
-        # Of verdicts. This much at first: a worker gets one at a time until more is known.
+        self._broken = ""  # why no worker can start
+        # Mean time of a verdict. This start value gives a worker one request at a time.
         self._mean_seconds = _AHEAD_SECONDS
 
     def put(self, items: list[Item]) -> None:
+        """Queues requests."""
         self._incoming.extend(items)
         if self._stopped.is_set():
             for item in items:
@@ -92,24 +108,25 @@ class Dispatcher(threading.Thread):
         self._notify()
 
     def stop(self) -> None:
+        """Ends the thread and the workers. Requests that are left fail."""
         self._stopped.set()
         self._notify()
 
     def _notify(self) -> None:
-        with contextlib.suppress(OSError):  # it has been woken often enough, or has ended
+        with contextlib.suppress(OSError):  # the socket is full, so the thread will wake; or closed
             self._wake.send(b".")
 
     def run(self) -> None:
-        """Gives verdicts until stopped; then the workers are ended, and what is left fails."""
+        """The thread's loop, until `stop`."""
         error: Exception = RuntimeError(_CLOSED)
         try:
             while not self._stopped.is_set():
                 self._take_in()
                 self._start_workers()
-                self._hand_out()
+                self._send_requests()
                 self._wait()
                 self._end_overdue()
-        except Exception as bug:  # raised where the verdicts are waited for
+        except Exception as bug:  # the futures raise it
             error = bug
         self._stopped.set()
         self._fail_all(error)
@@ -131,8 +148,8 @@ class Dispatcher(threading.Thread):
             except OSError as error:
                 return self._count_failed_start(str(error))
 
-    def _hand_out(self) -> None:
-        """Gives to whoever has least, so that all end together, but not to who may be hanging."""
+    def _send_requests(self) -> None:
+        """Sends each request to the least busy worker, except to one that may be hanging."""
         now = time.monotonic()
         ready = [
             worker
@@ -145,16 +162,16 @@ class Dispatcher(threading.Thread):
             if len(worker.items) >= ahead:
                 return
             item = self._waiting.popleft()
-            worker.hand(item, item.frame)
+            worker.assign(item, item.frame)
 
     def _wait(self) -> None:
-        """Until something has come or a worker is overdue; then reads all there is."""
+        """Waits until a message comes or a worker is overdue, then reads all messages."""
         with selectors.PollSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
             for worker in self._workers:
                 writes = selectors.EVENT_WRITE if worker.unsent else 0
                 selector.register(worker.socket, selectors.EVENT_READ | writes, worker)
-            # With work and no worker, for one did not start, the next round starts one.
+            # With work and no worker, because one did not start, the next iteration starts one.
             left = 0.0 if self._waiting and not self._workers else math.inf
             left = min([left, *map(self._left, self._workers)])
             events = selector.select(None if left == math.inf else max(0.0, left))
@@ -169,7 +186,7 @@ class Dispatcher(threading.Thread):
                 self._read(worker)
 
     def _left(self, worker: WorkerProcess) -> float:
-        """Seconds until it is overdue; infinite while it has nothing to do."""
+        """Seconds until the worker is overdue; infinite while it is idle."""
         if worker.ready and not worker.items:
             return math.inf
         limit = self._seconds if worker.ready else _START_SECONDS
@@ -178,7 +195,7 @@ class Dispatcher(threading.Thread):
     def _end_overdue(self) -> None:
         for worker in list(self._workers):
             if self._left(worker) <= 0:
-                self._read(worker)  # this thread may be late itself
+                self._read(worker)  # this thread may be late, and the answer may be there
             if worker in self._workers and self._left(worker) <= 0:
                 limit = self._seconds if worker.ready else _START_SECONDS
                 self._lose(worker, f"not done within {limit:g} seconds")
@@ -215,7 +232,7 @@ class Dispatcher(threading.Thread):
         item.batch.settle(item.index, mark == pool_worker.RIGHT)
 
     def _lose(self, worker: WorkerProcess, why: str = "") -> None:
-        """Ends a worker. The verdict it is at is wrong; what else it was handed goes to others."""
+        """Ends a worker. Its current verdict counts as wrong; others are requested again."""
         self._workers.remove(worker)
         how = worker.end()
         why = why or f"its process {how}"
@@ -230,13 +247,13 @@ class Dispatcher(threading.Thread):
         self._waiting.extendleft(reversed(worker.items))
 
     def _count_failed_start(self, why: str) -> None:
-        """After some in a row no more are tried; as long as there are workers, those will do."""
+        """Gives up after several failures in a row, unless some workers run."""
         self._failed_starts += 1
         if self._failed_starts >= _MOST_FAILED_STARTS and not self._workers:
             self._broken = self._broken or why
 
     def _fail_all(self, error: Exception) -> None:
-        """Ends all workers; nothing is left to do."""
+        """Ends all workers, and fails all requests."""
         items = [*self._waiting]
         self._waiting.clear()
         while self._incoming:
@@ -250,5 +267,5 @@ class Dispatcher(threading.Thread):
 
 
 def log_wrong(problem_id: str, why: str) -> None:
-    """Says, on stderr, that a verdict could not be given."""
-    _log.warning("the verdict on %s is counted wrong: %s", problem_id, why)
+    """Logs that a verdict could not be given."""
+    _log.warning("the verdict on %s counts as wrong: %s", problem_id, why)

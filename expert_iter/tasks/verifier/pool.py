@@ -1,7 +1,7 @@
-"""Verdicts on finished solutions: by worker processes beside the search, or here where it is safe.
+"""The verifier: gives verdicts on finished solutions, in worker processes or in this one.
 
-A verdict that hangs, crashes or takes too much memory is counted wrong and logged with the
-problem's id and why. It delays no other one by more than its own time limit.
+A verdict that hangs, crashes or takes too much memory counts as wrong, and is logged with the
+problem's id and the reason. It delays other verdicts by at most its own time limit.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from expert_iter.tasks.verifier.dispatch import Batch, Dispatcher, Item, log_wro
 
 @dataclasses.dataclass(frozen=True)
 class VerifierConfig:
-    """The processes that give verdicts.
+    """The worker processes that give verdicts.
 
     Attributes:
-      workers: how many there are.
-      seconds: that one verdict may take, by the clock; code has a limit of 5 of its own, below it.
-      megabytes: address space of one, in MiB of 2**20 bytes, the interpreter included.
+      workers: number of processes.
+      seconds: wall time limit of one verdict. The tests of code have a limit of 5 seconds besides.
+      megabytes: address space of one process, in MiB, including the interpreter.
     """
 
     workers: int = 2
@@ -44,13 +44,13 @@ class VerifierConfig:
 
 
 class InProcessVerifier:
-    """Verdicts of a task that are cheap and safe, given at once by the thread that asks."""
+    """A verifier in this process, for a task whose verdicts are cheap and safe."""
 
     def __init__(self, task: Task):
         self._task = task
 
     def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
-        """Whether each solution is right; None is wrong."""
+        """Whether each solution is right. None counts as wrong."""
         return [
             solution is not None and self._verdict(problem, solution)
             for problem, solution in zip(problems, solutions, strict=True)
@@ -59,7 +59,7 @@ class InProcessVerifier:
     def submit(
         self, problems: Sequence[Problem], solutions: Sequence[str | None]
     ) -> Future[list[bool]]:
-        """`verify`, as the pool has it."""
+        """`verify` with the signature of the pool's `submit`; the future is done."""
         future = Future()
         future.set_result(self.verify(problems, solutions))
         return future
@@ -72,7 +72,7 @@ class InProcessVerifier:
             return False
 
     def close(self) -> None:
-        """Nothing to end; the pool has it."""
+        """Does nothing; the pool needs it."""
 
     def __enter__(self) -> "InProcessVerifier":
         return self
@@ -89,15 +89,16 @@ def _load(name: str, settings: Mapping[str, Any], imports: str) -> Task:
 
 
 class VerifierPool:
-    """Worker processes that give verdicts on a task; they start when first asked, and stay.
+    """A verifier in worker processes, which start with the first request and stay.
 
-    May be asked from several threads. A thread of its own owns the workers, which end with it and
-    so with this process, however that ends.
+    Several threads may use it. A separate thread owns the workers; they end with that thread, and
+    so with this process, however it ends.
     """
 
     _load = staticmethod(_load)  # makes the task in a worker, from its name and settings
 
     def __init__(self, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig):
+        """Starts no process yet. The workers make the task from its name and settings."""
         self._config = config
         self._arguments = (task_name, dict(task_settings), extensions.loaded())
         self._lock = threading.Lock()
@@ -105,18 +106,19 @@ class VerifierPool:
         self._closed = False
 
     def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
-        """Whether each solution is right, in order; waits for the verdicts. None is wrong.
+        """Whether each solution is right. None counts as wrong.
 
-        Raises UserError if no worker can be started, such as for a wrong setting of the task.
+        Raises:
+          UserError: no worker can start, for example because of a wrong setting of the task.
         """
         return self.submit(problems, solutions).result()
 
     def submit(
         self, problems: Sequence[Problem], solutions: Sequence[str | None]
     ) -> Future[list[bool]]:
-        """`verify`, going on beside the caller. What it raises, the future's `result()` raises.
+        """`verify` in the background. The future's `result()` raises what `verify` raises.
 
-        Callbacks of the future must be short: other verdicts wait for them.
+        The future's callbacks must be short, for other verdicts wait for them.
         """
         pairs = list(zip(problems, solutions, strict=True))
         asked = [i for i, (_, solution) in enumerate(pairs) if solution is not None]
@@ -134,7 +136,7 @@ class VerifierPool:
         return batch.future
 
     def close(self) -> None:
-        """Ends the workers. Verdicts not yet given raise RuntimeError where they are waited for."""
+        """Ends the workers. Futures that are not done raise RuntimeError."""
         with self._lock:
             self._closed = True
         if self._dispatcher is not None:
@@ -152,7 +154,7 @@ Verifier = InProcessVerifier | VerifierPool
 
 
 def make_verifier(task: Task, config: VerifierConfig) -> Verifier:
-    """Who gives the verdicts on a task: the task itself if it says so, else worker processes."""
+    """The verifier of a task: in this process if `task.in_process`, else in worker processes."""
     if task.in_process:
         return InProcessVerifier(task)
     return VerifierPool(task.name, dataclasses.asdict(task.config), config)

@@ -1,4 +1,4 @@
-"""A worker process as the pool sees it; what it does is in `pool_worker`."""
+"""A worker process as the pool sees it; worker.py is the program that it runs."""
 
 import contextlib
 import os
@@ -12,30 +12,36 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_MOST_LINE = 1 << 16  # bytes; a line is far shorter
-# Idle threads of numerical libraries would take much of the address space that is limited.
+_MOST_LINE = 1 << 16  # bytes; a correct line is far shorter
+# Threads of numerical libraries would use up the limited address space.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class WorkerProcess(Generic[T]):
-    """A fresh interpreter, not a fork: this process has threads and JAX. Only `end` waits for it.
+    """A worker process. Only `end` blocks.
+
+    It is a new interpreter and not a fork, since this process has threads and JAX.
 
     Attributes:
-      socket: to wait on for `read`, and for `flush` while `unsent`.
-      items: handed out; it is at the first of them.
-      since: when it came to be at that, or began to start, in seconds of `time.monotonic`.
+      socket: select on it to know when to `read`, or to `flush` while `unsent`.
+      items: its requests; it works on the first.
+      since: when it began with the first request, or to start, in seconds of `time.monotonic`.
       ready: whether it has started.
     """
 
     def __init__(self, start: bytes):
-        """Raises OSError if the system gives no process. `start` is the first frame to send.
+        """Starts the process, which ends when the calling thread does.
 
-        The calling thread must live as long as the process is to.
+        Args:
+          start: the first message, which makes the task.
+
+        Raises:
+          OSError: the system cannot start a process.
         """
         self.socket, theirs = socket.socketpair()
         self.socket.setblocking(False)
         module = "expert_iter.tasks.verifier.worker"
-        # The same modules as here, whatever folder this program was started in or by.
+        # The same module path as here, whatever the working directory.
         path = os.pathsep.join(map(os.path.abspath, sys.path))
         try:
             self._process = subprocess.Popen(
@@ -44,7 +50,7 @@ class WorkerProcess(Generic[T]):
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
-                start_new_session=True,  # a group to kill, with what it has started
+                start_new_session=True,  # a process group for `end` to kill
             )
         except OSError:
             self.socket.close()
@@ -62,7 +68,8 @@ class WorkerProcess(Generic[T]):
     def unsent(self) -> bool:
         return bool(self._unsent)
 
-    def hand(self, item: T, frame: bytes) -> None:
+    def assign(self, item: T, frame: bytes) -> None:
+        """Sends a request and adds it to `items`."""
         if not self.items:
             self.since = time.monotonic()
         self.items.append(item)
@@ -73,14 +80,14 @@ class WorkerProcess(Generic[T]):
         self.flush()
 
     def flush(self) -> None:
-        """Sends what the process has room for."""
-        # If it has ended, `read` says so.
+        """Sends what the socket has room for."""
+        # If the process has ended, `read` reports it.
         with contextlib.suppress(BlockingIOError, ConnectionError):
             while self._unsent:
                 del self._unsent[: self.socket.send(self._unsent)]
 
     def read(self) -> tuple[list[str], bool]:
-        """The whole lines that have come, and whether more can."""
+        """The complete lines received, and whether the process may send more."""
         alive = True
         try:
             while alive and len(self._received) < _MOST_LINE:
@@ -96,9 +103,10 @@ class WorkerProcess(Generic[T]):
         return [line.decode(errors="replace") for line in lines], alive
 
     def end(self) -> str:
-        """Kills it and what it has started, and says how it ended: its own way, if that was first.
+        """Kills the process and all that it started.
 
-        Waits, but only for the system to take back its memory.
+        Returns:
+          How it ended, which may be before the kill, for the log.
         """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,9 +1,9 @@
-"""Gives verdicts for a pool: `python -m expert_iter.tasks.verifier.worker FD PARENT`.
+"""The program of a worker: `python -m expert_iter.tasks.verifier.worker FD PARENT`.
 
-FD is its end of a socket pair. In come frames, a length (four bytes, most significant first) and a
-pickle: first how to make the task, `(load, arguments, megabytes)`, then a `(problem, solution)`
-each. Out goes a line of text for each frame: a mark, then why. Its stdin is empty and what it
-prints is lost, so that no verifier can break the protocol by reading or printing.
+FD is one end of a socket pair. The worker receives frames: a length (four bytes, big-endian), then
+a pickle. The first is `(load, arguments, megabytes)`, which makes the task; each other one is a
+`(problem, solution)`. It answers each with a line: a mark, then a reason. Its stdin is empty and
+its output is discarded, so that a task cannot break the protocol by reading or printing.
 """
 
 import ctypes
@@ -23,24 +23,30 @@ from expert_iter.tasks.task import Problem, Task
 READY = "r"
 RIGHT = "+"
 WRONG = "-"
-FAILED = "!"  # what follows is why: of a task, that it cannot be made; of a verdict, what it raised
-OUT_OF_MEMORY = "*"  # counted wrong; the process ends
+FAILED = "!"  # the task cannot be made, or the verdict raised; the reason follows
+OUT_OF_MEMORY = "*"  # counts as wrong; the process ends
 
 _MOST_REASON = 1000  # characters
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
 def to_frame(message: object) -> bytes:
+    """A message to a worker: the length of its pickle, then the pickle."""
     pickled = pickle.dumps(message)
     return len(pickled).to_bytes(4, "big") + pickled
 
 
 def main(fd: int, parent: int) -> None:
-    """Answers until the pool closes its end, or ends."""
-    # Only the parent ends a worker: Ctrl-C in a terminal goes to all processes.
+    """Answers requests until the pool closes its end of the socket.
+
+    Args:
+      fd: file descriptor of the socket.
+      parent: process id of the pool.
+    """
+    # Ctrl-C in a terminal goes to all processes, but only the pool ends a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent)
-    os.set_inheritable(fd, False)  # else what a verifier starts would hold the socket open
+    os.set_inheritable(fd, False)  # else a process that a verdict starts would keep the socket open
     channel = socket.socket(fileno=fd)
     frames = _frames(channel.makefile("rb"))
     start = next(frames, None)
@@ -55,8 +61,8 @@ def main(fd: int, parent: int) -> None:
     channel.sendall(_line(READY))
     own = os.getpid()
     for frame in frames:
-        reply = _judge(verdict, frame)
-        if os.getpid() != own:  # a verifier forked, and its child came back here
+        reply = _reply(verdict, frame)
+        if os.getpid() != own:  # a verdict forked, and this is the child
             return
         channel.sendall(reply)
         if reply.startswith(OUT_OF_MEMORY.encode()):
@@ -72,20 +78,20 @@ def _make_task(frame: bytes) -> Task:
         raise UserError(f"{megabytes} MiB are too few to start with") from None
 
 
-def _judge(verdict: Callable[[Problem, str], bool], frame: bytes) -> bytes:
+def _reply(verdict: Callable[[Problem, str], bool], frame: bytes) -> bytes:
     try:
         return _line(RIGHT if verdict(*pickle.loads(frame)) else WRONG)
     except MemoryError:
         return _line(OUT_OF_MEMORY)
-    except BaseException as error:  # SystemExit too is no more than a wrong verdict
+    except BaseException as error:  # even SystemExit
         return _line(FAILED, reason_of(error))
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, whatever the error is able to say."""
+    """A description of the error, even if its own `__str__` raises."""
     try:
         return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    except Exception:  # an error that cannot say what it is
+    except Exception:  # raised by the error's `__str__`
         return type(error).__name__
 
 
@@ -95,27 +101,27 @@ def _line(mark: str, reason: str = "") -> bytes:
 
 
 def _frames(stream: BinaryIO) -> Iterator[bytes]:
-    """The pickles that come in, until the other end is closed."""
+    """The pickles received, until the other end is closed."""
     while len(head := stream.read(4)) == 4:
         yield stream.read(int.from_bytes(head, "big"))
 
 
 def _end_with(parent: int) -> None:
-    """Has the system kill this process when the pool's thread ends, however that comes about."""
+    """Makes the system kill this process when the pool's thread ends, for whatever reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before that was said
+        if os.getppid() != parent:  # the pool ended before prctl
             os._exit(1)
 
 
 def _limit(megabytes: int) -> None:
-    """Bounds the address space, in MiB of 2**20 bytes, of this process and of those it starts."""
+    """Limits the address space, in MiB, of this process and of those that it starts."""
     most = megabytes << 20
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump
 
 
 if __name__ == "__main__":
@@ -125,4 +131,4 @@ if __name__ == "__main__":
     except BaseException:
         traceback.print_exc()
         code = 1
-    os._exit(code)  # at once, whatever threads a verifier has left
+    os._exit(code)  # at once, even if a verdict left threads

@@ -1,1 +1,1 @@
-"""Questions in words: files, prompts, and answers read by their text."""
+"""Text tasks: questions in words from files, their prompts, and the verdicts on their answers."""

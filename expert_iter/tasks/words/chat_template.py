@@ -1,4 +1,4 @@
-"""A checkpoint's chat template, as `transformers` renders it."""
+"""Renders prompts by a checkpoint's chat template, as `transformers` does."""
 
 import datetime
 import functools
@@ -12,11 +12,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from expert_iter.errors import UserError
 
-_DAY = datetime.date(2024, 7, 26)
+_TODAY = datetime.date(2024, 7, 26)  # fixed: the default date of Llama 3's template
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}`, around what an assistant says: its content."""
+    """`{% generation %}...{% endgeneration %}` renders as its content, an assistant's message."""
 
     tags = {"generation"}
 
@@ -27,16 +27,22 @@ class _Generation(Extension):
 
 
 class ChatTemplate:
-    """A checkpoint's chat template, which is a program of its author's: run in Jinja's sandbox.
+    """A checkpoint's chat template, which is an untrusted program: it runs in Jinja's sandbox.
 
-    It sees the variables that `transformers` gives it, but for two: the begin-of-text mark is
-    empty, for the tokenizer writes one before every prompt, and today is always 26 July 2024 (what
-    Llama 3's template takes where there is no clock), so that a prompt is the same every day.
+    It gets the variables that `transformers` sets, except for two. The begin-of-text token is
+    empty, because the tokenizer adds one to every prompt. The date is fixed, so that prompts are
+    the same every day.
     """
 
     def __init__(self, path: str):
-        """From a `tokenizer_config.json`, or a `.jinja` file (special tokens are then taken from
-        the tokenizer_config.json beside it, if there is one). Raises UserError.
+        """Loads a template.
+
+        Args:
+          path: a `tokenizer_config.json`, or a `.jinja` file. With the latter, special tokens come
+            from the `tokenizer_config.json` beside it, if there is one.
+
+        Raises:
+          UserError: the file is missing, or holds no valid template.
         """
         self._path = path
         if Path(path).suffix == ".jinja":
@@ -54,7 +60,7 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
         )
         environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
-        environment.globals |= {"raise_exception": _refuse, "strftime_now": _DAY.strftime}
+        environment.globals |= {"raise_exception": _refuse, "strftime_now": _TODAY.strftime}
         self._marks = {**_special_tokens(facts), "bos_token": ""}
         try:
             self._template = environment.from_string(source)
@@ -62,7 +68,7 @@ class ChatTemplate:
             raise self._error(error) from None
 
     def render(self, message: str) -> str:
-        """The prompt for what a user says, up to where the model is to answer."""
+        """The prompt for a user's message; the model's answer follows it."""
         messages = [{"role": "user", "content": message}]
         try:
             return self._template.render(
@@ -72,7 +78,7 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 **self._marks,
             )
-        except Exception as error:  # whatever the template's author did
+        except Exception as error:  # a template can raise anything
             raise self._error(error) from None
 
     def _read(self, path: Path) -> str:
@@ -83,7 +89,7 @@ class ChatTemplate:
                 f"task.chat_template={self._path} cannot be read: {error.strerror}"
             ) from None
         except UnicodeError:
-            raise UserError(f"task.chat_template={self._path}: {path} is no UTF-8 text") from None
+            raise UserError(f"task.chat_template={self._path}: {path} is not UTF-8 text") from None
 
     def _facts(self, path: Path) -> dict[str, Any]:
         text = self._read(path)
@@ -92,7 +98,7 @@ class ChatTemplate:
         except (ValueError, RecursionError):
             facts = None
         if not isinstance(facts, dict):
-            raise UserError(f"task.chat_template={self._path}: {path} is no JSON object")
+            raise UserError(f"task.chat_template={self._path}: {path} is not a JSON object")
         return facts
 
     def _error(self, error: Exception) -> UserError:
@@ -101,7 +107,7 @@ class ChatTemplate:
 
 
 def _template_of(facts: dict[str, Any]) -> str | None:
-    """The template in a tokenizer_config.json; of several named ones, the default."""
+    """The template in a tokenizer_config.json; the one named default if there are several."""
     template = facts.get("chat_template")
     if isinstance(template, list):
         named = {item.get("name"): item.get("template") for item in template if item}
@@ -110,7 +116,7 @@ def _template_of(facts: dict[str, Any]) -> str | None:
 
 
 def _special_tokens(facts: dict[str, Any]) -> dict[str, str]:
-    """Those named in a tokenizer_config.json, where each is a text or an object with one."""
+    """The special tokens in a tokenizer_config.json, by name."""
     tokens = {}
     for name in ("eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"):
         value = facts.get(name)

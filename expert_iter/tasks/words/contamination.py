@@ -1,8 +1,7 @@
-"""Training problems that occur in a test split.
+"""Contamination: training problems that occur in the test split.
 
-Two questions are the same if their words are, whatever the case, the blanks and the punctuation;
-they overlap if they share 13 words in a row (the measure of Brown et al. 2020, arXiv 2005.14165,
-appendix C).
+Two questions are the same if their words are, ignoring case, spaces and punctuation. They overlap
+if they share 13 words in a row (Brown et al. 2020, arXiv 2005.14165, appendix C).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,13 @@ SAME = "the same question"
 
 
 class Match(NamedTuple):
-    """A training problem that occurs in the test, by their ids; `why` is for people to read."""
+    """A training problem that occurs in the test.
+
+    Attributes:
+      train: id of the training problem.
+      test: id of the test problem.
+      why: what they share, for messages.
+    """
 
     train: str
     test: str
@@ -24,10 +29,10 @@ class Match(NamedTuple):
 
 
 def contaminated(train: Sequence[Row], test: Sequence[Row]) -> list[Match]:
-    """Each row of `train` whose question is one of `test`'s, or shares a run of words with one.
+    """The rows of `train` that occur in `test`, in order, at most one match for each.
 
-    In the order of `train`, each once: with the same question if there is one, else with the first
-    that its earliest shared run belongs to.
+    The match is the same question if there is one, else the first question with the row's earliest
+    shared run of words.
     """
     same, shared = {}, {}
     for row in test:
@@ -51,7 +56,7 @@ def _runs(text: str) -> Iterator[str]:
 
 
 def table(name: str, rows: Sequence[Row], test: Sequence[Row]) -> str:
-    """What the command prints of one split."""
+    """The table of one split's matches, and a line of counts, as the command prints them."""
     matches = contaminated(rows, test)
     same = sum(match.why == SAME for match in matches)
     lines = [f"{match.train:16} in {match.test}: {match.why}" for match in matches]

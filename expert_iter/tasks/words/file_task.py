@@ -1,4 +1,4 @@
-"""What the tasks share whose rows come from the user's own files, one a split."""
+"""The base class of tasks that read the user's own files, one file per split."""
 
 import dataclasses
 import itertools
@@ -12,18 +12,18 @@ from expert_iter.tasks.words.rows import Row
 from expert_iter.tasks.words.text_config import TextConfig
 from expert_iter.tasks.words.text_task import TextTask
 
-VALIDATION_SHARE = 0.05
+VALIDATION_SHARE = 0.05  # of the training file, where there is no validation file
 
 
 @dataclasses.dataclass(frozen=True)
 class FileConfig(TextConfig):
-    """Which files there are, beside what `TextConfig` says. Each is needed once it is asked for.
+    """The task's files, besides the settings of `TextConfig`. A split that is used needs its file.
 
     Attributes:
       train_file: JSONL or CSV of training problems.
-      validation_file: of validation problems; empty: about one in twenty of train_file's, by a hash
-        of the question's words.
-      test_file: of test problems.
+      validation_file: JSONL or CSV of validation problems. Empty: about one in twenty problems of
+        train_file, by a hash of the question's words.
+      test_file: JSONL or CSV of test problems.
     """
 
     train_file: str = ""
@@ -32,8 +32,10 @@ class FileConfig(TextConfig):
 
 
 class FileTask(TextTask):
-    """A text task of a file a split. Ids are 'train-17' and so on, by the row in the file, from 0;
-    validation problems that were split off keep theirs.
+    """A text task with one file per split.
+
+    Ids are the split and the row in the file, from 0, as in 'train-17'. Validation problems from
+    the training file keep their 'train' ids.
     """
 
     def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:

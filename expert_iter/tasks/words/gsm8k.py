@@ -15,21 +15,21 @@ from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTas
 from expert_iter.tasks.words.questions import share_of
 from expert_iter.tasks.words.rows import Row, answer_line, text_field
 
-VALIDATION_SHARE = 0.05
+VALIDATION_SHARE = 0.05  # of the published training file
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
-# The second is how the model solutions end that were published beside the problems.
+# The model solutions that were published with the problems end with `A: 72`.
 _ANSWER = re.compile(r"(?:####|A:)\s*(.+)")
 _TEST_FILES = published_files.GSM8K_TEST, published_files.GSM8K_TEST_PART
 
 
 @dataclasses.dataclass(frozen=True)
 class Gsm8kConfig(PublishedConfig):
-    """GSM8K's own settings.
+    """The settings of GSM8K, besides those of `PublishedConfig`.
 
     Attributes:
-      annotations: 'strip' or 'keep' the calculator annotations, <<48/2=24>>, in solutions. They
-        served models with a calculator; here there is none, published checkpoints do not write
-        them, and they make a third more tokens.
+      annotations: 'strip' or 'keep' the calculator annotations, such as <<48/2=24>>, in solutions.
+        There is no calculator here, published checkpoints do not write annotations, and they
+        lengthen solutions by a third.
     """
 
     annotations: str = "strip"
@@ -41,9 +41,11 @@ class Gsm8kConfig(PublishedConfig):
 
 
 class Gsm8k(PublishedTask):
-    """train.jsonl is split into training and validation (about one in twenty) by a hash of the
-    question's words; test.jsonl is the test, or its beginning, test_0000_0659.jsonl, where the
-    whole is not there. Ids are 'train-17' and 'test-17', by the row in the published file, from 0.
+    """Grade-school word problems whose answers are numbers.
+
+    A hash of the question's words splits train.jsonl into training and validation (about one in
+    twenty). The test is test.jsonl, or its first part, test_0000_0659.jsonl. Ids are 'train-17' and
+    'test-17', by the row in the published file, from 0.
     """
 
     name = "gsm8k"
@@ -73,7 +75,7 @@ class Gsm8k(PublishedTask):
         )
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        """`question`, and as `answer` the solution, whose last line is `#### 72` or `A: 72`."""
+        """Reads `question` and `answer`, a solution whose last line is `#### 72` or `A: 72`."""
         solution = text_field(record, "answer")
         if self.config.annotations == "strip":
             solution = _ANNOTATION.sub("", solution)

@@ -1,4 +1,4 @@
-"""Any file of questions and answers: the user's own problems need a config and no code."""
+"""The task for the user's own questions and answers, in files of any field names."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ _TYPES = (*ANSWER_TYPES, CODE)
 
 @dataclasses.dataclass(frozen=True)
 class JsonlConfig(FileConfig):
-    """What the files hold.
+    """The fields of the files' records, besides the settings of `FileConfig`.
 
     Attributes:
-      answer_type: 'exact', 'number', 'math' or 'choice' (see answers.py), or 'code': the answer is
-        then the tests, as a list of assert statements, a text of them, or an object with the fields
-        of `code_tests.CodeTests`.
+      answer_type: 'exact', 'number', 'math' or 'choice' (see tasks/words/answers), or 'code'. The
+        answer to code is its tests: a list of assert statements, a string of them, or an object
+        with the fields of `unit_tests.CodeTests`.
       question_field, answer_field: names of the two fields.
-      solution_field: name of the field with a written solution (or program), a step a line, which a
-        record may lack.
+      solution_field: name of the field with a written solution (or program), one step a line. A
+        record may lack it.
     """
 
     answer_type: str = "exact"
@@ -47,8 +47,10 @@ class JsonlConfig(FileConfig):
 
 
 class Jsonl(FileTask):
-    """Questions with answers of any one type. A written solution that does not mark its answer gets
-    a last line `#### answer`; without one, that line is the solution, but of code there is none.
+    """Questions with answers of one type.
+
+    A written solution that does not mark its answer gets a last line `#### answer`. Without a
+    written solution, that line is the solution; a code problem then has none.
     """
 
     name = "jsonl"

@@ -1,7 +1,7 @@
 r"""Competition mathematics: files of `problem`, and `answer` or a `solution` with \boxed{...}.
 
-As MATH (Hendrycks et al. 2021, arXiv 2103.03874) and the many sets in its form have them. None
-comes with this project: bring your own files.
+This is the format of MATH (Hendrycks et al. 2021, arXiv 2103.03874) and many other data sets. The
+project comes with no data: bring your own files.
 """
 
 import dataclasses
@@ -16,19 +16,20 @@ from expert_iter.tasks.words.rows import Row, answer_field, text_field, with_ans
 
 @dataclasses.dataclass(frozen=True)
 class MathConfig(FileConfig):
-    """Mathematics has no settings of its own."""
+    """The settings of `FileConfig`."""
 
 
 class Math(FileTask):
-    r"""Answers are LaTeX, compared by their meaning. A solution is the written one; one without
-    \boxed{...} gets it as a last line.
+    r"""Problems with LaTeX answers, which are compared by their mathematical meaning.
+
+    A written solution without \boxed{...} gets it as a last line.
     """
 
     name = "math"
     kind = "math"
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        r"""`problem`, and `answer` or `solution`; with both, `answer` is the right answer."""
+        r"""Reads `problem`, and `answer` or `solution`; with both, `answer` is the right answer."""
         written = text_field(record, "solution") if record.get("solution") else ""
         if "answer" in record:
             answer = answer_field(record, "answer")

@@ -1,6 +1,6 @@
 """MAWPS: arithmetic word problems from four older sets (Koncel-Kedziorski et al. 2016).
 
-MAWPS: A Math Word Problem Repository, NAACL 2016. The sets are AddSub, MultiArith, SingleEq and
+"MAWPS: A Math Word Problem Repository", NAACL 2016. The sets are AddSub, MultiArith, SingleEq and
 SingleOp.
 """
 
@@ -18,18 +18,19 @@ from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_fie
 
 @dataclasses.dataclass(frozen=True)
 class MawpsConfig(PublishedConfig):
-    """MAWPS has no settings of its own."""
+    """The settings of `PublishedConfig`."""
 
 
 class Mawps(PublishedTask):
-    """The four sets together, each question once: the sets overlap, and of questions with the same
-    words the first is kept. The sets also hold each other's questions in slightly other words. As
-    with SVAMP, about 70, 10 and 20 in a hundred are for training, validation and the test, and
-    those that begin with the same four words, whatever the numbers, are in one split; that leaves
-    few that share a story with the test, which drop_contaminated drops. Ids are 'addsub-17', by the
-    row in the published file, from 0.
+    """The four sets together, each question once.
 
-    There are no written solutions: one is the answer alone.
+    The sets overlap: of questions with the same words, the first is kept. Some questions remain in
+    slightly different words. As with SVAMP, about 70% are for training, 10% for validation and 20%
+    for the test, and questions with the same first four words, ignoring numbers, are in one split.
+    A few training problems still share a story with the test; drop_contaminated removes them.
+
+    Solutions are the answer alone, for the sets have no written ones. Ids are 'addsub-17', by the
+    row in the published file, from 0.
     """
 
     name = "mawps"
@@ -54,7 +55,7 @@ class Mawps(PublishedTask):
         return self.row_at(record, f"{name}-{i}", place)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        """`input` and `target`."""
+        """Reads `input` and `target`."""
         answer = number_text(record, "target")
         question = text_field(record, "input").strip()
         return Row(id, question, answer, answer_line(answer, "number"))

@@ -1,4 +1,4 @@
-"""How a question is put to a model: plainly, after examples, or by a checkpoint's chat template."""
+"""Prompts: the plain question, after few-shot examples, or by a checkpoint's chat template."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,11 @@ MODES = ("plain", "few_shot", "chat")
 
 @dataclass(frozen=True)
 class Wording:
-    """What stands around a question: `{question}` is replaced, and nothing else.
+    """The text around a question. Only `{question}` in it is replaced.
 
-    `plain` ends where the model is to write on; `chat` is what a user says.
+    Attributes:
+      plain: a prompt that the model continues.
+      chat: the user's message in a chat.
     """
 
     plain: str
@@ -24,8 +26,8 @@ class Wording:
         return self.plain.replace("{question}", question)
 
     def few_shot_prompt(self, examples: Sequence[tuple[str, str]], question: str) -> str:
-        """Examples are questions with their solutions, each as the plain prompt has it."""
-        shown = (f"{self.plain_prompt(asked)}{solution}\n\n" for asked, solution in examples)
+        """The plain prompt after examples, which are (question, solution) pairs."""
+        shown = (f"{self.plain_prompt(example)}{solution}\n\n" for example, solution in examples)
         return "".join(shown) + self.plain_prompt(question)
 
     def chat_prompt(self, template: "ChatTemplate", question: str) -> str:

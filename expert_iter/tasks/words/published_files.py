@@ -1,4 +1,4 @@
-"""The published files of the text tasks: where each is, and whether it is here unchanged."""
+"""The published files of the text tasks: their sources and checksums, and how to read them."""
 
 import hashlib
 import itertools
@@ -17,10 +17,14 @@ Convert = Callable[[Record, int, str], T]
 
 @dataclass(frozen=True)
 class Published:
-    """A file as its authors published it, or the beginning of one.
+    """A file as its authors published it, or the first part of one.
 
-    `repository` and `path` say where, on GitHub; the checksum is '' where it is not known, and then
-    the rows alone are counted.
+    Attributes:
+      name: of the file on disk.
+      rows: number of records.
+      sha256: checksum; '' if not known, and then only the rows are checked.
+      repository: on GitHub, where it was published.
+      path: in the repository.
     """
 
     name: str
@@ -101,11 +105,15 @@ HUMANEVAL = Published(
 
 
 def locate(folder: str, *files: Published) -> tuple[Path, Published]:
-    """The first of the files that is there. Raises UserError naming the first if none is."""
+    """The path of the first of `files` that exists, and that file.
+
+    Raises:
+      UserError: none exists. The message says where to get the first.
+    """
     first = files[0]
     if not folder:
         raise UserError(
-            f"task.data_dir is not set: name the folder that holds {first.name} "
+            f"task.data_dir is not set: name the directory of {first.name} "
             f"(published in {first.source})"
         )
     for file in files:
@@ -115,11 +123,20 @@ def locate(folder: str, *files: Published) -> tuple[Path, Published]:
 
 
 def read(folder: str, files: tuple[Published, ...], verify: bool, convert: Convert) -> list[T]:
-    """`convert(record, row, place)` of every row, from 0, of the first of the files that is there;
-    `place` is its file and line, for people.
+    """Reads all records of the first of `files` that exists.
 
-    Raises UserError if none is, naming the line for a row that `convert` refuses by a ValueError,
-    and, where `verify`, if rows or checksum are not the published ones.
+    Args:
+      folder: the directory of the files.
+      files: see above.
+      verify: whether to check the number of rows and the checksum.
+      convert: called with a record, its row from 0, and its place, as in "FILE, line 3". It raises
+        ValueError, with the reason, for an invalid record.
+
+    Returns:
+      What `convert` returned for each record.
+
+    Raises:
+      UserError: no file exists, a record is invalid, or the file is not the published one.
     """
     path, file = locate(folder, *files)
     numbers = itertools.count()
@@ -132,8 +149,8 @@ def read(folder: str, files: tuple[Published, ...], verify: bool, convert: Conve
 
 
 def _verify(path: Path, file: Published, rows: int) -> None:
-    mend = f"get it anew from {file.source}, or set task.verify_files=false for a changed one"
+    fix = f"get it again from {file.source}, or set task.verify_files=false for a changed one"
     if rows != file.rows:
-        raise UserError(f"{path} has {rows} rows where the published file has {file.rows}: {mend}")
+        raise UserError(f"{path} has {rows} rows where the published file has {file.rows}: {fix}")
     if file.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
-        raise UserError(f"{path} is not the published file, its SHA-256 is another: {mend}")
+        raise UserError(f"{path} is not the published file, for its SHA-256 differs: {fix}")

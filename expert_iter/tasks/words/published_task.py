@@ -1,4 +1,4 @@
-"""What the tasks share whose rows come from files as their authors published them."""
+"""The base class of tasks that read files as their authors published them."""
 
 import dataclasses
 from pathlib import Path
@@ -12,12 +12,12 @@ from expert_iter.tasks.words.text_task import TextTask
 
 @dataclasses.dataclass(frozen=True)
 class PublishedConfig(TextConfig):
-    """What is asked of every task of published files, beside what `TextConfig` says.
+    """The settings of tasks with published files, besides those of `TextConfig`.
 
     Attributes:
-      data_dir: folder that holds the files under their published names.
-      verify_files: whether they must be the published ones, by rows and checksum; turn it off for a
-        file that you changed yourself.
+      data_dir: directory of the files, under their published names.
+      verify_files: whether to check the files' rows and checksums. Turn it off for a file that you
+        have changed.
     """
 
     data_dir: str = ""
@@ -30,14 +30,12 @@ class PublishedTask(TextTask):
     row_settings = ("verify_files",)
 
     def locate(self, *files: Published) -> Path:
-        """Where the first of the files is that is there, or where the first should be."""
+        """The path of the first of `files` that exists; where the first should be if none does."""
         try:
             return published_files.locate(self.config.data_dir, *files)[0]
         except UserError:
             return Path(self.config.data_dir, files[0].name)
 
     def read_file(self, convert: published_files.Convert, *files: Published) -> list:
-        """`convert(record, row, place)` of the first of the files that is there; see
-        `published_files.read`.
-        """
+        """Reads the first of `files` that exists; see `published_files.read`."""
         return published_files.read(self.config.data_dir, files, self.config.verify_files, convert)

@@ -1,40 +1,41 @@
-"""Questions by their words alone: for telling the same question again, and for splitting."""
+"""Compares questions by their words, and hashes them for splits."""
 
 import hashlib
 import re
 import unicodedata
 
-# Words and numbers, and the signs that can make another problem of the same numbers.
+# Words, numbers, and the operators that tell problems with the same numbers apart.
 _WORD = re.compile(r"[^\W_]+|[+*/=<>^%|\\]|-(?=\s*[\d(])")
 
-_OPENING = 4
+_OPENING = 4  # words that identify a story
 
 
 def words_of(text: str) -> list[str]:
-    """Its words and signs, without regard to case and punctuation."""
+    """Its words and operators, without case and punctuation."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def normalised(text: str) -> str:
-    """Equal for texts of the same words."""
+    """The words and operators as one string: equal for texts with the same words."""
     return " ".join(words_of(text))
 
 
 def opening(text: str) -> str:
-    """Equal for most variations of one story: its first four words, whatever the numbers."""
+    """The first four words, without numbers: equal for most variations of one story."""
     return " ".join(re.sub("[0-9]+", "0", word) for word in words_of(text)[:_OPENING])
 
 
 def share_of(text: str) -> float:
-    """A number from 0 to 1 that depends on the words alone, to split by: the same in every run.
+    """A hash of the words, uniform in [0, 1), for splits.
 
-    So what one run tests on, no other trains on, and the same question is in one split only.
+    A split by it is the same in all runs, so no run trains on another's test problems, and the same
+    question is in one split only.
     """
     digest = hashlib.blake2b(normalised(text).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def split_of_story(text: str) -> str:
-    """Of a set without splits: about 70, 10 and 20 in a hundred for training, validation, test."""
+    """A split for sets without one: about 70% train, 10% validation and 20% test."""
     share = share_of(opening(text))
     return "train" if share < 0.7 else "validation" if share < 0.8 else "test"

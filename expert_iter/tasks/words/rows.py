@@ -1,4 +1,4 @@
-"""A row of a text task: what the published files hold, in one form for all tasks, text alone."""
+"""A row of a text task: question, answer and solution, in one form for all data sets."""
 
 import dataclasses
 import json
@@ -12,17 +12,21 @@ from expert_iter.tasks.records import WrittenNumber
 from expert_iter.tasks.words.answers import check_gold
 
 CODE = "code"
-# As JSON, Python and people write plain numbers: no separators, no blanks, nothing infinite.
+# A plain number, without separators or spaces; not infinite.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A question with its answer, before any prompt is made of it.
+    """A question with its answer, before it becomes a prompt.
 
-    `answer` is the bare answer ("18", "B") or, of a code task, the tests. `solution` is a finished
-    text, a step a line, that ends with the answer; '' if none came with the question. `place` is
-    where it was read, "FILE, line 3", or '' if that is not known; it makes no other row.
+    Attributes:
+      id: unique within its split.
+      question: its text.
+      answer: the bare answer, such as "18" or "B"; for code, the tests.
+      solution: a finished solution, one step a line, that ends with the answer; '' if there is
+      none.
+      place: where it was read, as in "FILE, line 3", or ''. Ignored in comparisons.
     """
 
     id: str
@@ -33,7 +37,7 @@ class Row:
 
     @classmethod
     def of_texts(cls, record: Mapping[str, str], kind: str) -> "Row":
-        """The row that `texts` wrote."""
+        """Restores a row from `texts`."""
         answer = record["answer"]
         return cls(
             record["id"],
@@ -43,7 +47,7 @@ class Row:
         )
 
     def texts(self) -> dict[str, str]:
-        """Its fields as text; tests become a JSON object."""
+        """Its fields as strings; tests become a JSON object."""
         answer = self.answer
         if isinstance(answer, CodeTests):
             answer = json.dumps(dataclasses.asdict(answer))
@@ -54,23 +58,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Gold:
-    """What the verifier knows of a problem; see `Row`."""
+    """What the verifier knows about a problem.
+
+    Attributes:
+      answer: see `Row`.
+      solution: see `Row`; in a chat, with the fence around a program.
+    """
 
     answer: str | CodeTests
     solution: str
 
 
 def text_field(record: Mapping[str, Any], field: str) -> str:
-    """A field that must hold text, with newlines for CRLF. Raises ValueError if it does not."""
+    """A field with text, its line ends as newlines. Raises ValueError if it has none."""
     value = record.get(field)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"there is no text in `{field}`")
-    value.encode()  # JSON can hold half a character, which no file and no tokenizer can
+    value.encode()  # raises for a lone surrogate, which JSON allows and UTF-8 does not
     return value.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def answer_field(record: Mapping[str, Any], field: str) -> str:
-    """A field that must hold an answer: text, or a number as it is written. Raises ValueError."""
+    """A field with an answer: text, or a number as it is written. Raises ValueError otherwise."""
     answer = record.get(field)
     if answer is None or isinstance(answer, bool):
         raise ValueError(f"there is no `{field}`")
@@ -82,7 +91,7 @@ def answer_field(record: Mapping[str, Any], field: str) -> str:
 
 
 def number_text(record: Mapping[str, Any], field: str) -> str:
-    """A field that must hold one number, as it is written but for a needless `.0`."""
+    """A field with one number, as it is written but without `.0`. Raises ValueError otherwise."""
     text = str(record.get(field)).strip()
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"there is no number in `{field}`")
@@ -91,7 +100,7 @@ def number_text(record: Mapping[str, Any], field: str) -> str:
 
 
 def whole_number(record: Mapping[str, Any], field: str) -> int:
-    """A field that must hold a whole number of at most nine digits."""
+    """A field with an integer of at most nine digits. Raises ValueError otherwise."""
     text = str(record.get(field)).strip()
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError(f"there is no whole number in `{field}`")
@@ -104,7 +113,7 @@ def answer_line(answer: str, kind: str) -> str:
 
 
 def with_answer_line(solution: str, answer: str, kind: str) -> str:
-    """The solution; one that does not mark its final answer gets a last line that does."""
+    """The solution, with a last line that marks the final answer unless it is marked already."""
     solution = solution.strip()
     if "####" in solution or "\\boxed" in solution:
         return solution
@@ -112,9 +121,14 @@ def with_answer_line(solution: str, answer: str, kind: str) -> str:
 
 
 def tests_of(value: Any) -> CodeTests:
-    """Tests from a list of statements, a text of them, or an object with `CodeTests`' fields.
+    """Reads tests.
 
-    The list and the object may also come as JSON text. Raises ValueError if it is none of them.
+    Args:
+      value: a list of statements, a string of them, or an object with the fields of `CodeTests`.
+        The list and the object may be JSON text.
+
+    Raises:
+      ValueError: it is none of these.
     """
     if isinstance(value, str):
         try:
@@ -126,7 +140,7 @@ def tests_of(value: Any) -> CodeTests:
         value = {"tests": value}
     known = {field.name for field in dataclasses.fields(CodeTests)}
     if not isinstance(value, dict) or not set(value) <= known:
-        raise ValueError(f"tests are a list, a text or an object of {', '.join(sorted(known))}")
+        raise ValueError(f"tests are a list, a string or an object of {', '.join(sorted(known))}")
     tests = value.get("tests", [])
     others = {key: text for key, text in value.items() if key != "tests"}
     texts = [*tests, *others.values()] if isinstance(tests, list) else [None]

@@ -1,4 +1,4 @@
-"""SVAMP: short word problems in many variations (Patel et al. 2021, arXiv 2103.07191)."""
+"""SVAMP: variations of short word problems (Patel et al. 2021, arXiv 2103.07191)."""
 
 import ast
 import dataclasses
@@ -26,17 +26,18 @@ _OPERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class SvampConfig(PublishedConfig):
-    """SVAMP has no settings of its own."""
+    """The settings of `PublishedConfig`."""
 
 
 class Svamp(PublishedTask):
-    """70, 10 and 20 in a hundred stories are for training, validation and the test; the published
-    file has no splits. No two bodies in it are the same text, but most stories come back with other
-    numbers, names of things or order: those that begin with the same four words, whatever the
-    numbers, are in one split. Ids are 'SVAMP-17', by the row in the file, from 0.
+    """Word problems whose answers are numbers.
 
-    A solution is the equation, where it gives the answer (one, of row 679, does not), and the
-    answer.
+    The published file has no splits. Here 70% of the stories are for training, 10% for validation
+    and 20% for the test. Most stories occur several times, with other numbers, objects or order, so
+    questions with the same first four words, ignoring numbers, are in one split.
+
+    A solution is the equation, then the answer. The equation is left out where it does not give the
+    answer (row 679). Ids are 'SVAMP-17', by the row in the file, from 0.
     """
 
     name = "svamp"
@@ -57,7 +58,7 @@ class Svamp(PublishedTask):
         return self.read_file(convert, published_files.SVAMP)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        """`Body`, `Question`, `Answer`, and `Equation` if there is one."""
+        """Reads `Body`, `Question`, `Answer`, and `Equation` if there is one."""
         body, question = (text_field(record, field).strip() for field in ("Body", "Question"))
         answer = number_text(record, "Answer")
         steps = []
@@ -73,7 +74,7 @@ class Svamp(PublishedTask):
 
 
 def _tidy(equation: str) -> str:
-    """`( ( 4.0 - 2.0 ) + 3.0 )` as `(4 - 2) + 3`."""
+    """Rewrites `( ( 4.0 - 2.0 ) + 3.0 )` as `(4 - 2) + 3`."""
     text = re.sub(r"([0-9])\.0\b", r"\1", " ".join(equation.split()))
     text = text.replace("( ", "(").replace(" )", ")")
     inner = text[1:-1]
@@ -81,7 +82,7 @@ def _tidy(equation: str) -> str:
 
 
 def _value(equation: str) -> Fraction | None:
-    """What it comes to; None if it is no arithmetic."""
+    """The value of an arithmetic expression; None for any other text."""
     equation = equation.strip()
     try:
         return _number(ast.parse(equation, mode="eval").body, equation)
@@ -94,8 +95,8 @@ def _number(node: ast.expr, equation: str) -> Fraction:
         return _OPERATIONS[type(node.op)](
             _number(node.left, equation), _number(node.right, equation)
         )
-    # By its text, for Python has rounded its value.
+    # Reads the source, because Python's value is a rounded float.
     written = number.bare(ast.get_source_segment(equation, node))
     if isinstance(node, ast.Constant) and written:
         return Fraction(written)
-    raise ValueError("no arithmetic")
+    raise ValueError("not arithmetic")

@@ -1,4 +1,4 @@
-"""What every task of questions in words can be told."""
+"""The settings of all text tasks."""
 
 import dataclasses
 
@@ -12,19 +12,19 @@ MOST_ROWS = 100_000_000
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Prompts, limits and where a dataset is kept.
+    """Prompts, sizes, and the TFDS dataset.
 
     Attributes:
-      prompt: 'plain': the question, for a model that has learned the format; 'few_shot': examples
-        with their solutions before it, for a base model; 'chat': by a chat template.
-      shots: examples in a few-shot prompt. They are the same for every problem, but that a problem
-        is never an example for itself.
-      shots_seed: which examples are taken.
+      prompt: 'plain': the question, for a model that has learned the format. 'few_shot': the
+        question after examples with solutions, for a base model. 'chat': by a chat template.
+      shots: examples in a few-shot prompt. They are the same for all problems, except that a
+        problem is never its own example.
+      shots_seed: seed of the choice of examples.
       chat_template: a checkpoint's tokenizer_config.json or chat_template.jinja.
-      drop_contaminated: keep training problems out that occur in the test; see contamination.py.
-      train_size, validation_size, test_size: only so many problems, the first; 0: all.
-      tfds_dir: folder of a TFDS dataset to take the rows from, built there from the files at first
-        use; empty: they are read from the files. Both give the same problems.
+      drop_contaminated: remove training problems that occur in the test; see contamination.py.
+      train_size, validation_size, test_size: use only this many problems, the first; 0: all.
+      tfds_dir: directory of a TFDS dataset of the rows, built there from the files at first use.
+        Empty: the rows are read from the files. The problems are the same.
     """
 
     prompt: str = "plain"

@@ -1,4 +1,4 @@
-"""What all tasks of questions in words share; a subclass says where its rows come from."""
+"""The base class of text tasks: questions in words. A subclass reads the rows."""
 
 import dataclasses
 import functools
@@ -12,8 +12,7 @@ import numpy as np
 from expert_iter.errors import UserError
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import SPLITS, Problem
-from expert_iter.tasks.words import verdict
-from expert_iter.tasks.words import prompts
+from expert_iter.tasks.words import prompts, verdict
 from expert_iter.tasks.words.questions import normalised
 from expert_iter.tasks.words.rows import CODE, Gold, Row
 
@@ -22,42 +21,49 @@ if TYPE_CHECKING:
 
 
 class TextTask:
-    """A `Task`, given where its rows come from. Its answers are of one kind (`answers.ANSWER_TYPES`
-    or 'code'), and its problems' `answer` is a `Gold`.
+    """A `Task` whose subclass reads the rows. The `answer` of its problems is a `Gold`.
+
+    Attributes:
+      name: its key in `TASKS`.
+      kind: of its answers: one of `answers.ANSWER_TYPES`, or 'code'.
+      in_process: see `Task`.
+      fields: of a stored record, besides `id`.
+      dataset_setting: the setting with the directory of the TFDS dataset.
+      row_settings: the settings that the rows depend on, besides the names of files.
     """
 
     name: str
     kind: str
     in_process = False
-    fields = ("question", "answer", "solution")  # of a record, beside its `id`
+    fields = ("question", "answer", "solution")
     dataset_setting = "tfds_dir"
-    row_settings: tuple[str, ...] = ()  # settings that the rows depend on, the files' names aside
+    row_settings: tuple[str, ...] = ()
 
     def __init__(self, config: Any):
         self.config = config
         self._rows: dict[str, list[Row]] = {}
         self._problems: dict[str, list[Problem]] = {}
 
-    # What a subclass gives.
+    # A subclass defines these.
 
     def files(self, split: str) -> list[Path]:
-        """What the split's rows are read from. Raises UserError if there can be none."""
+        """The files of a split. Raises UserError if the split has none."""
         raise NotImplementedError
 
     def rows_of_files(self, split: str) -> list[Row]:
-        """The split's rows, in their order. Raises UserError naming the file and the line."""
+        """Reads a split's rows, in order. Raises UserError, naming the file and the line."""
         raise NotImplementedError
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
-        """A record in the published format. Raises ValueError saying what is wrong with it."""
+        """The row of a record. Raises ValueError, with the reason, for an invalid one."""
         raise NotImplementedError
 
     def asked(self, row: Row) -> str:
-        """The question as a prompt holds it."""
+        """The question as a prompt shows it."""
         return row.question
 
     def shot_rows(self) -> Sequence[Row]:
-        """Where the examples of few-shot prompts are taken from."""
+        """The rows from which few-shot examples are chosen."""
         return self._kept("train")
 
     @property
@@ -67,7 +73,7 @@ class TextTask:
     # Rows and problems.
 
     def rows(self, split: str) -> list[Row]:
-        """All of the split's rows, whatever `drop_contaminated` and the sizes say."""
+        """All rows of a split, before `drop_contaminated` and the sizes apply."""
         if split not in self._rows:
             stored = self._dataset if self.config.tfds_dir and self._has(split) else {}
             self._rows[split] = stored.get(split) or self.rows_of_files(split)
@@ -85,15 +91,15 @@ class TextTask:
         return self._problems[split]
 
     def row_at(self, record: Mapping[str, Any], id: str, place: str) -> Row:
-        """`row_of` with the place where the record was read."""
+        """`row_of`, with the place of the record."""
         return dataclasses.replace(self.row_of(record, id), place=place)
 
     def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
-        """Raises ValueError saying what is wrong with the record."""
+        """The problem of a record. Raises ValueError, with the reason, for an invalid one."""
         return self._problem(self.row_of(record, id))
 
     def read(self, path: str | os.PathLike) -> list[Problem]:
-        """Records are those of the published files, and may hold an `id`."""
+        """Reads records in the format of the task's files, which may also have an `id`."""
         name = Path(path).name
 
         def convert(record, line):
@@ -103,25 +109,23 @@ class TextTask:
         return read_records(path, convert)
 
     def parse(self, text: str) -> Problem:
-        """The text is the question. No answer is known: `answer` is None, and no verdict means
-        anything.
-        """
+        """The text is the question. Its answer is not known, so `answer` is None."""
         if not text.strip():
-            raise UserError("there is no question in what was typed")
+            raise UserError("the problem is empty: type a question")
         row = Row("typed", text.strip(), "", "")
         return Problem(row.id, self._prompt(row, row.question), None)
 
     def example(self) -> str:
         return " ".join(self._kept("test")[0].question.split())
 
-    # What is written about them.
+    # Verdicts and solutions.
 
     def prepare(self) -> None:
         if self.kind == "math":
-            import math_verify  # noqa: F401  (takes a second, which is no verdict's)
+            import math_verify  # noqa: F401  (takes a second, not to count in a verdict)
 
     def verdict(self, problem: Problem, solution: str) -> bool:
-        """False for a problem whose answer is not known."""
+        """Whether the solution is right; False if the problem's answer is not known."""
         if problem.answer is None:
             return False
         return verdict.is_right(problem.answer.answer, solution, self.kind)
@@ -134,10 +138,10 @@ class TextTask:
         return verdict.is_readable(gold, solution, self.kind)
 
     def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
-        """The solution that came with the problem."""
+        """The problem's written solution."""
         if problem.answer is None or not problem.answer.solution:
             raise UserError(
-                f"{problem.name} came without a solution to learn from: name a file of "
+                f"{problem.name} has no solution to learn from: name a file of "
                 "warm_start.demonstrations, or set warm_start.updates=0 and learner.rehearsal=0"
             )
         return problem.answer.solution
@@ -146,20 +150,20 @@ class TextTask:
         return []
 
     def sample_texts(self, n: int, seed: int) -> list[str]:
-        """Prompts with the solutions that came with them, where one did."""
+        """Prompts, each with its written solution if there is one."""
         problems = self.problems("train")
         chosen = np.random.default_rng(seed).integers(len(problems), size=n)
         return [problems[i].prompt + problems[i].answer.solution for i in chosen]
 
-    # The dataset; see builders.py.
+    # The TFDS dataset; see builders.py.
 
     @property
     def splits(self) -> list[str]:
-        """Those that there is anything of."""
+        """The splits that have rows."""
         return [split for split in SPLITS if self._has(split) and self.rows(split)]
 
     def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:
-        """The settings that the records depend on, and the files that they are read from."""
+        """The settings and the files that the records depend on."""
         used = {split: self.files(split) for split in SPLITS if self._has(split)}
         files = list(dict.fromkeys(path for paths in used.values() for path in paths))
         settings = {key: getattr(self.config, key) for key in self.row_settings}
@@ -167,7 +171,7 @@ class TextTask:
         return settings, files
 
     def records(self, split: str) -> list[dict[str, str]]:
-        """The rows as text fields."""
+        """A split's rows as text fields."""
         return [row.texts() for row in self.rows(split)]
 
     @functools.cached_property
@@ -188,7 +192,7 @@ class TextTask:
     # Prompts.
 
     def _kept(self, split: str) -> list[Row]:
-        """The rows without those that `drop_contaminated` drops."""
+        """A split's rows, without contaminated ones if `drop_contaminated`."""
         rows = self.rows(split)
         if split != "train" or not self.config.drop_contaminated:
             return rows
@@ -226,7 +230,7 @@ class TextTask:
 
     @functools.cached_property
     def _shots(self) -> dict[str, tuple[str, str]]:
-        """Examples by their normalised question, one more than a prompt needs."""
+        """Examples by normalised question; one more than `shots`, to replace the problem's own."""
         rows = [row for row in self.shot_rows() if row.solution]
         order = np.random.default_rng(self.config.shots_seed).permutation(len(rows))
         shots = {}

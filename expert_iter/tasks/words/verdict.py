@@ -1,4 +1,4 @@
-"""The judge of text tasks: answers by their text, code by running its tests in the sandbox."""
+"""Verdicts of text tasks: compares final answers, or runs the tests of code in the sandbox."""
 
 import ast
 
@@ -12,7 +12,13 @@ from expert_iter.tasks.words.rows import CODE
 def is_right(gold: str | CodeTests, solution: str, kind: str) -> bool:
     """Whether the solution's final answer is `gold`, or its code passes the tests `gold`.
 
-    Raises UserError where code cannot be contained on this machine.
+    Args:
+      gold: the right answer, or the tests.
+      solution: a finished solution.
+      kind: one of `answers.ANSWER_TYPES`, or `CODE`.
+
+    Raises:
+      UserError: this machine has no sandbox for code.
     """
     if kind == CODE:
         return code_tests.passes(code_of(solution), gold)
@@ -20,10 +26,10 @@ def is_right(gold: str | CodeTests, solution: str, kind: str) -> bool:
 
 
 def proposal(solution: str, kind: str) -> str | None:
-    """What it proposes, for a majority vote: equal proposals give equal strings.
+    """The final answer, or the program, for a majority vote: equal proposals are equal strings.
 
-    Of code, programs that differ in layout and comments alone are equal. None if there is no
-    answer, or the code does not parse.
+    Programs that differ only in layout and comments are equal. None if there is no final answer, or
+    the code does not parse.
     """
     if kind != CODE:
         return answers.proposed(solution, kind)
@@ -37,7 +43,7 @@ def proposal(solution: str, kind: str) -> str | None:
 
 
 def is_readable(gold: str | CodeTests | None, solution: str, kind: str) -> bool:
-    """Whether there is a final answer, or the code parses (below the head that `gold` gives)."""
+    """Whether there is a final answer, or the code parses after the prefix in `gold`."""
     if kind == CODE and isinstance(gold, CodeTests):
         code = code_of(solution)
         return bool(code.strip()) and parse(gold.prefix + code) is not None

@@ -47,7 +47,7 @@ def test_every_problem_is_solvable_in_range_and_distinct(numbers):
 
 def test_small_ranges_are_exhausted():
     config = CountdownConfig(numbers=2, largest=9, validation_size=1, test_size=1)
-    pool = Countdown(config)._draw()
+    pool = Countdown(config)._sample()
     found = {(*sorted(goal.numbers), goal.target) for goal in pool}
     pairs = itertools.combinations_with_replacement(range(1, 10), 2)
     assert found == {(*p, t) for p in pairs for t in reachable(p, 100) if t >= 1}

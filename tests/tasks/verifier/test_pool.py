@@ -14,7 +14,12 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import Problem, load_task
-from expert_iter.tasks.verifier.pool import InProcessVerifier, VerifierPool, VerifierConfig, verdicts
+from expert_iter.tasks.verifier.pool import (
+    InProcessVerifier,
+    VerifierConfig,
+    VerifierPool,
+    make_verifier,
+)
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0  # seconds; far more than anything here takes on an idle machine
@@ -287,7 +292,8 @@ _PROGRAM = """
 import sys, threading
 sys.path.insert(0, sys.argv[1])
 import hostile_task
-from expert_iter.tasks import Problem, pool
+from expert_iter.tasks import Problem
+from expert_iter.tasks.verifier import pool
 
 pool.VerifierPool._load = staticmethod(hostile_task.HostileTask)
 verifiers = pool.VerifierPool("hostile", {}, pool.VerifierConfig(seconds=3600.0))
@@ -339,10 +345,10 @@ def test_settings_out_of_range(changes):
         VerifierConfig(**changes)
 
 
-def test_who_gives_verdicts():
+def test_a_cheap_and_safe_task_is_verified_in_this_process():
     task = load_task("countdown")
-    with verdicts(task, VerifierConfig()) as who:
-        assert isinstance(who, InProcessVerifier)
+    with make_verifier(task, VerifierConfig()) as verifier:
+        assert isinstance(verifier, InProcessVerifier)
     task.in_process = False
-    with verdicts(task, VerifierConfig()) as who:
-        assert isinstance(who, VerifierPool)
+    with make_verifier(task, VerifierConfig()) as verifier:
+        assert isinstance(verifier, VerifierPool)

@@ -179,5 +179,5 @@ def test_a_template_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="cannot be read: No such file"):
         ChatTemplate(str(tmp_path / "none.jinja"))
     (tmp_path / "a.json").write_text("[1]")
-    with pytest.raises(UserError, match="a.json is no JSON object"):
+    with pytest.raises(UserError, match="a.json is not a JSON object"):
         ChatTemplate(str(tmp_path / "a.json"))

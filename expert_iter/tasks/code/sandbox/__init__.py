@@ -1,4 +1,4 @@
-"""Runs Python programs that nobody has read. What it holds back and what not: docs/sandbox.md."""
+"""A sandbox for untrusted Python programs. docs/sandbox.md lists what it prevents."""
 
 import os
 import subprocess
@@ -16,10 +16,12 @@ _LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Result:
-    """How a program ended: `ended` is 'exit', 'time' or 'output' (more of it than allowed).
+    """How a program ended.
 
-    `exit_code` is 128 + the signal's number for a program that a signal ended, and None for one
-    that was stopped. `output` holds stdout and stderr, cut at the limit.
+    Attributes:
+      exit_code: 128 + the signal's number if a signal ended it; None if it was stopped at a limit.
+      output: stdout and stderr together, cut at the limit.
+      ended: 'exit', or the limit that it reached: 'time' or 'output'.
     """
 
     exit_code: int | None
@@ -28,26 +30,31 @@ class Result:
 
 
 def run(source: str, limits: Limits = _LIMITS, *, within: str | None = None) -> Result:
-    """Runs a program to its end, or to its limits, and leaves nothing of it behind.
+    """Runs a program until it ends or reaches a limit. No process or file of it remains.
 
-    `within` names the containment: by default the best that works here. Raises UserError if there
-    is none.
+    Args:
+      source: the program.
+      limits: see `Limits`.
+      within: the containment; by default the best one on this machine.
+
+    Raises:
+      UserError: this machine has no containment.
     """
     within = within or pick_containment()
     deadline = time.monotonic() + limits.seconds
-    said, theirs = os.pipe()
+    read, write = os.pipe()
     try:
         try:
-            program = Program(source, limits, within, stdout=theirs, stderr=subprocess.STDOUT)
+            program = Program(source, limits, within, stdout=write, stderr=subprocess.STDOUT)
         finally:
-            os.close(theirs)
+            os.close(write)
         with program:
-            (output,), ended = collect([(said, limits.output_bytes)], deadline)
-            # A program can close its output long before its end.
+            (output,), ended = collect([(read, limits.output_bytes)], deadline)
+            # A program can close its output before it ends.
             if ended == "end" and not program.ends_by(deadline):
                 ended = "time"
     finally:
-        os.close(said)
+        os.close(read)
     if ended != "end":
         return Result(None, output, ended)
     return Result(program.exit_code, output, "exit")

@@ -1,6 +1,6 @@
-"""Runs inside the containment, as `python -c`: gives up all rights, then runs the program.
+"""Runs inside the containment, as `python -c`: drops all privileges, then runs the program.
 
-No part of the package can be imported here, and few modules, for speed.
+It cannot import the package, and imports few modules, so that a start is fast.
 """
 
 import ctypes
@@ -17,8 +17,8 @@ def _check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _give_up_rights(user: int, seccomp: bytes) -> None:
-    """Becomes `user` (unless 0), without capabilities or the calls that `seccomp` refuses."""
+def _drop_privileges(user: int, seccomp: bytes) -> None:
+    """Becomes `user` (0: keeps the user), drops capabilities, and installs a seccomp filter."""
     libc = ctypes.CDLL(None, use_errno=True)
     if user:
         os.setgroups([])
@@ -35,7 +35,7 @@ def _give_up_rights(user: int, seccomp: bytes) -> None:
 
 
 def _limit(limits: str) -> None:
-    """`limits`: "NAME=NUMBER,..." with the names of `resource.RLIMIT_...`."""
+    """Sets limits, given as "NAME=NUMBER,..." with the names of `resource.RLIMIT_...`."""
     for limit in limits.split(","):
         name, number = limit.split("=")
         kind = getattr(resource, f"RLIMIT_{name}")
@@ -49,7 +49,7 @@ def main() -> None:
     with os.fdopen(int(program), "rb") as file:
         source = file.read()
     code = compile(source, "program", "exec")
-    _give_up_rights(int(user), bytes.fromhex(seccomp))
+    _drop_privileges(int(user), bytes.fromhex(seccomp))
     _limit(limits)
     sys.argv[:5] = ["program"]
     exec(code, {"__name__": "__main__", "__builtins__": __builtins__})

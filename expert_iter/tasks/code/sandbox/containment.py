@@ -1,4 +1,4 @@
-"""Which containment this machine has."""
+"""Chooses the containment: the best that works on this machine."""
 
 import functools
 import os
@@ -11,18 +11,18 @@ from expert_iter.tasks.code.sandbox.program import Limits, Program
 
 CONTAINMENTS = ("bubblewrap", "namespaces")
 ALLOW_UNSANDBOXED = "EXPERT_ITER_ALLOW_UNSANDBOXED_CODE"
-_START_SECONDS = 30.0  # for the trial of a containment, on a machine however busy
+_START_SECONDS = 30.0  # for the trial of a containment; generous, for busy machines
 
 
 @functools.cache
 def available() -> str | None:
-    """The containment that works on this machine: 'bubblewrap', else 'namespaces', else None."""
+    """The best containment that works here: 'bubblewrap', else 'namespaces', else None."""
     return next((name for name in CONTAINMENTS if works(name)), None)
 
 
 @functools.cache
 def works(containment: str) -> bool:
-    """Whether a program can be run in it, and import from the standard library."""
+    """Whether a program runs in the containment, and can import from the standard library."""
     if sys.platform != "linux" or (containment == "bubblewrap" and not shutil.which("bwrap")):
         return False
     try:
@@ -33,19 +33,22 @@ def works(containment: str) -> bool:
 
 
 def pick_containment() -> str:
-    """The containment to use. Raises UserError if there is none and the user did not allow it.
+    """The containment to use: `available()`, or 'none' with a warning if the user allows it.
 
-    'none', with one warning on stderr, if the user did.
+    Raises:
+      UserError: there is none, and the user did not pass --allow-unsandboxed-code.
     """
     found = available()
     if found is not None:
         return found
     if sys.platform != "linux":
-        raise UserError("model-written code runs on Linux only: what contains it is Linux's own")
+        raise UserError(
+            "model-written code runs on Linux only, for the sandbox needs Linux namespaces"
+        )
     if os.environ.get(ALLOW_UNSANDBOXED) != "1":
         raise UserError(
-            "model-written code cannot be contained on this machine: install bubblewrap "
-            "(apt-get install bubblewrap) or permit user namespaces (sysctl -w "
+            "this machine has no sandbox for model-written code: install bubblewrap "
+            "(apt-get install bubblewrap), or permit user namespaces (sysctl -w "
             "user.max_user_namespaces=1000), or pass --allow-unsandboxed-code"
         )
     _warn()
@@ -56,6 +59,6 @@ def pick_containment() -> str:
 def _warn() -> None:
     print(
         "warning: model-written code runs without a sandbox (--allow-unsandboxed-code): it can "
-        "read and write all that you can",
+        "read and write all files that you can",
         file=sys.stderr,
     )

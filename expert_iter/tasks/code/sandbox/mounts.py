@@ -1,4 +1,4 @@
-"""What contained code sees of the machine's files: a Python without packages, read-only."""
+"""The files that a contained program can see: Python and its standard library, read-only."""
 
 import functools
 import os
@@ -9,16 +9,24 @@ from typing import NamedTuple
 
 
 class Mounts(NamedTuple):
-    """Absolute paths. A read-only path appears at the same place as outside."""
+    """What to mount. All paths are absolute and the same inside and outside.
+
+    Attributes:
+      read_only: directories and files to mount read-only.
+      links: symbolic links to make, (path, target).
+      emptied: directories inside read-only ones that appear empty.
+      devices: device files.
+      python: the interpreter.
+    """
 
     read_only: tuple[str, ...]
-    links: tuple[tuple[str, str], ...]  # (where, what it says)
-    emptied: tuple[str, ...]  # directories within the read-only ones that are shown empty
+    links: tuple[tuple[str, str], ...]
+    emptied: tuple[str, ...]
     devices: tuple[str, ...]
     python: str
 
     def parents(self) -> list[str]:
-        """The directories above the read-only paths and the devices, each after its own parent."""
+        """The directories above the read-only paths and the devices, parents first."""
         return sorted(
             {
                 str(parent)
@@ -31,9 +39,9 @@ class Mounts(NamedTuple):
 
 @functools.cache
 def python_mounts() -> Mounts:
-    """The running interpreter (of a virtual environment: the one below), and what it loads."""
+    """The running interpreter and what it loads; in a virtual environment, its base interpreter."""
     python = os.path.realpath(sys._base_executable)
-    # The interpreter is started by its real path, and so finds its library below the real prefix.
+    # Started by its real path, the interpreter finds its library below the real prefix.
     prefix = os.path.dirname(os.path.dirname(python))
     wanted, links = [python, "/etc/ld.so.cache"], []
     for directory in ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64"):

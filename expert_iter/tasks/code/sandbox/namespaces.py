@@ -1,8 +1,8 @@
-"""Runs as `python -c` outside: makes the namespaces and the file tree, and starts the child inside.
+"""Runs as `python -c`: makes the namespaces and the file tree, then starts child.py in them.
 
-Three processes: this one; below it the first process of the new pid namespace, whose end ends all
-others there; and below that the program. The first two only wait. No part of the package can be
-imported here.
+There are three processes: this one; its child, the first process of the new pid namespace, whose
+end ends all others there; and its child, the program. The first two only wait. This file cannot
+import the package.
 """
 
 import ctypes
@@ -17,9 +17,9 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 1, 2, 4, 32
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
-_SIGKILL = 9  # by its number: importing `signal` and `socket` would take half the time of a start
+_SIGKILL = 9  # a number, because importing `signal` would lengthen each start
 _KEPT_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC  # equal to the MS_ flags of these names
-_OLD = "/.outside"
+_OLD = "/.outside"  # where the outside's root is while the tree is built
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,7 +41,7 @@ def _end_with_parent() -> None:
 
 
 def _unshare(own_user: bool) -> None:
-    """Leaves all shared namespaces. `own_user` takes a user namespace too, for those not root."""
+    """Makes new namespaces; with `own_user` also a user namespace, which all but root need."""
     flags = _CLONE_NEWNS | _CLONE_NEWPID | _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
     user, group = os.geteuid(), os.getegid()
     _check(_libc.unshare(flags | (_CLONE_NEWUSER if own_user else 0)), "unshare")
@@ -57,7 +57,7 @@ def _unshare(own_user: bool) -> None:
 
 
 def _place(path: str) -> None:
-    """An empty directory or file to mount the outside's `path` on."""
+    """Makes an empty directory or file on which to mount the outside's `path`."""
     if os.path.isdir(_OLD + path):
         os.makedirs(path, exist_ok=True)
     else:
@@ -66,7 +66,7 @@ def _place(path: str) -> None:
 
 
 def _build_tree(mounts: dict, scratch_bytes: int) -> None:
-    """Replaces the root by a new tree that holds `mounts` (see mounts.Mounts) and /tmp alone."""
+    """Replaces the root by a new tree of `mounts` (see mounts.Mounts) and an empty /tmp."""
     os.umask(0o022)
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=1m,nr_inodes=1k")
@@ -97,21 +97,21 @@ def _build_tree(mounts: dict, scratch_bytes: int) -> None:
 
 
 def _exit_as(process: int) -> NoReturn:
-    """Waits for a child and ends with its exit code, 128 + the signal's number if killed."""
+    """Waits for a child, and exits with its code, or 128 + the signal's number if killed."""
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     os._exit(code if code >= 0 else 128 - code)
 
 
 def _first_process(ready: int) -> bool:
-    """Forks the program off; True in the program, and never returns in the first process."""
+    """Forks the program. Returns True in the program, and never in the first process."""
     _end_with_parent()
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
-    if os.read(ready, 1) != b"y":  # the parent ended before the signal was asked for
+    if os.read(ready, 1) != b"y":  # the parent ended before prctl asked for the signal
         os._exit(1)
     os.close(ready)
     program = os.fork()
     if program:
-        os.closerange(0, 1024)  # so that readers see an end when the program ends
+        os.closerange(0, 1024)  # so that readers see the end of the file when the program ends
         _exit_as(program)
     return True
 
@@ -123,14 +123,14 @@ def main() -> None:
         os._exit(1)
     _unshare(settings["own_user"])
     _build_tree(settings["mounts"], settings["scratch_bytes"])
-    ready, tell = os.pipe()
+    ready, ready_write = os.pipe()
     process = os.fork()
     if process:
         os.write(settings["info"], json.dumps({"child-pid": process}).encode())
-        os.write(tell, b"y")
+        os.write(ready_write, b"y")
         os.closerange(0, 1024)
         _exit_as(process)
-    os.close(tell)
+    os.close(ready_write)
     os.close(settings["info"])
     if _first_process(ready):
         sys.argv[:3] = ["child"]

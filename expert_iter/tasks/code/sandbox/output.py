@@ -1,4 +1,4 @@
-"""Reads what programs write, no more of it than is allowed and no longer than is allowed."""
+"""Reads the output of programs, up to a size and a deadline."""
 
 import os
 import select
@@ -7,10 +7,15 @@ from collections.abc import Sequence
 
 
 def collect(pipes: Sequence[tuple[int, int]], deadline: float) -> tuple[list[bytes], str]:
-    """Reads all of `pipes`, (descriptor, most bytes) each, until the first one ends.
+    """Reads several pipes until the first one in the list ends. Does not close them.
 
-    Returns what each said and why reading stopped: 'end', 'time' (`deadline`, of time.monotonic())
-    or 'output' (one said more than it may). Leaves the descriptors open.
+    Args:
+      pipes: (file descriptor, maximal bytes) of each.
+      deadline: in seconds of `time.monotonic`.
+
+    Returns:
+      The bytes of each pipe, and why reading stopped: 'end' of the first pipe, 'time', or 'output'
+      if a pipe exceeded its maximum.
     """
     data = {descriptor: bytearray() for descriptor, _ in pipes}
     most = dict(pipes)
@@ -33,4 +38,4 @@ def collect(pipes: Sequence[tuple[int, int]], deadline: float) -> tuple[list[byt
                 poll.unregister(descriptor)
                 if descriptor == pipes[0][0]:
                     ended = ended or "end"
-    return [bytes(said) for said in data.values()], ended
+    return [bytes(part) for part in data.values()], ended

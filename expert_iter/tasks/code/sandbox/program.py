@@ -1,4 +1,4 @@
-"""A contained Python program: how it is started, and ended with all that it has started."""
+"""A contained Python program: starts it, and ends it with all processes that it started."""
 
 import functools
 import itertools
@@ -20,19 +20,25 @@ from expert_iter.tasks.code.sandbox.system_calls import seccomp_filter
 
 _HERE = Path(__file__).parent
 _NOBODY = 65534
-_HIGH_USERS, _FEW_USERS = 1 << 30, 1 << 15  # user numbers that nobody is likely to have
+# Where unused user numbers begin: far above those in use; lower where a container has fewer.
+_HIGH_USERS, _FEW_USERS = 1 << 30, 1 << 15
 _OPEN_FILES = 64
-# How many processes of the containment are in the program's user namespace and counted with it.
+# Processes of the containment that the kernel counts with the program's.
 _AROUND = {"bubblewrap": 1, "namespaces": 2, "none": 0}
 _starts = itertools.count()
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program gets. `cpu_seconds` and `memory_mb` (of address space) count per process.
+    """The resources of a program.
 
-    `seconds` is by the clock, from the start on, the interpreter's own start included.
-    `processes` counts threads too; with 1 a program can start neither.
+    Attributes:
+      seconds: wall time, including the interpreter's start.
+      cpu_seconds: processor time of each process.
+      memory_mb: address space of each process, in MiB.
+      processes: processes and threads together. With 1 the program can start neither.
+      output_bytes: of stdout and stderr together.
+      scratch_mb: size of /tmp and of each file, in MiB.
     """
 
     seconds: float = 5.0
@@ -47,7 +53,11 @@ class Limits:
         return self.scratch_mb << 20
 
     def rlimits(self, processes_around: int) -> str:
-        """For child.py. `processes_around`: those of the containment that are counted with it."""
+        """The argument of child.py.
+
+        Args:
+          processes_around: processes of the containment that the kernel counts with the program's.
+        """
         numbers = {
             "CPU": math.ceil(self.cpu_seconds),
             "AS": self.memory_mb << 20,
@@ -62,12 +72,7 @@ class Limits:
 
 
 class Program:
-    """A running program. A context manager: at its end nothing of the program is left.
-
-    `containment` is 'bubblewrap', 'namespaces' or 'none', which leaves the limits and the refused
-    system calls alone. stdin, stdout and stderr are file descriptors or what subprocess takes;
-    `descriptors` are kept open under their numbers, and `arguments` are the program's sys.argv[1:].
-    """
+    """A running program. Leaving its context kills all of its processes and removes its files."""
 
     def __init__(
         self,
@@ -81,6 +86,19 @@ class Program:
         descriptors: Sequence[int] = (),
         arguments: Sequence[str] = (),
     ):
+        """Starts the program.
+
+        Args:
+          source: its source.
+          limits: see `Limits`.
+          containment: 'bubblewrap', 'namespaces', or 'none': only limits and the seccomp filter.
+          stdin, stdout, stderr: file descriptors, or what `subprocess.Popen` accepts.
+          descriptors: file descriptors that stay open in the program, under their numbers.
+          arguments: the program's sys.argv[1:].
+
+        Raises:
+          OSError: the machine cannot start a process.
+        """
         contained = containment != "none"
         self._directory = None if contained else tempfile.TemporaryDirectory()
         self._info, info = os.pipe()
@@ -112,7 +130,7 @@ class Program:
             os.close(info)
 
     def ends_by(self, deadline: float) -> bool:
-        """Waits for the program's own end, until `deadline` (of time.monotonic()) at most."""
+        """Whether the program ends by itself before `deadline`, in seconds of `time.monotonic`."""
         process = os.pidfd_open(self._process.pid)
         try:
             ended = _has_ended(process, max(0.0, deadline - time.monotonic()))
@@ -124,7 +142,7 @@ class Program:
 
     @property
     def exit_code(self) -> int | None:
-        """128 + the signal's number if a signal ended it; None while it runs."""
+        """The exit code, or 128 + the signal's number if a signal ended it; None while it runs."""
         code = self._process.returncode
         return 128 - code if code is not None and code < 0 else code
 
@@ -134,8 +152,8 @@ class Program:
     def __exit__(self, *exception) -> None:
         first = self._first_process()
         if first is not None:
-            # The kernel kills all processes of a pid namespace with its first, which is seen to
-            # end when the last of the others has.
+            # The kernel kills all processes of a pid namespace when its first process dies, and
+            # reports its end after theirs.
             try:
                 signal.pidfd_send_signal(first, signal.SIGKILL)
             except ProcessLookupError:
@@ -152,27 +170,27 @@ class Program:
             self._directory.cleanup()
 
     def _first_process(self) -> int | None:
-        """A pidfd of the first process of the program's pid namespace, None if it has ended.
+        """A pidfd of the first process in the program's pid namespace; None if it has ended.
 
-        Waits until the namespace stands, or failed to.
+        Waits until the namespace exists or could not be made.
         """
         with os.fdopen(self._info, "rb") as file:
-            told = file.read()
+            info = file.read()
         try:
-            return os.pidfd_open(json.loads(told)["child-pid"]) if told else None
+            return os.pidfd_open(json.loads(info)["child-pid"]) if info else None
         except ProcessLookupError:
             return None
 
 
 def _has_ended(process: int, seconds: float | None) -> bool:
-    """Waits for the end of the process of a pidfd, for so long at most (None: for ever)."""
+    """Waits until the process of a pidfd ends, at most `seconds` (None: without limit)."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def in_memory(data: bytes) -> int:
-    """A descriptor to read `data` from, which is in no file system; the caller closes it."""
+    """A file descriptor to read `data` from, in memory. The caller closes it."""
     descriptor = os.memfd_create("data")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
@@ -182,7 +200,7 @@ def in_memory(data: bytes) -> int:
 
 @functools.cache
 def _user_numbers() -> int:
-    """How many user numbers exist here: 1 in some containers."""
+    """How many user numbers exist here; only 1 in some containers."""
     with open("/proc/self/uid_map") as file:
         return max(int(line.split()[0]) + int(line.split()[2]) for line in file)
 
@@ -193,7 +211,7 @@ def _is_root() -> bool:
 
 
 def _unused_user() -> int:
-    """A user number for one program, so that its processes are counted by themselves."""
+    """A user number for one program, so that the kernel counts its processes separately."""
     first = _HIGH_USERS if _user_numbers() > 2 * _HIGH_USERS else _FEW_USERS
     return first + (os.getpid() * 64 + next(_starts) % 64) % (first - 1)
 
@@ -231,7 +249,7 @@ def _bubblewrap(limits: Limits, info: int) -> list[str]:
     else:
         command += ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
     for parent in mounts.parents():
-        command += ["--perms", "755", "--dir", parent]  # by default for its owner alone
+        command += ["--perms", "755", "--dir", parent]  # the default is access for the owner alone
     for path in mounts.read_only:
         command += ["--ro-bind", path, path]
     for path in mounts.emptied:

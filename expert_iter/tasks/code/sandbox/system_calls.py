@@ -1,8 +1,8 @@
-"""A seccomp filter: the system calls that contained code does not get.
+"""A seccomp filter that refuses system calls to contained programs.
 
-They are those that open more of the kernel than a program of numbers and text needs (new
-namespaces, mounts, tracing, keys, BPF), or that take memory which no limit counts (memfd, System V
-shared memory), and `socket`. The filter adds to the namespaces; containment does not rest on it.
+It refuses calls that open more of the kernel than a program of numbers and text needs (namespaces,
+mounts, tracing, keys, BPF), calls that take memory which no limit counts (memfd, System V shared
+memory), and `socket`. It adds to the namespaces: containment does not depend on it.
 """
 
 import errno
@@ -44,7 +44,7 @@ _REFUSED = {
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
 }
-_FORK, _VFORK = 57, 58  # x86-64's alone
+_FORK, _VFORK = 57, 58  # on x86-64 only
 _CLONE = (56, 220)
 _CLONE3 = 435
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
@@ -57,10 +57,16 @@ _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16  # in struct seccomp
 
 
 def seccomp_filter(may_fork: bool) -> bytes:
-    """The BPF program of this machine, 8 bytes an instruction; empty where its calls are unknown.
+    """The filter for this machine.
 
-    Refused calls fail with EPERM; with `may_fork` False, so do new processes and threads. `clone3`
-    fails with ENOSYS, so that C libraries turn to `clone`, whose flags a filter can see.
+    Refused calls fail with EPERM. `clone3` fails with ENOSYS, so that C libraries use `clone`,
+    whose flags a filter can read.
+
+    Args:
+      may_fork: False refuses new processes and threads too.
+
+    Returns:
+      A BPF program, 8 bytes an instruction; empty on an unknown architecture.
     """
     if platform.machine() not in _ARCHITECTURES:
         return b""

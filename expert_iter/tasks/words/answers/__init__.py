@@ -1,15 +1,15 @@
-r"""Final answers: found in a written solution, and compared with the right one, by text alone.
+r"""Final answers: finds them in solutions and compares them with the right one, by text alone.
 
-Four kinds of answer; `final_answer.py` says where in a solution the final answer stands.
+`final_answer.py` finds the final answer in a solution. There are four kinds of answer:
 
-    exact   text; blanks are collapsed, final periods dropped, Unicode in normal form C, case kept
-    number  equal as rationals: 18, 18.0, 36/2 and 1.8e1 are one number, 0.33 and 1/3 are two
+    exact   text in Unicode's normal form C; spaces and final periods are ignored, case is not
+    number  a rational: 18, 18.0, 36/2 and 1.8e1 are equal, 0.33 and 1/3 are not
     math    a LaTeX expression, compared by the library math-verify
     choice  a letter from A to E, in either case
 
-Decimals count exactly as written: a right answer of 0.33 is matched neither by 1/3 nor by 0.333.
-The labels of GSM8K's model solutions ask for no rounding: its right answers are whole, and each
-label is what comparing the last lines as rationals gives.
+Decimals are exact: neither 1/3 nor 0.333 equals a right answer of 0.33. The labels of GSM8K's model
+solutions need no rounding: its right answers are integers, and comparing the last lines as
+rationals gives every label.
 """
 
 import unicodedata
@@ -29,20 +29,24 @@ _FAULTS = {
 
 
 def proposed(solution: str, kind: str) -> str | None:
-    """The final answer that a solution proposes, in a form for majority votes.
+    """The final answer of a solution, for majority votes: equal answers give equal strings.
 
-    Equal answers give equal strings: always for exact, number and choice, and for math where the
-    expressions are numbers or differ in spelling alone. None if none can be read. Never raises,
-    whatever the text is.
+    For kind math this holds only for numbers, and for expressions that differ in spelling alone.
+    None if the solution has no readable answer. It never raises.
     """
     return final(solution, kind).answer
 
 
 def agrees(gold: str, solution: str, kind: str) -> bool:
-    r"""Whether the final answer of a solution is `gold`, a bare answer ("18", "\frac{1}{2}", "B").
+    r"""Whether the final answer of a solution equals `gold`.
 
-    False if either cannot be read. Never raises. Of kind math an expression can be made to take
-    long: no time limit is set here, so that any thread can call this.
+    False if either cannot be read. It never raises. It has no time limit, so that any thread can
+    call it; a hostile expression of kind math can take long.
+
+    Args:
+      gold: a bare answer, such as "18", "\frac{1}{2}" or "B".
+      solution: a finished solution.
+      kind: one of `ANSWER_TYPES`.
     """
     right, found = _read(gold, kind), final(solution, kind)
     if right is None or found.answer is None:
@@ -53,7 +57,7 @@ def agrees(gold: str, solution: str, kind: str) -> bool:
 
 
 def final(solution: str, kind: str) -> Final:
-    """The final answer of a solution: its text, and what is read from it."""
+    """The final answer of a solution, as text and as read."""
     if kind not in _READERS:
         raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")
     found = final_answer.final(solution, kind, _READERS[kind])
@@ -61,9 +65,9 @@ def final(solution: str, kind: str) -> Final:
 
 
 def check_gold(gold: str, kind: str) -> None:
-    """Raises ValueError, saying what is wrong, if no answer of this kind can be read from `gold`.
+    """Raises ValueError, with the reason, if `gold` is not an answer of this kind.
 
-    An answer of kind math is not parsed, which would take milliseconds.
+    Does not parse an answer of kind math, which would take milliseconds.
     """
     if _read(gold, kind) is None:
         raise ValueError(f"the answer {gold[:40]!r} {_FAULTS[kind]}")

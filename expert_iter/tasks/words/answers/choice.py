@@ -1,4 +1,4 @@
-"""Answers that are one of the letters A to E: "B", "b", "(B)", "B)", "B.", "b. 4", "B: Paris"."""
+"""Reads answers that are a letter from A to E, as in "B", "(B)", "b. 4" or "B: Paris"."""
 
 import re
 
@@ -12,7 +12,7 @@ _ANOTHER = re.compile(r"\s*(?:or|and|[,/&])?\s*(?:[(\[]?[A-Ea-e][)\].:]|[A-E]\s*
 _OR_ANOTHER = re.compile(
     r"\b(?:or|and)\s+(?:option\s+)?(?:[(\[][A-Ea-e][)\]]|[A-Ea-e][).:]\s|[A-E]\b(?!\s+[a-z]))"
 )
-# A capital A before a word in small letters is an article, but for words that go on from an answer.
+# "A" before a lower-case word is an article, unless the word can follow an answer.
 _ARTICLE = r"(?!(?<=A)\s+(?!(?:because|since|as|is|or|and)\b)[a-z])"
 _STANDING = re.compile(
     rf"(?<![\w.'’-])(?:[(\[]([A-Ea-e])[)\]]|([A-E])(?![\w'’-]|\.\w){_ARTICLE}|([a-e])\))"
@@ -21,11 +21,11 @@ _DELIMITED = re.compile(
     r"\*\*([A-E])\*\*|(?<!\w)[(\[]([A-Ea-e])[)\]]|(?<![\w(.'’-])([A-Ea-e])\)|"
     r"(?<![\w.'’-])([A-E])(?:\.(?=\s|$)|\s*\Z)"
 )
-_MOST_LINE = 1200
+_MOST_LINE = 1200  # characters; a longer line is not an answer
 
 
 def read(text: str) -> str | None:
-    """The one letter in the text of an answer, as a capital; None if there is not just one."""
+    """The only letter in an answer, in upper case; None if there are several or none."""
     if len(text) > _MOST_LINE:
         return None
     text = _COMMANDS.sub(r"\1", text).strip(" \t\n$*`\"'\u00a0")
@@ -39,7 +39,7 @@ def read(text: str) -> str | None:
 
 
 def last(text: str) -> str | None:
-    """The last letter in a text that stands alone, as a capital; None if there is none."""
+    """The last letter in a text that stands alone, in upper case; None if there is none."""
     if match := _ALONE.fullmatch(text.strip(" \t\n*")):
         return match[1].upper()
     letter = None

@@ -1,30 +1,30 @@
-r"""Where in a written solution its final answer stands.
+r"""Finds the final answer in a solution.
 
-The first of these that the solution has decides:
+The first of these rules that applies decides:
 
-1. `####` (GSM8K): the line after the last one. Where a box follows, `####` was but a heading, and
-   the box counts. So it was if no answer stands in its line and more lines follow.
+1. `####` (GSM8K): the rest of the line after the last one. If a box follows, `####` was a heading
+   and the box counts. It was also a heading if its line has no answer and more lines follow.
 2. The last \boxed{...} or \fbox{...} that is not empty. Without braces the next token counts, as in
-   TeX. A last box that is never closed is no answer.
-3. "answer is", "answer:", or a last line that begins with "A:", as the model solutions published
-   with GSM8K end (not for choices, where A: names an option): the rest of the line, for the last
-   mark after which an answer of the kind can be read. "So the answer is correct" is no such mark.
-4. The kind's own rule: the last number, the last letter that stands alone, or the last line. But
-   there is no answer if the text breaks off at a mark, or has "5 or 6" after one.
+   TeX. If the last box is not closed there is no answer.
+3. "answer is", "answer:", or a last line that begins with "A:" (except for choices, where A: names
+   an option): the rest of the line after the last such mark that an answer follows. "The answer is
+   correct" is not a mark.
+4. By kind: the last number, the last letter that stands alone, or the last line. There is no answer
+   if the text ends at a mark, or has "5 or 6" after one.
 
-Where the rest of a line is empty, the next line that is not counts. Display math, and a block in
-code fences, count as one line.
+If the rest of a line is empty, the next line that is not empty counts. Display math, and a fenced
+block, count as one line.
 """
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-_MOST_MARKS = 16  # that are looked at, from the last
+_MOST_MARKS = 16  # the last ones; bounds the time for hostile text
 _HASHES = re.compile("#{4,}")
 _BOLD = re.compile(r"\*\*[^*]*\*\*")
 
-# A verdict on an answer is no answer: "the answer is correct", "the answer is not obvious".
+# A remark is not an answer: "the answer is correct", "the answer is not obvious".
 _REMARK = (
     r"\W{0,3}(?:correct|right|wrong|incorrect|not|verified|confirmed|consistent|reasonable|"
     r"obvious|clear|unclear|unknown)\b(?!\W*\d)"
@@ -32,7 +32,7 @@ _REMARK = (
 _MARK = re.compile(
     rf"\banswer(?:\s+is)?\s*(?:\*+\s*)?:(?:\*\*)?|\banswer\s+is\b(?!{_REMARK})", re.IGNORECASE
 )
-# What shows that an answer of the kind was meant, even if it cannot be read.
+# Text that shows that an answer of the kind was intended, even if it cannot be read.
 _TENS = "ten|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 _MEANT = {
     "number": re.compile(
@@ -47,7 +47,7 @@ _MEANT = {
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-# TeX would box the first digit of 18 alone, which nobody means: that is no answer.
+# TeX would box only the first digit of 18, which nobody intends: that is not an answer.
 _TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z])(?![A-Za-z0-9])|([0-9])(?![A-Za-z0-9]|[.,][0-9])")
 _ARGUMENT = re.compile(r"\\([A-Za-z]+)|[^\s{}\\]")
 _ARGUMENTS = {"frac": 2, "dfrac": 2, "tfrac": 2, "binom": 2, "sqrt": 1, "text": 1, "mathrm": 1}
@@ -59,7 +59,7 @@ _MOST_DISPLAY = 1200  # characters
 
 
 def _block(opening: str, inside: str, closing: str) -> str:
-    """A block of no blank line, in which `inside` does not stand."""
+    """A pattern for a block without blank lines and without `inside`."""
     content = rf"\s*((?:(?!{inside}|\n[ \t]*\n).){{0,{_MOST_DISPLAY}}}?)\s*"
     return opening + content + closing
 
@@ -80,7 +80,7 @@ _DISPLAY = re.compile(
 )
 _FENCED = re.compile(_block(r"^[ \t]*```\w*$", "```", r"```[ \t]*$"), re.DOTALL | re.MULTILINE)
 _WRAPPING = re.compile(rf"\\(?:begin|end)\{{{_ROWS}\}}|\\(?:label|tag)\{{[^{{}}]*\}}|\\nonumber")
-# One formula at the end of a sentence that says what it is.
+# A formula at the end of a sentence, after a verb or "=".
 _CONCLUSION = re.compile(
     r"[^$\\]*(?:\b(?:is|are|be|equals?|gets?|gives?|have|has|obtain|find|thus|so|hence|therefore)"
     r"|[:=])\s*(\$[^$]+\$|\\\((?:(?!\\[()]).)+\\\))[.,;!]?",
@@ -89,22 +89,28 @@ _CONCLUSION = re.compile(
 
 
 class Final(NamedTuple):
-    """text: of the final answer, on one line; answer: what is read from it, None if nothing is."""
+    """A final answer.
+
+    Attributes:
+      text: on one line.
+      answer: as read from the text; None if it cannot be read.
+    """
 
     text: str
     answer: str | None
 
 
 def final(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
-    """The final answer of a solution, whatever its text is.
+    """The final answer of a solution, by the rules above.
 
     Args:
-      solution: what was written.
+      solution: any text.
       kind: one of `answers.ANSWER_TYPES`.
-      read: the answer of this kind in a text; None if there is none.
+      read: returns the answer of this kind in a text, or None.
 
     Returns:
-      None where no answer is marked, of the kinds that have a rule for such texts: number, choice.
+      The final answer. None if no answer is marked and the kind is number or choice: their fourth
+      rule is in `answers.final`.
     """
     solution = _flattened(solution.strip())
     if "####" in solution and (found := _after_hashes(solution, kind, read)):
@@ -136,10 +142,12 @@ def _after_hashes(solution: str, kind: str, read: Callable[[str], str | None]) -
 
 
 def _after_words(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
-    """What the third rule finds, and the fourth where it is not number's or choice's own."""
+    """The third rule, and the fourth for exact and math."""
     last = last_line(solution)
     ends = []
-    if "nswer" in solution or "NSWER" in solution:  # most have none, and searching is slow
+    if (
+        "nswer" in solution or "NSWER" in solution
+    ):  # most solutions have none, and the search is slow
         ends = [match.end() for match in _MARK.finditer(solution)][-_MOST_MARKS:]
     named = kind != "choice" and last.startswith("A:")
     if named and (not ends or ends[-1] <= len(solution) - len(last)):
@@ -160,7 +168,7 @@ def _after_words(solution: str, kind: str, read: Callable[[str], str | None]) ->
 
 
 def _first_line(text: str) -> str:
-    """The first line that is not blank, or ''; without a bold type that ends with it."""
+    """The first line that is not blank, or '', without its bold type."""
     line = text.strip().partition("\n")[0].strip()
     if line.endswith("**") and (line.count("**") == 1 or _BOLD.fullmatch(line)):
         return line.strip("* ")
@@ -168,7 +176,7 @@ def _first_line(text: str) -> str:
 
 
 def _last_box(text: str) -> str | None:
-    """What is in the last box; '' if that is not closed, or all are empty; None without a box."""
+    """The content of the last box; '' if it is not closed or all are empty; None without a box."""
     starts = [box.end() for box in _BOX.finditer(text)][-_MOST_MARKS:]
     if not starts:
         return None
@@ -181,8 +189,9 @@ def _last_box(text: str) -> str | None:
 
 
 def _end_of_argument(text: str, start: int, token: re.Pattern) -> int | None:
-    r"""The end of the group in braces that begins at `start`, or else of the token and of what it
-    takes. None if there is neither, or the braces do not balance; \{ is not a brace.
+    r"""The end of the group in braces at `start`, or of the token there with its arguments.
+
+    None if there is neither, or the braces do not balance; \{ is not a brace.
     """
     if not text.startswith("{", start):
         match = token.match(text, start)
@@ -199,7 +208,7 @@ def _end_of_argument(text: str, start: int, token: re.Pattern) -> int | None:
 
 
 def _flattened(text: str) -> str:
-    """The text with each display on one line, of whose rows the last stands, and without fences."""
+    """The text with each fenced block, and the last row of each display, on one line."""
     if "```" in text:
         text = _FENCED.sub(lambda block: " ".join(block[1].split()), text)
     if "\\" in text or "$$" in text:
@@ -209,6 +218,6 @@ def _flattened(text: str) -> str:
 
 def _last_row(display: str) -> str:
     rows = _WRAPPING.sub("", display).strip().removesuffix("\\\\")
-    if "\\begin" not in rows:  # a matrix has rows of its own
+    if "\\begin" not in rows:  # the rows of a matrix stay
         rows = rows.rpartition("\\\\")[2].replace("&", "").strip().removeprefix("=")
     return " ".join(rows.split())

@@ -1,7 +1,7 @@
-r"""LaTeX answers in a form that the parser of math-verify reads whole, or not at all.
+r"""Rewrites LaTeX answers so that math-verify's parser reads all of them, or rejects them.
 
-Left to itself it drops what it takes for a unit (the t of 7t), primes, dots, and the base of a
-number (34_7); and it takes a time (6:30) for a ratio.
+The parser itself drops what looks like a unit (the t of 7t), primes, dots, and the base of a number
+(34_7), and reads a time (6:30) as a ratio.
 """
 
 import re
@@ -32,7 +32,7 @@ _BARE_UNIT = re.compile(
     r"(?:kilo)?grams?|lit(?:er|re)s?|pounds?|ounces?|dollars?|cents?|degrees?|seconds?|minutes?|"
     rf"hours?|days?|weeks?|months?|years?|units?|points?){_POWER}"
 )
-# Words after a value that say something else than what it counts.
+# Words after a value that are not units.
 _NO_UNIT = frozenset(
     "or and not is are if when where only plus minus times over squared cubed dozen half halves "
     "third thirds quarter quarters point least most more less fewer than below above between to "
@@ -41,7 +41,7 @@ _NO_UNIT = frozenset(
 
 
 def parsable(text: str) -> str | None:
-    """An expression on one line, without its unit; None for one that the parser would misread."""
+    """The expression without its unit, on one line; None if the parser would misread it."""
     if _NOT_PARSED.search(text):
         return None
     for pattern, replacement in _SPELLINGS:

@@ -1,13 +1,13 @@
-r"""LaTeX expressions: one spelling for votes, and equality by the library math-verify.
+r"""LaTeX expressions: a canonical spelling for votes, and equality by the library math-verify.
 
-A verdict is a reward, so the library's leniency is bounded. All of an answer must parse, else it is
-right only if it is spelt like the right one, but for blanks and braces; the same holds for what the
-parser would misread (see latex.py). Numbers are compared to a precision that follows the smallest
-in either expression, for the library's own would take 2^{-77} for 0.
+A verdict is a reward, so the library's leniency is limited. If an answer does not parse completely,
+or the parser would misread it (see latex.py), it must have the spelling of the right answer, apart
+from spaces and braces. The precision of a comparison follows the smallest number in either
+expression, because the library's fixed precision equates 2^{-77} and 0.
 
-What is left: units are not compared (7 cm is 7 m); 90% is 90 and so is 90 degrees; E is e; x^12 is
-x^{12}, though TeX prints another thing; a chain of equations counts by its last term, whether it
-holds or not (3 + 4 = 8 is 8).
+Some leniency remains. Units are not compared: 7 cm equals 7 m. 90% and 90 degrees equal 90. E
+equals e. x^12 equals x^{12}, although TeX prints them differently. A chain of equations counts as
+its last term, even if it is wrong: 3 + 4 = 8 counts as 8.
 """
 
 import functools
@@ -20,7 +20,7 @@ from typing import Any
 from expert_iter.tasks.words.answers import latex, number
 
 MOST_CHARACTERS = 400
-_MOST_DECIMALS = 1000  # more would be worked out for minutes
+_MOST_DECIMALS = 1000  # computing more would take minutes
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("`", "`"))
@@ -37,10 +37,10 @@ _SPELLINGS = [
 
 
 def canonical(text: str) -> str | None:
-    r"""The expression without what does not change it: blanks, \left, a closing period, $ around.
+    r"""The expression without spaces, \left, a final period, surrounding $ and the like.
 
-    A plain number is written in lowest terms. Nothing is worked out, so this is quick for any text.
-    None if the expression is empty, too long, or its braces do not balance.
+    A plain number is reduced to lowest terms. Nothing else is computed, so this is fast for any
+    text. None if the expression is empty or too long, or its braces do not balance.
     """
     text = _inner(text)
     if not 1 <= len(text) <= MOST_CHARACTERS or not _balanced(text):
@@ -53,13 +53,13 @@ def canonical(text: str) -> str | None:
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Whether two expressions are equal in math-verify's judgement; False if it cannot tell.
+    """Whether two expressions are equal, by math-verify; False if it cannot decide.
 
-    Its own time limits are off: they are alarms, which only a main thread may set.
+    The library's time limits are off, because they use alarms, which only a main thread can set.
     """
     from math_verify import verify  # takes a second
 
-    # Without a limit of its own it warns, once, that one should be set outside.
+    # Without a time limit it logs a warning.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     texts = [latex.parsable(_inner(text)) for text in (gold, answer)]
     if None in texts or sorted(map(_brackets, texts)) == ["()", "{}"]:
@@ -70,17 +70,17 @@ def equal(gold: str, answer: str) -> bool:
         return small <= _MOST_DECIMALS and verify(
             right,
             found,
-            float_rounding=6 + max(0, small - 2),  # six decimals where numbers reach a hundredth
+            float_rounding=6 + max(0, small - 2),  # six decimals for numbers of 0.01 or more
             numeric_precision=15 + small,
             timeout_seconds=None,
         )
-    except Exception:  # whatever a malformed expression sets off in a library of parsers
+    except Exception:  # the parsers can raise anything for a malformed expression
         return False
 
 
-@functools.lru_cache(1024)  # each right answer is compared with many
+@functools.lru_cache(1024)  # a right answer is compared with many answers
 def _parsed(text: str) -> Any:
-    """What sympy makes of an expression, names in their own case. Raises if it does not parse."""
+    """The expression as sympy's; names keep their case. Raises if it does not parse."""
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from math_verify.grader import should_treat_as_complex
@@ -96,7 +96,7 @@ def _parsed(text: str) -> Any:
 
 
 def _leading_zeros(expression: Any) -> int:
-    """Zeros behind the decimal point of the smallest number in an expression."""
+    """The number of zeros after the decimal point of the smallest number in an expression."""
     import mpmath
 
     values = (abs(part.evalf(3)) for part in _numbers(expression))
@@ -105,7 +105,7 @@ def _leading_zeros(expression: Any) -> int:
 
 
 def _numbers(expression: Any) -> Iterator[Any]:
-    """The numbers in an expression, and the parts of it that come to one; whole ones left out."""
+    """The subexpressions that are numbers, except integers."""
     from sympy import MatrixBase, preorder_traversal
 
     parts = expression.flat() if isinstance(expression, MatrixBase) else [expression]
@@ -120,7 +120,7 @@ def _brackets(text: str) -> str:
 
 
 def _inner(text: str) -> str:
-    """The expression without delimiters and final punctuation around it, in normal form C."""
+    """The expression in normal form C, without delimiters and final punctuation."""
     text = unicodedata.normalize("NFC", text)
     while True:
         text = text.strip().removesuffix(".").removesuffix(",").strip()

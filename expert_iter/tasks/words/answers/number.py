@@ -1,17 +1,16 @@
-r"""Numbers as people and language models write them, read as exact rationals.
+r"""Reads numbers, as people and language models write them, as exact rationals.
 
-One number is read from "18", "-3", "$1,234.50", "18 dollars.", "3/4", "1 1/2", "1e3", "9 * 2 = 18"
-and "\frac{3}{4}". A unit is dropped, and a percent sign is one: 50% is 50. Words of size count: 5
-million is 5,000,000. Nothing is read from two numbers ("5 or 6", "10:30", "1,23"), from what has to
-be worked out ("10²", "3 + 4", "18k", "2\pi"), from a bound ("> 5"), or from a number of over 300
-characters. Calculator annotations, <<9*2=18>>, are ignored.
+"18", "-3", "$1,234.50", "18 dollars.", "3/4", "1 1/2", "1e3", "9 * 2 = 18" and "\frac{3}{4}" are
+numbers. A unit is ignored, and so is a percent sign: 50% is 50. 5 million is 5,000,000. Two numbers
+("5 or 6", "10:30", "1,23"), a calculation ("10²", "3 + 4", "18k", "2\pi"), a bound ("> 5") and more
+than 300 characters are not a number. Calculator annotations, such as <<9*2=18>>, are ignored.
 """
 
 import re
 from fractions import Fraction
 
-MOST_CHARACTERS = 300
-_MOST_LINE = 1200
+MOST_CHARACTERS = 300  # of a number, and largest exponent: bounds its memory
+_MOST_LINE = 1200  # characters; a longer line is not an answer
 
 _DECIMAL = (
     r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -33,7 +32,7 @@ _SIZE = re.compile(rf"[\s-]*({'|'.join(SIZES)})\b", re.IGNORECASE)
 
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
 
-# Many spellings made one, in this order.
+# Replacements that give one spelling, applied in this order.
 _SPELLINGS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -45,7 +44,7 @@ _SPELLINGS = [
         ("¼", r"\\frac14"),
         ("¾", r"\\frac34"),
         ("\u2044", "/"),
-        # Thin and unbroken blanks between groups of digits.
+        # Thin and non-breaking spaces between groups of digits.
         (r"(?<=[0-9])(?:[\u00a0\u2009\u202f]|\\,)(?=[0-9]{3}(?![0-9]))", ","),
         (r"[^\S\n]|\\[,; ()\[\]]", " "),
         (r"(?<=[0-9])\\[dt]?frac", r" \\frac"),
@@ -56,21 +55,21 @@ _SPELLINGS = [
     )
 ]
 
-# What is before a number that belongs to a calculation, a time of day and the like.
+# Text before a number that makes it part of a calculation, a time of day and the like.
 _TIED = re.compile(r"[0-9)]\s*[-+*/×÷^]\s*$|[0-9][.,:]$|[\w)][-+*/×÷^]$")
 _UNFINISHED = re.compile(r"\s*[-+*/×÷^=(]+\s*")
 _BOUND = re.compile("[<>≤≥≠±]|!=")
-# What makes another number of the one that it stands beside, or right after.
+# Text beside a number, or directly after it, that changes its value.
 _CHANGES = re.compile(r"[*^+\\√π∞×÷|{}]|/(?!\s?[A-Za-z]{2})")
 _CHANGES_CLOSE = re.compile(r"[kKMB]\b|[A-Za-z_]+[0-9]|[²³¹⁰⁴-⁹]")
 _FIRST_SENTENCE = re.compile(r"([^0-9]*[0-9].*?)[.!?;](?:\s|$)")
 
 
 def read(text: str) -> str | None:
-    """The one number in the text of an answer, such as "18" or "3/2"; None if there is not one."""
+    """The only number in an answer, as in "18" or "3/2"; None if there are several or none."""
     if len(text) > _MOST_LINE:
         return None
-    if _WHOLE.fullmatch(text):  # most answers are, and what follows is slow
+    if _WHOLE.fullmatch(text):  # a fast path for most answers
         return str(int(text))
     text = _spelt(text)
     if sentence := _FIRST_SENTENCE.match(text):
@@ -89,13 +88,13 @@ def read(text: str) -> str | None:
 
 
 def bare(text: str) -> str | None:
-    """The number that is all of the text; None if there is anything beside it."""
+    """The number that is the whole text; None if there is other text."""
     match = _NUMBER.fullmatch(_spelt(text).strip())
     return _value(match, "", "") if match else None
 
 
 def last(text: str) -> str | None:
-    """The last number in a text; None if there is none, or it belongs to an open calculation."""
+    """The last number in a text; None if there is none, or a calculation follows it."""
     text, match = _spelt(text), None
     for found in _NUMBER.finditer(text):
         match = found
@@ -112,7 +111,7 @@ def _spelt(text: str) -> str:
 
 
 def _value(match: re.Match, before: str, after: str) -> str | None:
-    """The matched number in lowest terms, unless it or the text on either side forbids it."""
+    """The matched number in lowest terms; None if the text around it changes its value."""
     if len(match[0]) > MOST_CHARACTERS or _TIED.search(before) or _CHANGES_CLOSE.match(after):
         return None
     try:
@@ -133,7 +132,7 @@ def _value(match: re.Match, before: str, after: str) -> str | None:
 
 
 def _decimal(text: str) -> Fraction:
-    """Raises ValueError if the exponent is out of bounds: its power of ten would fill memory."""
+    """The value of a decimal. Raises ValueError for an exponent that would exhaust memory."""
     exponent = text.lower().partition("e")[2]
     if len(exponent) > 4 or abs(int(exponent or 0)) > MOST_CHARACTERS:
         raise ValueError(exponent)

@@ -1,4 +1,4 @@
-"""A task whose verifier does what the solution says; worker processes import it by this name."""
+"""A task whose verdict does what the solution says; worker processes import it by this name."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ class HostileTask:
     name = "hostile"
     in_process = False
 
-    def __init__(self, name, settings):
+    def __init__(self, name, settings, imports):
         if "log" in settings:
             with open(settings["log"], "a") as file:
                 file.write("started\n")
