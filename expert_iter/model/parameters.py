@@ -122,12 +122,18 @@ def parameter(name: str) -> Parameter | None:
 
 
 def parameter_at(path: Sequence[Any]) -> Parameter | None:
-    """The parameter at a JAX key path, in parameters or in an optimizer's state that holds trees
-    like them. None for other arrays of the state, such as a counter.
+    """The parameter at a JAX key path, in parameters or in an optimizer's state with trees like
+    them. None for arrays of the state that are not in dicts, such as a count of updates.
+
+    Raises KeyError for an array in a dict whose name is no parameter's.
     """
+    if not path or not isinstance(path[-1], jax.tree_util.DictKey):
+        return None
     keys = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
-    found = (parameter(".".join(keys[start:])) for start in range(len(keys)))
-    return next(filter(None, found), None)
+    for start in range(len(keys)):
+        if found := parameter(".".join(keys[start:])):
+            return found
+    raise KeyError(f"no parameter has the name {jax.tree_util.keystr(path)}")
 
 
 def named(params: Mapping[str, Any]) -> dict[str, Any]:

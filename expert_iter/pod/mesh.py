@@ -87,7 +87,7 @@ class Layout:
     def learning(self, tree: Any) -> Any:
         """Shardings of parameters, or of an optimizer's state with trees like them, while learning.
 
-        Raises KeyError if an array is none of `model.parameters`.
+        Raises KeyError if a dict holds an array that is none of `model.parameters`.
         """
         return self._by_rules(tree, _LEARNING)
 
@@ -98,8 +98,6 @@ class Layout:
     def _by_rules(self, tree: Any, rules: dict[str, str]) -> Any:
         def sharding(path, leaf):
             parameter = parameter_at(path)
-            if parameter is None and leaf.ndim:  # scalars are an optimizer's counts
-                raise KeyError(f"no parameter has the name {jax.tree_util.keystr(path)}")
             axes = [rules.get(axis) for axis in (parameter.axes if parameter else ())]
             axes = [None] * (leaf.ndim - len(axes)) + axes  # stacked layers come first
             cut = [

@@ -80,6 +80,12 @@ def test_paths_into_an_optimizer_state_lead_to_the_parameters(params):
     assert found == [None, *entries, *entries]
 
 
+def test_a_path_to_an_unknown_name_is_refused():
+    path, _ = jax.tree_util.tree_leaves_with_path({"attention": {"q": 0}})[0]  # without "blocks"
+    with pytest.raises(KeyError, match="attention"):
+        parameter_at(path)
+
+
 def test_names_and_back_is_the_tree(params):
     assert nested(named(params)) == params
     assert (
