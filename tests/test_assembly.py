@@ -126,3 +126,17 @@ def test_a_text_that_the_tokenizer_cannot_write_is_named(assembled, split, tmp_p
     path.write_text("\n".join([first, second.replace("Tom", "T\N{SNOWMAN}m"), *rest]))
     text = refused(assemble(parts.settings, tmp_path / "run"))
     assert text.startswith(f"{path}, line 2: the tokenizer has no piece for")
+
+
+def test_a_question_with_a_token_that_the_weights_have_no_row_for_is_named(assembled):
+    rare = {9: {"question": "Tom has Z pens. How many?"}}
+    rows = max(assembled(rare).tokenizer.encode("Z"))
+    assert re.search(
+        rf"train.jsonl, line 9: the token {rows} of this text has no row .* has {rows}: ",
+        refused(assembled(rare, **{"pretrained.vocab_size": rows})),
+    )
+
+
+def test_weights_must_have_rows_for_the_tokens_that_every_run_needs(assembled):
+    with pytest.raises(UserError, match=r"the token \d+ \(end of a text\) has no row"):
+        assembled({}, **{"pretrained.vocab_size": assembled({}).tokenizer.eos_id})
