@@ -1,8 +1,9 @@
-"""Countdown with three numbers from 1 to 20 and targets up to 60: the quick start.
+"""Quick start: Countdown with three numbers from 1 to 20 and targets up to 60.
 
     python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown
 
-0.43M parameters, 10 rounds of 1,024 problems, 6.1M generated tokens. The README has time and score.
+0.43M parameters, 10 rounds of 1,024 problems, 6.1M generated tokens. The README has the time and
+the accuracy.
 """
 
 from expert_iter.config import default_config
@@ -27,7 +28,7 @@ def get_config():
     config.value.max_lost = 2
     config.value.weight = 0.3
     config.run.rounds = 10
-    # Solutions share first steps, and few ways on are right: docs/results.md.
+    # Solutions share first steps, and few continuations are right: docs/results.md.
     config.evaluation.root_candidates = 16
     config.evaluation.num_candidates = 3
     config.evaluation.simulations = (2, 4, 8, 16)

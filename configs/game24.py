@@ -1,12 +1,14 @@
-"""The Game of 24: four numbers from 1 to 13, target 24, fractions allowed on the way.
+"""The Game of 24: combine four numbers from 1 to 13 into 24; fractions are allowed.
 
     python -m expert_iter.train --config=configs/game24.py --workdir=runs/game24
 
-Puzzles alone are few (1,362) and hard to hit by chance, so most training problems are a curriculum:
-three or four numbers with any target up to 100. Keep puzzles out of training with
---config.task.exclude=FILE (a CSV with the columns Rank and Puzzles); --config.task.file=24.csv
-reads the public list, of which ranks 901 to 1000 are then the test. 0.73M parameters, 12 rounds,
-about two hours on two CPU cores; docs/results.md has the score.
+0.73M parameters, 12 rounds, about two hours on two CPU cores. docs/results.md has the accuracy.
+
+There are only 1,362 puzzles, and random play rarely solves one. So most training problems are a
+curriculum: three or four numbers with any target up to 100.
+
+--config.task.exclude=FILE keeps puzzles out of training; FILE is a CSV with the columns Rank and
+Puzzles. --config.task.file=24.csv reads the public list, whose ranks 901 to 1000 are the test.
 """
 
 from expert_iter.config import default_config
@@ -45,6 +47,7 @@ def get_config():
     config.evaluation.problems = 100
     config.evaluation.batch_size = 100
     config.evaluation.round_problems = 100
+    config.evaluation.num_candidates = 8
     config.evaluation.round_simulations = 32
     config.evaluation.samples = (8, 32, 64)
     config.evaluation.simulations = (8, 32, 64)

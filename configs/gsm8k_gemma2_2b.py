@@ -1,28 +1,29 @@
-"""GSM8K from Gemma 2 2B: supervised warm start, then search; adapters alone are trained.
+"""GSM8K from Gemma 2 2B: supervised warm start, then search. Trains LoRA adapters only.
 
     python -m expert_iter.train --config=configs/gsm8k_gemma2_2b.py --workdir=runs/gsm8k_gemma2_2b \
         --config.task.data_dir=DIR --config.pretrained.directory=WEIGHTS
 
 DIR holds the published train.jsonl and test.jsonl, WEIGHTS the published google/gemma-2-2b.
 
-For one GPU of 40 GB. Memory by the published shapes, in GB of 10^9 bytes; numbers are bfloat16
-where nothing else is said, and a token has 104 KiB of keys and values (26 layers · 2 · 4 heads ·
-256 · 2 bytes):
+For one GPU of 40 GB. Memory by the published shapes, in GB of 10^9 bytes. Numbers are bfloat16
+unless noted. A token has 104 KiB of keys and values
+(26 layers · 2 · 4 heads · 256 · 2 bytes):
 
     weights  2.61B parameters                                                             5.2
     adapters 20.8M, in float32 with their gradient and Adam's two moments                 0.3
-    learning 3,072 tokens · 2.9 MB that the layers keep for the gradient                  9.0
+    learning 3,072 tokens · 2.9 MB that layers keep for the gradient                      9.0
              logits, 3,072 · 256,000, three at once, in float32                           9.4
     search   pages, 32 problems · 17 pages · 64 tokens                                    3.7
              prompts, 32 · 256 tokens                                                     0.9
              prefix and candidates side by side, 32 · (256 + 10 · 64 + 4 · 64) tokens     3.9
     samples  in evaluation, 32 · (256 + 8 · 320) tokens                                   9.6
 
-Learning, search and samples take turns: beside weights and adapters the most is learning, so
-24 GB in all. XLA's plan of its buffers agrees within 8% (compiled for a CPU in float32, not
-run). None of it has run on such a GPU, and neither time nor accuracy was measured: a test runs the
-same structure at a small width. Where memory runs out, halve learner.rows, or run.batch_size and
-evaluation.batch_size.
+Learning, search and samples alternate. Learning needs the most, so the total with weights and
+adapters is 24 GB. XLA's buffer assignment, compiled for a CPU in float32, agrees within 8%. If
+memory runs out, halve learner.rows, or run.batch_size and evaluation.batch_size.
+
+Not run on such a GPU: time and accuracy are unknown. A test runs the same structure at a small
+width.
 """
 
 from expert_iter.config import default_config

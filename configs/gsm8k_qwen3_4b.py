@@ -1,28 +1,29 @@
-"""GSM8K from Qwen3 4B: supervised warm start, then search; adapters alone are trained.
+"""GSM8K from Qwen3 4B: supervised warm start, then search. Trains LoRA adapters only.
 
     python -m expert_iter.train --config=configs/gsm8k_qwen3_4b.py --workdir=runs/gsm8k_qwen3_4b \
         --config.task.data_dir=DIR --config.pretrained.directory=WEIGHTS
 
 DIR holds the published train.jsonl and test.jsonl, WEIGHTS the published Qwen/Qwen3-4B-Base.
 
-For one GPU of 48 GB. Memory by the published shapes, in GB of 10^9 bytes; numbers are bfloat16
-where nothing else is said, and a token has 144 KiB of keys and values (36 layers · 2 · 8 heads ·
-128 · 2 bytes):
+For one GPU of 48 GB. Memory by the published shapes, in GB of 10^9 bytes. Numbers are bfloat16
+unless noted. A token has 144 KiB of keys and values
+(36 layers · 2 · 8 heads · 128 · 2 bytes):
 
     weights  4.02B parameters                                                             8.0
     adapters 33.0M, in float32 with their gradient and Adam's two moments                 0.5
-    learning 4,096 tokens · 4.6 MB that the layers keep for the gradient                 18.9
+    learning 4,096 tokens · 4.6 MB that layers keep for the gradient                     18.9
              logits, 4,096 · 151,936, in float32                                          2.5
     search   pages, 32 problems · 17 pages · 64 tokens                                    5.1
              prompts, 32 · 256 tokens                                                     1.2
              prefix and candidates side by side, 32 · (256 + 10 · 64 + 4 · 64) tokens     5.4
     samples  in evaluation, 32 · (256 + 8 · 320) tokens                                  13.3
 
-Learning, search and samples take turns: beside weights and adapters the most is learning, so
-30 GB in all. XLA's plan of its buffers agrees within 8% (compiled for a CPU in float32, not
-run). None of it has run on such a GPU, and neither time nor accuracy was measured: a test runs the
-same structure at a small width. Where memory runs out, halve learner.rows, or run.batch_size and
-evaluation.batch_size.
+Learning, search and samples alternate. Learning needs the most, so the total with weights and
+adapters is 30 GB. XLA's buffer assignment, compiled for a CPU in float32, agrees within 8%. If
+memory runs out, halve learner.rows, or run.batch_size and evaluation.batch_size.
+
+Not run on such a GPU: time and accuracy are unknown. A test runs the same structure at a small
+width.
 """
 
 from expert_iter.config import default_config

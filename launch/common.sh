@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Sourced by the scripts that start runs on pods. Sets ROOT, the checkout.
+# Shared functions of the scripts for pods, which source this file. Sets ROOT, the checkout.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-DRY_RUN="${DRY_RUN:-}"  # --dry-run sets it: print commands and run none
+DRY_RUN="${DRY_RUN:-}"  # set by --dry-run: print commands instead of running them
 
 fail() {
   echo "error: $*" >&2
   exit 2
 }
 
-# shown WORD...: the words as one line that a shell reads back as these words.
+# shown WORD...: prints the words as one line, quoted for a shell.
 shown() {
   local word line="" escaped="'\\''"
   for word in "$@"; do
@@ -19,18 +19,18 @@ shown() {
   echo "${line# }"
 }
 
-# call COMMAND...: runs it; in a dry run prints it.
+# call COMMAND...: runs the command, or prints it in a dry run.
 call() {
   if [[ -n "$DRY_RUN" ]]; then shown "$@"; else "$@"; fi
 }
 
-# need_workdir: the run's directory, which every process must see, is in WORKDIR.
+# need_workdir: fails unless WORKDIR names the run's directory.
 need_workdir() {
   [[ -n "${WORKDIR:-}" ]] ||
-    fail "say where the run is kept: WORKDIR=gs://BUCKET/PATH, or a directory that all hosts share"
+    fail "name the run's directory: WORKDIR=gs://BUCKET/PATH, or one that all hosts share"
 }
 
-# pack FILE: the checkout as a tar.gz, without what is made anew elsewhere.
+# pack FILE: writes the checkout as a tar.gz, without .venv, runs and caches.
 pack() {
   call tar --exclude=.git --exclude=.venv --exclude=./runs --exclude=__pycache__ \
     --exclude='*.egg-info' --exclude='.*_cache' -czf "$1" -C "$ROOT" .

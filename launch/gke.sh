@@ -16,17 +16,17 @@ help() {
   cat <<'HELP'
 Usage: CLUSTER=NAME WORKDIR=gs://BUCKET/PATH bash launch/gke.sh [--dry-run] TRAIN_FLAG...
 
-Starts the training as a workload on a cluster that `xpk cluster create` made. xpk puts this
-checkout on top of IMAGE; each pod makes .venv in it, then trains. Pods that are preempted or fail
-are started again by the cluster.
+Starts a workload that trains, on a cluster that `xpk cluster create` made. xpk adds this checkout
+to IMAGE. Each pod makes .venv in it, then trains. The cluster restarts pods that are preempted or
+fail.
 
-WORKDIR        where the run is kept, which the cluster's service account can write
-CLUSTER        the cluster
-NAME           of the workload (expert-iter)
-TPU_TYPE       (v6e-16)
-ZONE, PROJECT  of the cluster (us-east5-b; gcloud's own)
-IMAGE          with Python 3.11 or newer and bash, from Docker Hub (python:3.12)
-MAX_RESTARTS   how often the workload is started again (100)
+WORKDIR        the run's directory, which the cluster's service account can write
+CLUSTER        name of the cluster
+NAME           name of the workload (expert-iter)
+TPU_TYPE       accelerator type (v6e-16)
+ZONE, PROJECT  of the cluster (us-east5-b; gcloud's default project)
+IMAGE          Docker image with Python 3.11 or newer and bash (python:3.12)
+MAX_RESTARTS   restarts of the workload (100)
 GRACE_SECONDS  between SIGTERM and SIGKILL, for saving (120)
 HELP
 }
@@ -39,7 +39,7 @@ need_workdir
 [[ -n "$CLUSTER" ]] || fail "name the cluster: CLUSTER=NAME"
 (($#)) || fail "give the flags of expert_iter.train, such as --config=configs/countdown.py"
 
-folder="$(mktemp -d)"  # xpk puts a whole folder into the image: not .venv and runs, please
+folder="$(mktemp -d)"  # xpk adds a whole directory to the image, so copy without .venv and runs
 trap 'rm -r "$folder"' EXIT
 pack "$folder/expert_iter.tgz"
 call mkdir "$folder/checkout"

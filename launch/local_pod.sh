@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a training as several processes on this machine's CPU, as a pod would.
+# Trains with several processes on this machine's CPU, as on a pod.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -11,18 +11,18 @@ help() {
   cat <<'HELP'
 Usage: bash launch/local_pod.sh [-n PROCESSES] [-d DEVICES] [--restart N] [--dry-run] TRAIN_FLAG...
 
-Runs `python -m expert_iter.train TRAIN_FLAG...` as PROCESSES processes (2) on the CPU, each with
-DEVICES devices (2), for example
+Runs `python -m expert_iter.train TRAIN_FLAG...` in PROCESSES processes (2) on the CPU, each with
+DEVICES devices (2). For example
   bash launch/local_pod.sh -n 2 -d 4 --config=configs/countdown.py --workdir=runs/pod
 
-Process 0 writes to the terminal, each other one to a file. If one fails the others get SIGTERM,
-then SIGKILL; the exit code is that of the first failure, 75 (another one died) only if there is no
-other. SIGTERM and Ctrl-C are handed on to all.
+Process 0 writes to the terminal, the others to files. If one fails, the others get SIGTERM, then
+SIGKILL. The exit code is that of the first failure; it is 75 (another process died) only if no
+process failed otherwise. All processes get SIGTERM and Ctrl-C.
 
---restart N    start all again, at most N times in a row, until the run is finished; not after
-               code 2 (a mistake of yours) or a signal
+--restart N    restart at most N times, until the run is finished; not after code 2 (a mistake to
+               fix) or a signal
 GRACE_SECONDS  between SIGTERM and SIGKILL (30)
-LOG_DIR        where the other processes' output goes (a new directory)
+LOG_DIR        directory for the other processes' output (a new one)
 PYTHON         the Python to use (.venv/bin/python)
 HELP
 }
@@ -46,13 +46,13 @@ for flag in "$@"; do
   case "$flag" in --workdir=*) workdir="${flag#*=}" ;; esac
 done
 
-free_port() {  # below the range that the system hands out by itself
+free_port() {  # below the range of ports that the system assigns
   local port
   while port=$((20000 + RANDOM % 12000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
   echo "$port"
 }
 
-# process I: the words of process I's command, in WORDS.
+# process I: sets WORDS to the command of process I.
 process() {
   WORDS=(env "EXPERT_ITER_COORDINATOR=127.0.0.1:$port" "EXPERT_ITER_PROCESSES=$processes"
     "EXPERT_ITER_PROCESS=$1" JAX_PLATFORMS=cpu
@@ -62,32 +62,33 @@ process() {
 
 log() { echo "$LOG_DIR/process-$1.log"; }
 
-signal_all() {  # SIGNAL: to those that have not ended
+# signal_all SIGNAL: sends a signal to the processes that have not ended.
+signal_all() {
   local i
   for i in "${!pids[@]}"; do
     if [[ -z "${codes[i]}" ]]; then kill "-$1" "${pids[i]}" 2>/dev/null || true; fi
   done
 }
 
-hand_on() {
+on_signal() {
   signalled="$1"
   signal_all "$1"
 }
 
-# note I: takes process I's exit code, and keeps in `failure` the one that the pod ends with.
+# note I: records the exit code of process I, and sets `failure` to the pod's exit code.
 note() {
   local code=0
   wait "${pids[$1]}" 2>/dev/null || code=$?
   codes[$1]=$code
   ((code)) || return 0
-  if [[ -n "$deadline" && "$code" =~ ^(137|143)$ ]]; then return; fi  # by our own signal
+  if [[ -n "$deadline" && "$code" =~ ^(137|143)$ ]]; then return; fi  # killed by this script
   if ((failure == 0 || (failure == 75 && code != 75))); then failure=$code; fi
   [[ -z "$signalled" && -z "$deadline" ]] || return 0
   echo "Process $1 ended with code $code; ending the others" >&2
   if (($1)); then tail -n 20 "$(log "$1")" >&2; fi
 }
 
-# pod: all processes from start to end; leaves the exit code in `failure`.
+# pod: runs all processes until they end; sets `failure` to the exit code.
 pod() {
   local i left port
   port="$(free_port)" failure=0 deadline="" pids=() codes=()
@@ -128,12 +129,12 @@ LOG_DIR="${LOG_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/expert_iter-pod.XXXXXX")}"
 mkdir -p "$LOG_DIR"
 for ((i = 1; i < processes; i++)); do echo "Process $i writes to $(log "$i")"; done
 signalled=""
-trap 'hand_on TERM' TERM
-trap 'hand_on INT' INT
-set -m  # else processes in the background would ignore Ctrl-C
+trap 'on_signal TERM' TERM
+trap 'on_signal INT' INT
+set -m  # otherwise background processes ignore Ctrl-C
 for ((again = 0; ; again++)); do
   pod
   if ((failure == 0)) && [[ -z "$workdir" || -e "$workdir/summary.json" ]]; then exit 0; fi
   if ((failure == 2 || again >= restarts)) || [[ -n "$signalled" ]]; then exit "$failure"; fi
-  echo "The pod ended with code $failure; starting it again ($((again + 1)) of $restarts)" >&2
+  echo "The pod ended with code $failure; restart $((again + 1)) of $restarts" >&2
 done

@@ -6,12 +6,12 @@ if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
   cat <<'HELP'
 Usage: [WORKDIR=DIR] bash launch/quickstart.sh [FLAG...]
 
-Makes .venv in the project's directory, installs what is needed there, and trains on Countdown; run
-it again to go on where it stopped. Flags go to `python -m expert_iter.train`, for example
+Makes .venv in the project's directory, installs expert_iter there, and trains on Countdown. Run it
+again to resume. Flags are passed to `python -m expert_iter.train`, for example
   bash launch/quickstart.sh --config.search.num_simulations=32 --workdir=runs/32
 
-WORKDIR      where the run is kept (runs/countdown); relative paths start at the project's directory
-BASE_PYTHON  the Python, 3.11 or newer, that .venv is made from (python3)
+WORKDIR      the run's directory, relative to the project's (runs/countdown)
+BASE_PYTHON  Python 3.11 or newer, to make .venv (python3)
 HELP
   exit
 fi

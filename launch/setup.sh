@@ -8,9 +8,8 @@ help() {
   cat <<'HELP'
 Usage: bash launch/setup.sh [--dry-run] tpu|cuda12|cuda13
 
-Makes .venv in the checkout and installs expert_iter there, with JAX for TPUs or for NVIDIA GPUs.
-Where python3 is older than 3.11, as on TPU VMs, uv brings a newer one. A second time it changes
-nothing.
+Makes .venv in the checkout and installs expert_iter there, with JAX for TPUs or NVIDIA GPUs. If
+python3 is older than 3.11, as on TPU VMs, uv installs a newer one. A second run changes nothing.
 HELP
 }
 

@@ -9,9 +9,9 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=expert_iter-%j.log
-# Trains on GPU nodes of a Slurm cluster, a process a node with all its GPUs.
+# Trains on GPU nodes of a Slurm cluster, with one process per node and all its GPUs.
 set -euo pipefail
-# Slurm runs a copy of this file from elsewhere; the checkout is where sbatch was called.
+# Slurm runs a copy of this file, so the checkout is the directory where sbatch was called.
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
 if [[ ! -f launch/common.sh ]]; then
   echo "error: call sbatch in the checkout's own directory: sbatch launch/slurm.sh" >&2
@@ -26,13 +26,13 @@ help() {
 Usage: WORKDIR=DIR sbatch [SBATCH_FLAG...] launch/slurm.sh TRAIN_FLAG...
        WORKDIR=DIR bash launch/slurm.sh --dry-run TRAIN_FLAG...
 
-Trains on 2 nodes of 8 GPUs; sbatch's own flags change that, for example
+Trains on 2 nodes of 8 GPUs. sbatch's flags change that, for example
   sbatch --nodes=4 --gpus-per-node=4 --partition=long launch/slurm.sh --config=configs/countdown.py
-Make .venv first: bash launch/setup.sh cuda12. Two minutes before the time is up the training saves
-and the job goes back into the queue; so it does when it is preempted or a node fails.
+Make .venv first: bash launch/setup.sh cuda12. Two minutes before its time limit the run saves, and
+the job is requeued. The job is also requeued when it is preempted or a node fails.
 
-WORKDIR       where the run is kept: a directory that all nodes share, or gs://BUCKET/PATH
-MAX_RESTARTS  how often in a row the job starts what failed again, without queueing (3)
+WORKDIR       the run's directory: one that all nodes share, or gs://BUCKET/PATH
+MAX_RESTARTS  restarts after failures, without requeueing (3)
 HELP
 }
 
@@ -43,7 +43,7 @@ esac
 need_workdir
 [[ -n "${SLURM_JOB_ID:-}$DRY_RUN" ]] || fail "submit it: sbatch launch/slurm.sh"
 
-# By itself JAX would give a task on Slurm one GPU.
+# On Slurm, JAX gives a task one GPU by default.
 devices="$(seq -s, 0 $((${SLURM_GPUS_ON_NODE:-8} - 1)))"
 train() {
   call srun --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_ON_NODE:-1}" --kill-on-bad-exit=0 \

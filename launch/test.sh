@@ -6,12 +6,12 @@ if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
   cat <<'HELP'
 Usage: bash launch/test.sh [ARGUMENT...]
 
-Makes .venv in the project's directory, installs what is needed there, and runs the tests on two
-processes. Arguments go to pytest, for example
+Makes .venv in the project's directory, installs expert_iter and its test tools there, and runs the
+tests in two processes. Arguments are passed to pytest, for example
   bash launch/test.sh tests/search -x
-  bash launch/test.sh --slow    # also the tests that take longest
+  bash launch/test.sh --slow    # also the slowest tests
 
-BASE_PYTHON  the Python, 3.11 or newer, that .venv is made from (python3)
+BASE_PYTHON  Python 3.11 or newer, to make .venv (python3)
 HELP
   exit
 fi

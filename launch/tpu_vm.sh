@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU VM, one host or a pod slice, and brings it back when it is preempted.
+# Trains on a Cloud TPU VM, one host or a pod slice, and recreates it after a preemption.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,26 +17,26 @@ help() {
   cat <<'HELP'
 Usage: [VARIABLE=VALUE...] bash launch/tpu_vm.sh [--dry-run] COMMAND [ARGUMENT...]
 
-  watch TRAIN_FLAG...  all of create, setup and run; and again whenever the TPU is preempted or the
-                       training fails; until the run is finished
-  create               asks for the TPU as a queued resource and waits until it is there
+  watch TRAIN_FLAG...  does create, setup and run, again after each preemption or failure, until
+                       the run is finished
+  create               requests the TPU as a queued resource, and waits until it is ready
   setup                copies this checkout to all workers and makes .venv there
   run TRAIN_FLAG...    starts the training on all workers, in tmux
   logs                 follows the training's output on one worker
-  ssh [ARGUMENT...]    a shell on one worker; arguments go to gcloud
+  ssh [ARGUMENT...]    opens a shell on one worker; arguments are passed to gcloud
   fetch [DIR]          copies the run's directory into DIR (runs)
-  delete               gives the TPU back
+  delete               deletes the TPU
 
-WORKDIR           where the run is kept: gs://BUCKET/PATH, or a directory that all workers share
-NAME              of the TPU and of its queued resource (expert-iter)
-ZONE              (us-east5-b)
-PROJECT           (gcloud's own)
-ACCELERATOR_TYPE  (v6e-16)
-RUNTIME_VERSION   (v2-alpha-tpuv6e)
-SPOT              1 asks for spot capacity: cheaper, and preempted at any time (0)
-WORKER            the worker that logs and ssh go to (0)
-POLL_SECONDS      how often create and watch look (30)
-MAX_RESTARTS      how often in a row watch starts again on the same TPU what failed (10)
+WORKDIR           the run's directory: gs://BUCKET/PATH, or one that all workers share
+NAME              name of the TPU and of its queued resource (expert-iter)
+ZONE              Google Cloud zone (us-east5-b)
+PROJECT           Google Cloud project (gcloud's default)
+ACCELERATOR_TYPE  type of the TPU (v6e-16)
+RUNTIME_VERSION   software on the TPU VM (v2-alpha-tpuv6e)
+SPOT              1 requests spot capacity, which is cheaper and may be preempted (0)
+WORKER            index of the worker for logs and ssh (0)
+POLL_SECONDS      between checks by create and watch (30)
+MAX_RESTARTS      restarts by watch on the same TPU, in a row, before it gives up (10)
 HELP
 }
 
@@ -60,7 +60,7 @@ queued_state() {
 
 tpu_state() { tpus tpu-vm list --filter="name ~ \"/$NAME\$\"" --format='value(state)'; }
 
-# look: the queued resource's state; once that is ACTIVE its TPU's; NONE if there is none.
+# look: prints the queued resource's state, or its TPU's once that is ACTIVE; NONE if there is none.
 look() {
   local state
   state="$(queued_state)" || return
@@ -71,9 +71,9 @@ look() {
   echo "${state:-NONE}"
 }
 
-said="" since=$SECONDS
-say() {  # only when it is news
-  if [[ "$1" != "$said" ]]; then echo "$(date +%H:%M:%S) $1" && said="$1"; fi
+printed="" since=$SECONDS
+say() {  # prints a message unless it repeats the last one
+  if [[ "$1" != "$printed" ]]; then echo "$(date +%H:%M:%S) $1" && printed="$1"; fi
 }
 
 wait_until_ready() {
@@ -84,7 +84,7 @@ wait_until_ready() {
       FAILED | SUSPENDED) fail "the request is $state; bash launch/tpu_vm.sh delete, then create" ;;
     esac
     minutes=$(((SECONDS - since) / 60))
-    say "$state, ${minutes%?}0 minutes"  # a line each ten
+    say "$state, ${minutes%?}0 minutes"  # one line every ten minutes
     sleep "$POLL_SECONDS"
   done
 }
@@ -110,7 +110,7 @@ run() {
   on_all "rm -f expert_iter/exit_code && $(shown tmux new-session -d -s expert_iter "$line")"
 }
 
-# Each worker's exit code (see launch/worker.sh), "running", or "none" where nothing was started.
+# Prints a worker's exit code (see launch/worker.sh), "running", or "none" if nothing was started.
 STATUS='tmux has-session -t =expert_iter 2>/dev/null && echo STATUS=running'
 # shellcheck disable=SC2016  # the worker expands it
 STATUS+=' || echo STATUS=$(cat expert_iter/exit_code 2>/dev/null || echo none)'
@@ -121,7 +121,7 @@ statuses() {
   echo "$answer" | sed -n 's/.*STATUS=\([a-z0-9]*\).*/\1/p' | sort -u | tr '\n' ' '
 }
 
-# start STATUSES TRAIN_FLAG...: runs the training on a TPU where it does not run.
+# start STATUSES TRAIN_FLAG...: starts the training; sets up the workers first where needed.
 start() {
   local before="$1" && shift
   if [[ "$before" == *none* ]]; then
@@ -132,11 +132,11 @@ start() {
 }
 
 attempts=0
-attempt() {  # counts what fails in a row on the same TPU, or asking for one
+attempt() {  # counts failures in a row, of the training on a TPU or of requests for one
   ((attempts++ <= MAX_RESTARTS)) || fail "gave up after $MAX_RESTARTS restarts in a row: $1"
 }
 
-# follow TRAIN_FLAG...: looks after the training on a READY TPU; succeeds once it is finished.
+# follow TRAIN_FLAG...: keeps the training running on a READY TPU; succeeds once it is finished.
 follow() {
   local now
   now=" $(statuses)" || now=" "
@@ -144,11 +144,11 @@ follow() {
     " ") say "no answer from the workers" ;;
     *" running "*) say "running" ;;
     *" 0 "*) return 0 ;;
-    *" 2 "*) fail "the training ended with a mistake to mend: bash launch/tpu_vm.sh logs" ;;
+    *" 2 "*) fail "the training ended with a mistake to fix: bash launch/tpu_vm.sh logs" ;;
     *)
       say "ended with code$now"
       if [[ "$now" == " 76 " ]]; then attempts=0; fi
-      attempt "bash launch/tpu_vm.sh logs shows why; the TPU is still there"
+      attempt "bash launch/tpu_vm.sh logs shows why; the TPU still exists"
       start "$now" "$@" ;;
   esac
   return 1
@@ -161,7 +161,7 @@ watch() {
     say "$state"
     case "$state" in
       NONE)
-        attempt "the TPU cannot be asked for"
+        attempt "the request for the TPU fails"
         if request; then attempts=0; fi ;;
       FAILED | SUSPENDED | PREEMPTED | TERMINATED | STOPPED | GONE)
         delete || say "cannot delete" ;;
@@ -169,10 +169,10 @@ watch() {
     esac
     sleep "$POLL_SECONDS"
   done
-  echo "Finished: $WORKDIR. The TPU is still there: bash launch/tpu_vm.sh delete"
+  echo "Finished: $WORKDIR. The TPU still exists: bash launch/tpu_vm.sh delete"
 }
 
-plan() {  # what create runs, and with TRAIN_FLAG... what watch runs if nothing goes wrong
+plan() {  # the commands of create, or with TRAIN_FLAG... those of watch, if nothing fails
   if (($#)); then queued_state; fi
   request
   queued_state

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it. Sets ROOT and PYTHON, and moves to ROOT.
+# Shared functions of quickstart.sh and test.sh, which source this file. Sets ROOT and PYTHON, and
+# changes to ROOT.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 PYTHON="$ROOT/.venv/bin/python"
@@ -10,8 +11,8 @@ fail() {
   exit 1
 }
 
-# install [EXTRA]: makes .venv, and installs the project with that extra into it, unless that was
-# done before for this very setup.py in this very place.
+# install [EXTRA]: makes .venv and installs the project with that extra, unless that was done before
+# for the same setup.py in the same directory.
 install() {
   local extra="${1:-}" base="${BASE_PYTHON:-python3}" stamp wanted
   stamp="$ROOT/.venv/installed${extra:+-$extra}"
@@ -27,11 +28,11 @@ install() {
     "$base" -m venv --clear "$ROOT/.venv" || fail "$base could not make $ROOT/.venv"
   fi
   if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
-    echo "Installing expert_iter and what it needs into .venv (a few minutes the first time)"
-    # Python compiles what it imports: compiling all that is installed would double the time.
+    echo "Installing expert_iter into .venv (a few minutes the first time)"
+    # Compiling everything would double the time; Python compiles what it imports.
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile \
       --editable ".${extra:+[$extra]}" ||
       fail "pip could not install expert_iter; the lines above say why"
-    echo "$wanted" | tee "$ROOT/.venv/installed" >"$stamp"  # with an extra comes the rest
+    echo "$wanted" | tee "$ROOT/.venv/installed" >"$stamp"  # an extra includes the rest
   fi
 }

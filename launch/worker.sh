@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One host's process of a run on a pod. The other scripts start it on every host.
+# Runs one host's process of a run on a pod. The other scripts start it on every host.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -9,13 +9,13 @@ help() {
   cat <<'HELP'
 Usage: WORKDIR=DIR bash launch/worker.sh [--dry-run] [TRAIN_FLAG...]
 
-Runs `python -m expert_iter.train --workdir=DIR --distributed TRAIN_FLAG...` once, hands SIGTERM on
-to it, and ends with
+Runs `python -m expert_iter.train --workdir=DIR --distributed TRAIN_FLAG...` once, forwards SIGTERM
+to it, and exits with code
   0      the run is finished: DIR has summary.json
-  76     the run was saved and is not finished: start the same command again
-  other  the program's own code: 2 a mistake of yours, 75 another host died
+  76     the run has saved and is not finished: run the same command to resume
+  other  that of the training: 2 for a mistake to fix, 75 if another host died
 
-WORKDIR  where the run is kept: a directory that all hosts share, or gs://BUCKET/PATH
+WORKDIR  the run's directory: one that all hosts share, or gs://BUCKET/PATH
 PYTHON   the Python to use (.venv/bin/python)
 HELP
 }
@@ -26,7 +26,7 @@ case "${1:-}" in
 esac
 need_workdir
 
-finished() {  # 76 if it is not, another code if that cannot be told
+finished() {  # returns 76 if the run is not finished, another code if that is not known
   case "$WORKDIR" in
     gs://*) "$PYTHON" -c 'import sys; from etils import epath
 sys.exit(0 if epath.Path(sys.argv[1]).exists() else 76)' "$WORKDIR/summary.json" ;;
@@ -41,12 +41,12 @@ if [[ -n "$DRY_RUN" ]]; then
   exit
 fi
 
-set -m  # in a process group of its own the program gets each signal once, from here
+set -m  # a separate process group, so that the program gets each signal once, from this script
 "${command[@]}" </dev/null &
 program=$!
 trap 'kill -TERM "$program" 2>/dev/null || true' TERM INT HUP
 while kill -0 "$program" 2>/dev/null; do
-  wait "$program" || true  # a trapped signal ends it early
+  wait "$program" || true  # a trapped signal interrupts wait
 done
 code=0
 wait "$program" || code=$?

@@ -1,18 +1,18 @@
 """GSM8K from Gemma 2 2B on a TPU v5e-8 slice: 8 chips of 16 GB.
 
-All weights are trained, in float32; products are computed in bfloat16.
+Trains all weights, in float32; computes in bfloat16.
 
     python -m expert_iter.train --distributed --config=configs/pods/gemma2_2b_v5e8.py \
         --workdir=gs://BUCKET/gemma2_2b_v5e8 --config.task.data_dir=DIR \
         --config.pretrained.directory=WEIGHTS
 
 DIR holds the published train.jsonl and test.jsonl, WEIGHTS the published
-google/gemma-2-2b; both must be there on every host. The shape below is that of its
-config.json, so that the plan needs no weights:
+google/gemma-2-2b; both must exist on every host. The plan needs no weights,
+because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/gemma2_2b_v5e8.py --device_gigabytes=16
 
-It prints, for one device at each phase's fullest moment and prompts of up to 256 tokens:
+It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
 
     learning                9.87 GB
     search by mcts          7.27 GB
@@ -20,9 +20,9 @@ It prints, for one device at each phase's fullest moment and prompts of up to 25
     evaluation by samples   7.06 GB
     a round, at most       search 58.6 PFLOP, learning 12.9 PFLOP
 
-A device's own share: 8 problems of a search (with tensor's others), 4 rows of an update.
+Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
 
-Not run: no such machine was at hand, and neither time nor accuracy is known.
+Not run: time and accuracy are unknown.
 """
 
 from expert_iter.config import default_config

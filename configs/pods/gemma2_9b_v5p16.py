@@ -1,18 +1,18 @@
 """GSM8K from Gemma 2 9B on a TPU v5p-16 slice: 8 chips of 95 GB, each one device.
 
-All weights are trained, in float32; products are computed in bfloat16.
+Trains all weights, in float32; computes in bfloat16.
 
     python -m expert_iter.train --distributed --config=configs/pods/gemma2_9b_v5p16.py \
         --workdir=gs://BUCKET/gemma2_9b_v5p16 --config.task.data_dir=DIR \
         --config.pretrained.directory=WEIGHTS
 
 DIR holds the published train.jsonl and test.jsonl, WEIGHTS the published
-google/gemma-2-9b; both must be there on every host. The shape below is that of its
-config.json, so that the plan needs no weights:
+google/gemma-2-9b; both must exist on every host. The plan needs no weights,
+because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/gemma2_9b_v5p16.py --device_gigabytes=95
 
-It prints, for one device at each phase's fullest moment and prompts of up to 256 tokens:
+It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
 
     learning                51.5 GB
     search by mcts          38.2 GB
@@ -20,9 +20,9 @@ It prints, for one device at each phase's fullest moment and prompts of up to 25
     evaluation by samples   32.8 GB
     a round, at most       search 407 PFLOP, learning 90.8 PFLOP
 
-A device's own share: 32 problems of a search (with tensor's others), 8 rows of an update.
+Each device updates on 8 rows. The devices of one tensor axis share the search of 32 problems.
 
-Not run: no such machine was at hand, and neither time nor accuracy is known.
+Not run: time and accuracy are unknown.
 """
 
 from expert_iter.config import default_config

@@ -1,18 +1,18 @@
 """GSM8K from Gemma 3 27B on a TPU v5p-64 slice: 32 chips of 95 GB, each one device.
 
-All weights are trained, in float32; products are computed in bfloat16.
+Trains all weights, in float32; computes in bfloat16.
 
     python -m expert_iter.train --distributed --config=configs/pods/gemma3_27b_v5p64.py \
         --workdir=gs://BUCKET/gemma3_27b_v5p64 --config.task.data_dir=DIR \
         --config.pretrained.directory=WEIGHTS
 
 DIR holds the published train.jsonl and test.jsonl, WEIGHTS the published
-google/gemma-3-27b-pt; both must be there on every host. The shape below is that of its
-config.json, so that the plan needs no weights:
+google/gemma-3-27b-pt; both must exist on every host. The plan needs no weights,
+because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/gemma3_27b_v5p64.py --device_gigabytes=95
 
-It prints, for one device at each phase's fullest moment and prompts of up to 256 tokens:
+It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
 
     learning                39.2 GB
     search by mcts          41.7 GB
@@ -20,9 +20,9 @@ It prints, for one device at each phase's fullest moment and prompts of up to 25
     evaluation by samples   37.7 GB
     a round, at most       search 1.19 EFLOP, learning 266 PFLOP
 
-A device's own share: 32 problems of a search (with tensor's others), 4 rows of an update.
+Each device updates on 4 rows. The devices of one tensor axis share the search of 32 problems.
 
-Not run: no such machine was at hand, and neither time nor accuracy is known.
+Not run: time and accuracy are unknown.
 """
 
 from expert_iter.config import default_config
