@@ -237,7 +237,7 @@ def test_a_problem_that_came_without_a_solution_is_named_at_once(tokenizer, tmp_
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     task = load_task("jsonl", {"train_file": str(path), "answer_type": "code"})
     steps, problems, config = by_line(tokenizer), task.read(path), WarmStartConfig()
-    with pytest.raises(UserError, match=r"mine\.jsonl, line 21 came without a solution"):
+    with pytest.raises(UserError, match=r"mine\.jsonl, line 21 has no solution to learn from"):
         WarmStart(task, AnyText(), steps, problems, config, ROOM)
 
 

@@ -166,8 +166,8 @@ def test_a_verdict_that_raises_in_this_process_is_wrong_and_logged(caplog):
     assert judge.verify(problems, solutions) == [True, False, False, True, False]
     assert judge.submit(problems, solutions).result() == [True, False, False, True, False]
     assert [record.getMessage() for record in caplog.records[:2]] == [
-        "the verdict on p1 is counted wrong: ZeroDivisionError: by nothing",
-        "the verdict on p4 is counted wrong: Unspeakable",
+        "the verdict on p1 counts as wrong: ZeroDivisionError: by nothing",
+        "the verdict on p4 counts as wrong: Unspeakable",
     ]
 
     def interrupted(problem, solution):
