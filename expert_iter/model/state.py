@@ -13,9 +13,12 @@ from expert_iter.model.transformer import KV, Network, Past, causal_mask
 class State(NamedTuple):
     """A prefix of each of B rows, ready to be continued.
 
-    kv `[layers, B, C, H, E]`, position_BxC and mask_BxC describe the tokens so far (in any order,
-    padding masked); hidden_BxD is the trunk's output at the last of them; next_position_B is the
-    place of the token to come.
+    Attributes:
+      kv: keys and values of the C tokens so far, in any order, each [layers, B, C, H, E].
+      position_BxC: int32. Their places in the text.
+      mask_BxC: bool. False where a token is padding.
+      hidden_BxD: the trunk's output at the last of them.
+      next_position_B: int32. The place of the next token.
     """
 
     kv: KV

@@ -1,4 +1,4 @@
-"""Where a step ends, told by tokens: also where a newline shares a token with other characters."""
+"""Where a step ends, in tokens: also where a newline shares a token with other characters."""
 
 from collections.abc import Sequence
 

@@ -170,8 +170,8 @@ class Network:
           position_BxQ: int32. Each token's place in its text.
           mask_BxQxQ: bool. Which new tokens each new token sees.
           past: earlier tokens that are attended to, too.
-          rows: the sharding of rows. Left to itself, XLA cuts the layers' work as their weights are
-            cut, and has every device work on the rows of many.
+          rows: the sharding of rows. Without it XLA shards the layers' work as their weights are
+            sharded, and every device works on the rows of many.
 
         Returns:
           The normalised last hidden states `[B, Q, D]`, and the new tokens' `KV`, with Q in place

@@ -20,7 +20,7 @@ from expert_iter.model.parameters import HEADS, MLP, VOCAB, WIDTH, parameter_at
 AXES = DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
 GATHERED, TENSOR_PARALLEL = "gathered", "tensor"
 
-# Logical axes of parameters to axes of the mesh; the others are not cut.
+# Logical axes of parameters to axes of the mesh; along other dimensions arrays are not sharded.
 _LEARNING = {VOCAB: TENSOR, HEADS: TENSOR, MLP: TENSOR, WIDTH: FSDP}
 _SEARCH = {
     GATHERED: {},
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def row_shards(self) -> int:
-        """Into how many parts a batch of the learner is cut."""
+        """Into how many parts a batch of the learner is sharded."""
         return math.prod(self.mesh.shape[axis] for axis in (DATA, FSDP))
 
     @property
@@ -81,7 +81,7 @@ class Layout:
 
     @property
     def search_shards(self) -> int:
-        """Into how many parts a batch of problems is cut."""
+        """Into how many parts a batch of problems is sharded."""
         return math.prod(self.mesh.shape[axis] for axis in self.search_axes)
 
     def learning(self, tree: Any) -> Any:
@@ -100,11 +100,11 @@ class Layout:
             parameter = parameter_at(path)
             axes = [rules.get(axis) for axis in (parameter.axes if parameter else ())]
             axes = [None] * (leaf.ndim - len(axes)) + axes  # stacked layers come first
-            cut = [
+            spec = [
                 axis if axis and size % self.mesh.shape[axis] == 0 else None
                 for axis, size in zip(axes, leaf.shape, strict=False)
             ]
-            return NamedSharding(self.mesh, PartitionSpec(*cut))
+            return NamedSharding(self.mesh, PartitionSpec(*spec))
 
         return jax.tree_util.tree_map_with_path(sharding, tree)
 
@@ -145,7 +145,7 @@ def own_rows(sharding: NamedSharding, count: int) -> np.ndarray:
 
 
 def own_part(array: jax.Array) -> np.ndarray:
-    """The `own_rows` of an array that is cut by rows."""
+    """The `own_rows` of an array that is sharded by rows."""
     count = len(array)
     shards = {shard.index[0].indices(count)[:2]: shard.data for shard in array.addressable_shards}
     own = _own_parts(array.sharding, count)

@@ -53,7 +53,7 @@ def peer():
 @pytest.mark.parametrize(
     "mesh",
     [dict(data=1), dict(data=2), dict(data=8), dict(data=2, fsdp=2, tensor=2)],
-    ids=["one device", "two", "more than can share evenly", "weights cut"],
+    ids=["one device", "two", "more than can share evenly", "weights sharded"],
 )
 def test_updates_are_those_of_optax(mesh):
     layout = Layout(MeshConfig(**mesh))

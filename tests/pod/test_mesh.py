@@ -1,4 +1,4 @@
-"""One device and eight, cut in three ways: the same trees, the same losses, no needless talk."""
+"""One device and eight, sharded in three ways: the same trees and losses, no needless messages."""
 
 import re
 
@@ -155,7 +155,7 @@ def test_trees_and_losses_do_not_depend_on_the_layout(alone, layout, tmp_path):
         np.testing.assert_allclose(one, other, atol=2e-3)  # Muon magnifies rounding
 
     # No part of the data waits for another: what talk there is gathers parameters, or is that of a
-    # network cut along `tensor`.
+    # network sharded along `tensor`.
     place = {int(d.id): at for at, d in np.ndenumerate(mesh.devices)}
     talk = [line for line in program.splitlines() if COLLECTIVE.search(line)]
     for line in talk:
@@ -208,14 +208,14 @@ def test_an_array_of_another_name_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("mesh", "said"),
+    ("mesh", "error"),
     [
         (dict(data=9), "need 9 devices, and there are 8"),
         (dict(fsdp=16), "need 16 devices"),
     ],
 )
-def test_a_mesh_that_cannot_be_made(mesh, said):
-    with pytest.raises(UserError, match=said):
+def test_a_mesh_that_cannot_be_made(mesh, error):
+    with pytest.raises(UserError, match=error):
         Layout(MeshConfig(**mesh))
 
 

@@ -11,19 +11,20 @@ import numpy as np
 
 from expert_iter.learn.learner import LearnerConfig, TrainState
 from expert_iter.measure.plan.parts import Part, held_bytes, whole_bytes
-from expert_iter.model.parameters import parameter_at
+from expert_iter.model.parameters import TABLE, parameter_at
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import FSDP, TENSOR, Layout
 
 _FLOAT = 4
+_MATRICES = sum(parameter.is_matrix for parameter in TABLE.values())  # of a layer
 _LOGITS = 2  # [tokens, vocabulary] alive at once: their softmax and their gradient
 _HEADS = 2  # the output head, put together, and its gradient
 _SCORES = 3  # [heads, tokens, tokens] alive at once
 _INSIDE = 7  # [tokens, MLP's inside] alive at once: gate, up, their product, and their gradients
 _STREAM = 3  # [tokens, width] alive at once
 _ORTHOGONAL = 1.5  # matrices, of all layers, alive at once while Muon orthogonalises one
-_TOGETHER = 2.2  # times all matrices, where they are cut (within 10%; 12% if along both axes)
+_TOGETHER = 2.2  # times all matrices, where they are sharded (within 10%; 12% if along both axes)
 
 
 def update_parts(
@@ -64,7 +65,7 @@ def update_parts(
 
 
 class _Cut(int):
-    """Into how many parts sizes are cut, if they can be."""
+    """Into how many parts sizes are sharded, if they can be."""
 
     def __call__(self, size: int) -> int:
         return size if size % self else size // self
@@ -76,11 +77,11 @@ def _kept_numbers(c: TransformerConfig, tensor: _Cut) -> int:
     """
     heads = tensor(c.num_heads * c.head_dim) + 2 * tensor(c.num_kv_heads * c.head_dim)
     products = heads + 2 * tensor(c.mlp_width) + c.width * (1 + c.post_norms)
-    return c.width + products + (products + 7 * c.lora_rank if c.lora_rank else 0)
+    return c.width + products + (products + _MATRICES * c.lora_rank if c.lora_rank else 0)
 
 
 def _orthogonalising(state: TrainState, layout: Layout) -> float:
-    """Muon works on whole matrices: where they are cut, XLA puts those of all layers together (see
+    """Muon works on whole matrices: where they are sharded, XLA gathers those of all layers (see
     `_TOGETHER`).
     """
     named = jax.tree_util.tree_leaves_with_path(state.trained)

@@ -13,15 +13,24 @@ WAITING = "optimizer, which waits"  # the one part of a phase that its program d
 
 
 class Part(NamedTuple):
-    """bytes: on one device."""
+    """What one thing takes.
+
+    Attributes:
+      name: of the thing.
+      bytes: on one device.
+    """
 
     name: str
     bytes: float
 
 
 class Phase(NamedTuple):
-    """What one device holds at the fullest moment of a phase. settings: those that make it smaller,
-    the gentlest first.
+    """What one device holds at the fullest moment of a phase of a run.
+
+    Attributes:
+      name: of the phase.
+      parts: what it holds.
+      settings: names of settings that make it smaller, the gentlest first.
     """
 
     name: str
@@ -39,8 +48,12 @@ class Phase(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A moment of a program; those of one program share their memory. before_loop: the pool of
-    pages and the trees are not there yet.
+    """A moment of a program. The moments of one program share their memory.
+
+    Attributes:
+      name: what the program does then.
+      bytes: on one device.
+      before_loop: bool. The pool of pages and the trees do not exist yet.
     """
 
     name: str
@@ -49,7 +62,7 @@ class Moment(NamedTuple):
 
 
 def whole_bytes(tree: Any) -> int:
-    """Of a tree of (abstract) arrays, uncut."""
+    """Of a tree of (abstract) arrays."""
     return sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
 
 

@@ -82,7 +82,7 @@ def require_free(directory: Path) -> None:
 
 def _family(name: str, config: TransformerConfig) -> Family:
     if not name:
-        # The one that lacks nothing, or else the one that lacks least, which says what.
+        # The one that lacks nothing. Else the one that lacks least, and an error names what.
         return min(FAMILIES.values(), key=lambda f: len(family_configs.lacks(f, config)))
     if name not in FAMILIES:
         raise UserError(f"there is no family {name!r}; there are {', '.join(FAMILIES)}")
