@@ -15,7 +15,7 @@ import numpy as np
 
 from expert_iter.measure.evaluation import judged, legal_share
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
-from expert_iter.pod.processes import gather_arrays
+from expert_iter.pod.collectives import gather_arrays
 from expert_iter.run import Run
 from expert_iter.search.tree_records import tree_records
 

@@ -25,7 +25,7 @@ from expert_iter.learn import reanalysis
 from expert_iter.learn.learner import TrainState
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.replay import Replay
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from expert_iter.pod.mesh import own_part, put
 from expert_iter.pod.preemption import Preemption
 from expert_iter.pod.profile import Profile
@@ -282,7 +282,7 @@ class Run:
             return False
         left = self._saved_at + self.settings.run.save_seconds - time.monotonic()
         pace = max(1e-6, self._tally["seconds"] / self._unit)
-        due, self._ask_after = processes.all_gather((left <= 0, max(1, int(left / pace / 2))))[0]
+        due, self._ask_after = collectives.all_gather((left <= 0, max(1, int(left / pace / 2))))[0]
         return due
 
     def _save(self, checked: float | None = None) -> None:

@@ -46,7 +46,7 @@ MAY_DIFFER = (
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.pod import processes
+    from expert_iter.pod import collectives, processes
 
     processes.start(flags.FLAGS.distributed)
 
@@ -79,9 +79,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
         parts.training  # noqa: B018 (raises its errors before parameters are made)
         return parts
 
-    processes.primary_first(claim)
+    collectives.primary_first(claim)
     with workdir_lib.lock(workdir) if processes.is_primary() else contextlib.nullcontext():
-        parts = processes.primary_first(prepare)
+        parts = collectives.primary_first(prepare)
         if processes.is_primary() and parts.training.note:
             print(parts.training.note, flush=True)
         run = Run(parts, workdir, profile=profile)

@@ -10,7 +10,7 @@ from expert_iter.learn.replay import Replay
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.warm_start import WarmStart
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from expert_iter.pod.mesh import Layout, held_rows, put
 
 # Share of a batch's tokens to fill: with more, the trees that find no room are no random choice.
@@ -64,7 +64,7 @@ class Batches:
             ahead = min(self._updates - update, max(1, _TOLD_AT_ONCE // size))
         drawn = {later: self._draw(later) for later in range(update, update + ahead)}
         own = {(later, i): tree for later, (trees, _) in drawn.items() for i, tree in trees.items()}
-        all_trees = processes.gather_dicts(own)
+        all_trees = collectives.gather_dicts(own)
         self._told = {}
         for later, (_, chosen) in drawn.items():
             mine = [tree for (of, _), tree in all_trees.items() if of == later]

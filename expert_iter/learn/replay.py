@@ -13,7 +13,7 @@ import numpy as np
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import Origin, StepTree, flat, parted
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from expert_iter.renamed import translated_trees
 
 
@@ -93,7 +93,7 @@ class Replay:
           replaced: ids of problems whose trees in the window are removed first.
         """
         known = {row: [(t.size, t.origin) for t in trees] for row, trees in lessons.items()}
-        added, first = processes.gather_dicts(known), self.total
+        added, first = collectives.gather_dicts(known), self.total
         for row, of_row in added.items():
             self._own |= dict(enumerate(lessons.get(row, ()), start=self.total))
             self.total += len(of_row)

@@ -19,7 +19,7 @@ from expert_iter.measure.bootstrap import interval
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
-from expert_iter.pod import processes
+from expert_iter.pod import collectives
 from expert_iter.pod.mesh import Layout
 from expert_iter.search import experts as experts_lib
 from expert_iter.search import readout as readout_lib
@@ -267,7 +267,7 @@ def judged(
         counts = [len(texts) for texts in answers]
         asked = [p for p, n in zip(problems, counts, strict=True) for _ in range(n)]
         texts = [text for texts in answers for text in texts]
-        future = verdicts.submit(processes.local_shard(asked), processes.local_shard(texts))
+        future = verdicts.submit(collectives.local_shard(asked), collectives.local_shard(texts))
         if waiting is not None:
             yield _row(*waiting)
         waiting = entry, counts, future
@@ -276,7 +276,7 @@ def judged(
 
 
 def _row(entry: Entry, counts: Sequence[int], future: Future[list[bool]]) -> dict:
-    given = iter(processes.gather_shards(future.result()))
+    given = iter(collectives.gather_shards(future.result()))
     correct = [any([next(given) for _ in range(count)]) for count in counts]
     accuracy, low, high = interval(correct)
     return {

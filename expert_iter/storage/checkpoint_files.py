@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from expert_iter.storage import manifest, orbax_arrays
 from expert_iter.storage.orbax_arrays import Arrays
 
@@ -65,7 +65,7 @@ def read_checked(
             manifest.check(directory, content, wanted=lambda file: not file.startswith(unwanted))
         except manifest.Damaged as error:
             problem = str(error)
-    problem = processes.all_gather(problem)[0]
+    problem = collectives.all_gather(problem)[0]
     if problem is not None:
         return None, problem
     restored = None
@@ -73,7 +73,7 @@ def read_checked(
         restored = _read(directory, only, like)
     except Exception as error:  # Orbax raises many types, and names none of them
         problem = orbax_arrays.reason(error)
-    problem = next(filter(None, processes.all_gather(problem)), None)
+    problem = next(filter(None, collectives.all_gather(problem)), None)
     return (restored, None) if problem is None else (None, problem)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from etils import epath
 
 from expert_iter.errors import UserError
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from expert_iter.storage import checkpoint_files, manifest, orbax_arrays
 from expert_iter.storage.checkpoint_files import Restored
 from expert_iter.storage.files import absolute, is_local, sync
@@ -125,7 +125,7 @@ class Checkpoints:
         content = json.loads(json.dumps(content))
         older = self._saved()
         attempts = [saved.attempt for saved in older if saved.position == position]
-        name = processes.all_gather(f"{position:06d}.{max(attempts, default=-1) + 1}")[0]
+        name = collectives.all_gather(f"{position:06d}.{max(attempts, default=-1) + 1}")[0]
         final = self._directory / name
         staging = self._directory / (_TEMPORARY + name) if is_local(final) else final
         self._saving = _Saving(position, older, staging)
@@ -134,7 +134,7 @@ class Checkpoints:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._remove_unfinished()
                 (staging / checkpoint_files.SHARES).mkdir(parents=True)
-            processes.all_gather(None)  # there is a directory to write to
+            collectives.all_gather(None)  # there is a directory to write to
             if is_local(staging):
                 orbax_arrays.require_space(staging, arrays)
             write = orbax_arrays.start_writing(staging / checkpoint_files.ARRAYS, arrays)
@@ -210,7 +210,7 @@ class Checkpoints:
             for saved in reversed(self._saved())
             if position in (None, saved.position)
         ]
-        for name in processes.all_gather(names)[0]:
+        for name in collectives.all_gather(names)[0]:
             number = int(name.partition(".")[0])
             restored, problem = checkpoint_files.read_checked(
                 self._directory / name, only, like or {}

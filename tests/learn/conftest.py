@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expert_iter.learn.step_tree import Origin, StepTree
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from tests.learn.trees import COLUMNS
 
 VOCAB = 12
@@ -87,7 +87,7 @@ def as_processes(monkeypatch):
         with monkeypatch.context() as patch, ThreadPoolExecutor(count) as threads:
             patch.setattr(processes, "count", lambda: count)
             patch.setattr(processes, "index", lambda: who.index)
-            patch.setattr(processes, "all_gather", every)
+            patch.setattr(collectives, "all_gather", every)
             return list(threads.map(process, range(count)))
 
     return run

@@ -6,7 +6,7 @@ from expert_iter.learn import batches as batches_lib
 from expert_iter.learn.batches import Batches
 from expert_iter.learn.packing import Packer
 from expert_iter.learn.replay import Replay, ReplayConfig
-from expert_iter.pod import processes
+from expert_iter.pod import collectives, processes
 from expert_iter.pod.mesh import one_device
 from tests.learn.trees import COLUMNS
 
@@ -159,13 +159,13 @@ def test_processes_that_have_a_part_of_the_trees_each_pack_the_same_batches(
         batches = batches_of(replay, Plays(random_tree), rehearsal=0.2, updates=last)
         return [batches.make(update) for update in range(first, last)]
 
-    merged, told = processes.gather_dicts, []
+    merged, told = collectives.gather_dicts, []
 
     def tell(own):
         told.append(processes.index())
         return merged(own)
 
-    monkeypatch.setattr(processes, "gather_dicts", tell)
+    monkeypatch.setattr(collectives, "gather_dicts", tell)
     monkeypatch.setattr(batches_lib, "held_rows", own_rows)
     monkeypatch.setattr(batches_lib, "_TOLD_AT_ONCE", 3 * 16 * 64)
     for number, made in enumerate(as_processes(4, work)):
