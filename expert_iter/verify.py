@@ -30,8 +30,8 @@ def main() -> None:
 
     task = load_task(name, {})
     rows = read_labelled(path, task)
-    with pool.make_verifier(task, pool.VerifierConfig()) as verdicts:
-        print(terminal(error_budget(verdicts, rows), task))
+    with pool.make_verifier(task, pool.VerifierConfig()) as verifier:
+        print(terminal(error_budget(verifier, rows), task))
 
 
 def run() -> None:

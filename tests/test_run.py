@@ -13,9 +13,9 @@ from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import StepTreeBuilder
+from expert_iter.load import describe, load_params, read_checkpoint, trained_params
 from expert_iter.measure.comparison.comparison import Comparison
 from expert_iter.pod import collectives
-from expert_iter.load import describe, load_params, read_checkpoint, trained_params
 from expert_iter.run import Run
 from expert_iter.storage import metrics
 from expert_iter.storage.checkpoints import Checkpoints
@@ -110,11 +110,13 @@ def test_a_phase_saves_by_the_clock_which_processes_seldom_compare(make, tmp_pat
     """Units of a second, then of four: a save a minute, and one at the end of the phase."""
     run = make(tmp_path, save_seconds=60.0)
     clock, saved, asked = FakeClock(run._saved_at), [], []
-    every = collectives.all_gather
+    all_gather = collectives.all_gather
     monkeypatch.setattr(run_lib, "time", clock)
     monkeypatch.setattr(run, "_checkpoints", mock.Mock())
     run._checkpoints.start_saving = lambda *_, **__: saved.append(clock.seconds)
-    monkeypatch.setattr(collectives, "all_gather", lambda value: asked.append(value) or every(value))
+    monkeypatch.setattr(
+        collectives, "all_gather", lambda value: asked.append(value) or all_gather(value)
+    )
     for unit in run.phase("learn", 200, "update"):
         clock.seconds += 1 if unit < 140 else 4
     gaps = np.diff([0, *saved])

@@ -6,7 +6,7 @@ import ctypes
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _SETTINGS = {
     _MMAP_THRESHOLD: 32 << 20,  # the largest that glibc accepts
-    _TRIM_THRESHOLD: (1 << 31) - 1,  # the largest that fits its int: never trim
+    _TRIM_THRESHOLD: (1 << 31) - 1,  # the largest int: 2 GiB
     _TOP_PAD: 64 << 20,  # grow the heap in few, large pieces
 }
 

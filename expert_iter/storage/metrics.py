@@ -67,7 +67,7 @@ class Metrics:
         self.close()
 
     def _start_tensorboard(self) -> None:
-        from tensorboardX import SummaryWriter  # slow to import, and a run that fails early writes nothing
+        from tensorboardX import SummaryWriter  # here: slow to import
 
         # Event files cannot be cut at a position, so they are rewritten from the kept lines.
         for path in self._tensorboard.glob("events.out.tfevents.*"):
@@ -103,7 +103,10 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     for number, text in enumerate(whole, start=1):
         try:
             line = json.loads(text)
-            line["position"], line["time"]  # raises KeyError: every line that `write` wrote has both
+            (
+                line["position"],
+                line["time"],
+            )  # raises KeyError: every line that `write` wrote has both
         except (ValueError, TypeError, KeyError):
             raise UserError(f"{path}, line {number} is damaged; delete that line") from None
         lines.append(line)

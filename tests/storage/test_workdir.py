@@ -129,7 +129,7 @@ def test_read_config_of_what_is_no_workdir(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file"):
         lib.read_config(tmp_path / "file")
-    with pytest.raises(UserError, match="file of that name"):
+    with pytest.raises(UserError, match="a file has that name"):
         lib.claim(tmp_path / "file", CONFIG)
 
 

@@ -56,10 +56,10 @@ GOOD = '{"numbers": "3 5", "target": 8}\n'
         ("a.csv", b"numbers,target\n3 5,8\n\xff 5,8\n", "a.csv, line 3: not UTF-8 text"),
         ("a.csv", "a,b\n3 5,8\n", "a.csv, line 2: there is neither"),
         ("a.jsonl.gz", b"PK", "a.jsonl.gz: cannot be read: "),
-        ("a.gz", GOOD, "must end in .jsonl or .csv"),
+        ("a.gz", GOOD, "must end in .jsonl, .csv or .json"),
         ("a.csv", "numbers,target\n", "the file has no problems"),
         ("a.jsonl", "", "the file has no problems"),
-        ("a.txt", GOOD, "must end in .jsonl or .csv"),
+        ("a.txt", GOOD, "must end in .jsonl, .csv or .json"),
         ("a.jsonl", None, "a.jsonl: cannot be read: No such file"),
     ],
 )

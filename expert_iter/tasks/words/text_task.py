@@ -13,6 +13,7 @@ from expert_iter.errors import UserError
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import SPLITS, Problem
 from expert_iter.tasks.words import prompts, verdict
+from expert_iter.tasks.words.contamination import contaminated
 from expert_iter.tasks.words.questions import normalised
 from expert_iter.tasks.words.rows import CODE, Gold, Row
 
@@ -196,10 +197,6 @@ class TextTask:
         rows = self.rows(split)
         if split != "train" or not self.config.drop_contaminated:
             return rows
-        from expert_iter.tasks.words.contamination import (
-            contaminated,  # a command too: not at the top
-        )
-
         dropped = {match.train for match in contaminated(rows, self.rows("test"))}
         return [row for row in rows if row.id not in dropped]
 
