@@ -21,9 +21,9 @@ import numpy as np
 from expert_iter import cli, loop
 from expert_iter.assembly import assemble
 from expert_iter.config import settings
-from expert_iter.measure.bootstrap import interval
-from expert_iter.measure.evaluation import judged
 from expert_iter.load import load_params, trained_params
+from expert_iter.measure.bootstrap import interval
+from expert_iter.measure.scores import scored
 from expert_iter.run import Run
 from expert_iter.storage import metrics
 
@@ -34,8 +34,16 @@ ARMS = {
     }
     for name, changes in {
         "MCTS": {"run.expert": "mcts"},
-        "guess M=8": {"run.expert": "guess", "guess.num_samples": 8, "learner.objectives": ("winners", "value")},
-        "guess M=32": {"run.expert": "guess", "guess.num_samples": 32, "learner.objectives": ("winners", "value")},
+        "guess M=8": {
+            "run.expert": "guess",
+            "guess.num_samples": 8,
+            "learner.objectives": ("winners", "value"),
+        },
+        "guess M=32": {
+            "run.expert": "guess",
+            "guess.num_samples": 32,
+            "learner.objectives": ("winners", "value"),
+        },
     }.items()
     for replacement in (False, True)
 }
@@ -60,14 +68,14 @@ def read(config, workdir: Path) -> list[dict]:
     parts = assemble(settings(config), workdir)
     problems = parts.task.problems("test")[: config.evaluation.problems]
     questions = [problem.question for problem in problems]
-    contest, params = parts.contest(), load_params(workdir, parts)
+    evaluator, params = parts.evaluator(), load_params(workdir, parts)
     return [
         row
         for expert in ("greedy", "samples", "mcts")
-        for row in judged(
+        for row in scored(
             parts.verifier,
             problems,
-            contest.answer(params, questions, expert, contest.budgets(expert)),
+            evaluator.answer(params, questions, expert, evaluator.budgets(expert)),
         )
     ]
 

@@ -28,7 +28,7 @@ from expert_iter.learn.room import (
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.warm_start import WarmStart
-from expert_iter.measure.evaluation import Contest
+from expert_iter.measure.evaluator import Evaluator
 from expert_iter.model import adapters
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
@@ -148,13 +148,13 @@ class Parts:
         lost = sum(map(_teaching_steps, lessons)) - sum(map(_teaching_steps, kept.values()))
         return kept, lost
 
-    def contest(self) -> Contest:
-        """The methods of evaluation. They get no judge, and of the task only its notion of equal
+    def evaluator(self) -> Evaluator:
+        """The experts of evaluation. They get no verifier, and of the task only its notion of equal
         answers.
         """
         evaluation = self.settings.evaluation
         who = self.network, self.tokenizer, self.steps
-        return Contest(*who, evaluation, self._experts(), self.task.answer, self.layout)
+        return Evaluator(*who, evaluation, self._experts(), self.task.answer, self.layout)
 
     def _experts(self) -> ExpertSettings:
         s = self.settings

@@ -26,7 +26,7 @@ from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.storage import files
 
 CHECKPOINT = (  # help text of --checkpoint, for commands that load a run's network
-    "Which checkpoint: last, best (by tree search on validation problems), or a position."
+    "Which checkpoint: last, best (by the expert on validation problems), or a position."
 )
 UNSANDBOXED = "--allow-unsandboxed-code"  # matters to tasks whose solutions are programs
 FROM_FILE = "file"

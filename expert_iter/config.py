@@ -25,7 +25,7 @@ from expert_iter.learn.objectives.objective import ObjectiveConfig
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.replay import ReplayConfig
 from expert_iter.learn.warm_start import WarmStartConfig
-from expert_iter.measure.evaluation import EvaluationConfig
+from expert_iter.measure.evaluator import EvaluationConfig
 from expert_iter.model.tokenizers.sentencepiece_model import TokenizerConfig
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import pretrained

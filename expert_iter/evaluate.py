@@ -56,16 +56,16 @@ def main(config: ConfigDict, workdir: Path) -> None:
 def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
     """Each method at the budgets of the config. of: what the results are of, to be kept beside."""
     from expert_iter.measure import tables
-    from expert_iter.measure.evaluation import judged
+    from expert_iter.measure.scores import scored
     from expert_iter.storage.files import write_atomic
     from expert_iter.storage.progress import progress
 
     questions = [problem.question for problem in problems]
-    contest, rows = parts.contest(), []
+    evaluator, rows = parts.evaluator(), []
     with progress(len(methods), f"evaluating {len(problems)} problems", unit="method") as bar:
         for method in methods:
-            entries = contest.answer(params, questions, method, contest.budgets(method))
-            for row in judged(parts.verifier, problems, entries):
+            answered = evaluator.answer(params, questions, method, evaluator.budgets(method))
+            for row in scored(parts.verifier, problems, answered):
                 rows.append({"when": "now", **row})
             bar.update(1)
     write_atomic(

@@ -40,7 +40,7 @@ def read_checkpoint(workdir: str | Path, checkpoint: str = "last") -> Restored:
     """Reads the trained parameters and the metadata of one checkpoint.
 
     Args:
-      checkpoint: "last", the newest undamaged one; "best", by tree search on validation problems;
+      checkpoint: "last", the newest undamaged one; "best", by the expert on validation problems;
         or a position, in digits.
 
     Raises:

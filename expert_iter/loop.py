@@ -1,9 +1,9 @@
 """Expert iteration: search, verify, distil, repeat.
 
 warm start     the apprentice learns rules and format from random legal play, no solutions
-self-play      the expert searches problems; the verifier judges what it finishes
+self-play      the expert searches problems; the verifier says what is right
 learn          the policy moves towards what the search found better, the value to what came of it
-check          greedy and tree search on validation problems, without the verifier
+check          greedy answers and the expert on validation problems, without the verifier
 evaluate       every method on test problems, each with its bill
 
 Each `run.phase` yields the units of work that are still to be done: a run can be killed anywhere.
@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from expert_iter.measure.evaluation import judged, legal_share
+from expert_iter.measure.scores import legal_share, scored
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.collectives import gather_arrays
 from expert_iter.run import Run
@@ -23,17 +23,17 @@ from expert_iter.search.tree_records import tree_records
 def train(run: Run) -> list[dict]:
     """Trains to the end from wherever the run stands; returns the rows of all evaluations."""
     problems, plays, _ = run.parts.training
-    expert, contest = run.parts.expert(), run.parts.contest()
+    expert, evaluator = run.parts.expert(), run.parts.evaluator()
 
     warm_start(run, plays)
-    check(run, contest, round=0)
-    evaluate(run, contest, "before")
+    check(run, evaluator, round=0)
+    evaluate(run, evaluator, "before")
     for round in range(1, run.settings.run.rounds + 1):
         self_play(run, expert, problems, round)
         learn(run, plays, round)
-        check(run, contest, round)
+        check(run, evaluator, round)
     if run.settings.run.rounds:
-        evaluate(run, contest, "after")
+        evaluate(run, evaluator, "after")
     return run.results
 
 
@@ -87,27 +87,30 @@ def learn(run: Run, plays, round: int) -> None:
         run.learned(losses, batch)
 
 
-def check(run: Run, contest, round: int) -> None:
+def check(run: Run, evaluator, round: int) -> None:
+    """The run's expert and greedy answers, on validation problems."""
     config, task = run.settings.evaluation, run.parts.task
     problems = task.problems("validation")[: config.round_problems]
     questions = [problem.question for problem in problems]  # no answers in them
-    entrants = ("greedy", 1), ("mcts", config.round_simulations)
-    for unit in run.phase("check", len(entrants), "method", round):
-        method, budget = entrants[unit]
-        [entry] = contest.answer(run.params, questions, method, [budget])
-        [row] = judged(run.parts.verifier, problems, [entry])
+    # The figures of the run's own expert bear no name: they say which parameters are best.
+    methods = ("greedy", "greedy_"), (run.settings.run.expert, "")
+    for unit in run.phase("check", len(methods), "method", round):
+        method, figure = methods[unit]
+        budget = evaluator.round_budget(method)
+        [answers] = evaluator.answer(run.params, questions, method, [budget], ("best",))
+        [row] = scored(run.parts.verifier, problems, [answers])
         run.results.append({"when": "round", "round": round, **row})
-        accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, entry)
-        run.note(**{f"{method}_accuracy": accuracy, f"{method}_legal": legal})
+        accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, answers)
+        run.note(**{f"{figure}accuracy": accuracy, f"{figure}legal": legal})
 
 
-def evaluate(run: Run, contest, when: str) -> None:
+def evaluate(run: Run, evaluator, when: str) -> None:
     config, task = run.settings.evaluation, run.parts.task
     problems = task.problems("test")[: config.problems]
     questions = [problem.question for problem in problems]  # no answers in them
     methods = "greedy", "samples", "mcts"
     for unit in run.phase(f"evaluation {when} training", len(methods), "method"):
         method = methods[unit]
-        entries = contest.answer(run.params, questions, method, contest.budgets(method))
-        for row in judged(run.parts.verifier, problems, entries):
+        answered = evaluator.answer(run.params, questions, method, evaluator.budgets(method))
+        for row in scored(run.parts.verifier, problems, answered):
             run.results.append({"when": when, **row})

@@ -1,4 +1,4 @@
-"""What has another name now, or is gone: the error for an old setting, and how old runs are read."""
+"""What has another name now, or is gone: the error for an old setting, how old runs are read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -64,7 +64,7 @@ def _without_halvings(config: dict[str, Any]) -> dict[str, Any]:
 
 def _with_own_evaluation(config: dict[str, Any]) -> dict[str, Any]:
     """Before there was `round_samples`, evaluation searched with 8 candidates, and with as many at
-    the root, unless it was told otherwise: whatever `search` had.
+    the root, unless it was set otherwise, whatever `search` had.
     """
     evaluation, search = config.get("evaluation"), config.get("search", {})
     if not isinstance(evaluation, dict) or "round_samples" in evaluation:

@@ -37,8 +37,8 @@ from expert_iter.storage.progress import progress
 from expert_iter.storage.tree_store import TreeStore
 from expert_iter.tasks.task import Problem
 
-# The figure that says which parameters are best: tree search on validation problems (`loop.check`).
-_CHECKED = "check/mcts_accuracy"
+# The figure that says which parameters are best: the expert on validation problems (`loop.check`).
+_CHECKED = "check/accuracy"
 
 
 class Run:

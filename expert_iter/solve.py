@@ -21,6 +21,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
 
     config.evaluation.simulations = (flags.FLAGS.simulations,)
     config.evaluation.samples = (flags.FLAGS.simulations,)
+    config.evaluation.round_simulations = config.evaluation.round_samples = 1
     config.evaluation.batch_size = 1
     if config.mesh.fsdp == config.mesh.tensor == 1:
         config.mesh.data = 1  # there is but one problem to search
@@ -34,7 +35,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     parts = assemble(checked, workdir)
     params = load_params(workdir, parts, flags.FLAGS.checkpoint)
     problem = parts.task.parse(problem_text)
-    tree, answer = parts.contest().search_one(
+    tree, answer = parts.evaluator().search_one(
         params, problem.question, flags.FLAGS.simulations, flags.FLAGS.expert
     )
     print(render_for(sys.stdout.encoding, tree_of(tree, answer, parts.tokenizer, problem.prompt)))
@@ -44,7 +45,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     text = parts.tokenizer.decode(answer.tokens)
     print(f"\n{text}")
     if problem.answer is None:
-        print("\nNo answer is known: nobody judged this one.")
+        print("\nNo answer is known: nothing was verified.")
         return
     [right] = parts.verifier.verify([problem], [text])
     says = "right" if right else "wrong"

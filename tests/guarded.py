@@ -4,7 +4,7 @@ import jax
 
 from expert_iter.config import SECTIONS, Settings
 from expert_iter.learn.objectives import OBJECTIVES
-from expert_iter.measure.evaluation import EvaluationConfig
+from expert_iter.measure.evaluator import EvaluationConfig
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import MeshConfig

@@ -274,7 +274,7 @@ IMPOSSIBLE = [
     ("evaluation.batch_size", 0),
     ("evaluation.samples", (4, 0)),
     ("evaluation.simulations", (-2,)),
-    ("evaluation.num_candidates", 0),
+    ("evaluation.num_candidates", -1),
     ("evaluation.round_problems", 0),
     ("evaluation.round_simulations", 0),
     ("evaluation.prior_weight", -0.1),
@@ -398,6 +398,28 @@ def test_an_old_config_that_lacks_keys_had_their_defaults_of_then():
     assert made.learner.objectives == ("improved", "value")
     assert made.objectives["improved"].value_scale == 0.2
     assert made.objectives["value"].max_lost == 1 and made.objectives["value"].weight == 0.5
+
+
+def old_search(**evaluation):
+    """The stored config of a run whose search still could halve its batch."""
+    config = default_config("countdown").to_dict()
+    config["search"] |= {"halvings": 1, "root_candidates": 12, "num_candidates": 4}
+    del config["evaluation"]["round_samples"]
+    for key, value in evaluation.items():
+        config["evaluation"][key] = value
+    return settings(completed(json.loads(json.dumps(config))))
+
+
+def test_a_stored_config_with_a_setting_that_is_gone_is_read():
+    made = old_search(num_candidates=3, root_candidates=16)
+    assert (made.search.num_candidates, made.search.root_candidates) == (4, 12)
+    assert made.evaluation.num_candidates == 3 and made.evaluation.root_candidates == 16
+
+
+def test_a_stored_config_is_evaluated_with_the_candidates_that_it_had():
+    """As many at the root as elsewhere, though its search has more there."""
+    made = old_search(num_candidates=8, root_candidates=0)
+    assert (made.evaluation.num_candidates, made.evaluation.root_candidates) == (8, 8)
 
 
 def test_a_config_of_today_is_read_as_it_is():

@@ -44,6 +44,7 @@ CHANGES = {
     "evaluation.simulations": (2,),
     "evaluation.round_problems": 8,
     "evaluation.round_simulations": 2,
+    "evaluation.round_samples": 2,
     "evaluation.num_candidates": 2,
 }
 
@@ -116,6 +117,25 @@ def test_the_best_checkpoint_is_the_one_of_the_best_check(finished):
     assert saved.meta["unit"] == 0, "the check is over"
 
 
+def test_a_run_is_checked_by_its_own_expert(tmp_path):
+    """So are the parameters chosen that are kept as the best."""
+    changes = {"run.expert": "guess", "run.rounds": 0, "evaluation.round_samples": 2}
+    run = make_run(tmp_path / "run", **changes)
+    evaluator = run.parts.evaluator()
+    loop.check(run, evaluator, round=0)
+    run.close()
+    rows = [(row["method"], row["budget"]) for row in run.results]
+    assert rows == [("greedy", 1), ("guess", 2)]
+    [line] = metrics.read(tmp_path / "run")
+    checked = {name: value for name, value in line.items() if name.startswith("check/")}
+    assert checked["check/accuracy"] == run.results[1]["accuracy"]
+    assert checked["check/greedy_accuracy"] == run.results[0]["accuracy"]
+    assert (
+        read_checkpoint(tmp_path / "run", "best").meta["best"]["accuracy"]
+        == (run.results[1]["accuracy"])
+    )
+
+
 class Killed(Exception):
     """Stands for whatever ends a process."""
 
@@ -178,6 +198,46 @@ def test_tokens_per_round_end_the_search_at_the_nearest_batch(tmp_path):
     assert count == 24  # three batches, of about as many tokens each: the network is a fresh one
     assert [searched(share * whole)[0] for share in (0.1, 0.4, 0.6, 0.75)] == [8, 8, 16, 16]
     run.close()
+
+
+SEVERAL = "improved", "set_normalised", "step_preferences", "policy_gradient"
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        ("step_preferences",),
+        ("policy_gradient",),
+        pytest.param(SEVERAL, marks=pytest.mark.slow),
+    ],
+    ids=len,
+)
+def test_two_rounds_with_other_objectives(tmp_path, policies):
+    """What searches leave teaches each of them, and each round moves all parameters."""
+    changes = {f"{name}.weight": 0.5 for name in policies}
+    changes |= {"improved.nodes": "all", "set_normalised.nodes": "all"}
+    changes |= {"learner.objectives": (*policies, "value"), "warm_start.updates": 0}
+    run = make_run(tmp_path / "run", **changes)
+    # A fresh value head thinks the same of all steps.
+    opinion = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    run.train = run.learner.init(jax.device_get(run.params) | {"value_weight": opinion})
+    expert, problems = run.parts.expert(), run.parts.task.problems("train")
+    plays = run.parts.plays(problems)
+    for round in (1, 2):
+        before = jax.device_get(run.params)
+        loop.self_play(run, expert, problems, round)
+        loop.learn(run, plays, round)
+        moved = jax.tree.map(lambda x, y: (x != y).any(), before, jax.device_get(run.params))
+        assert all(jax.tree.leaves(moved))
+    run.close()
+    learned = [line for line in metrics.read(run.workdir) if "learn/value_loss" in line]
+    figures = [np.array([line[key] for key in line if "_loss" in key]) for line in learned]
+    assert len(figures) == 2 and np.isfinite(figures).all()
+    assert figures[0].shape == (len(policies) + 2,), "imitation and the value beside them"
+    trees = run.replay.own(range(len(run.replay))).values()
+    for name in policies:
+        columns = [x for t in trees for key, x in t.columns.items() if key.startswith(f"{name}.")]
+        assert np.isfinite(np.concatenate(columns)).all() and np.concatenate(columns).any()
 
 
 def kinds_of_experts():

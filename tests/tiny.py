@@ -28,7 +28,7 @@ FLAGS = [
             "search.num_simulations=3 search.num_candidates=3 search.root_candidates=0 "
             "evaluation.problems=16 evaluation.batch_size=16 "
             "evaluation.samples=(4,) evaluation.simulations=(2,) "
-            "evaluation.num_candidates=3 evaluation.root_candidates=0 "
+            "evaluation.num_candidates=3 evaluation.root_candidates=0 evaluation.round_samples=4 "
             "evaluation.round_problems=8 evaluation.round_simulations=2"
         ).split()
     ),

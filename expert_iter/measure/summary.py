@@ -16,7 +16,7 @@ def summarise(workdir: Path, results: Sequence[dict], costs: dict) -> str:
     """Writes the summary and the pictures into the workdir; returns the table as text.
 
     Args:
-      results: rows of `measure.evaluation.judge` with `when`: 'before', 'after', or 'round' (with
+      results: rows of `measure.scores.scored` with `when`: 'before', 'after', or 'round' (with
       `round`). costs: figures of the whole run, such as its seconds by phase.
     """
     finals = [row for row in results if row["when"] != "round"]

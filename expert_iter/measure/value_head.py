@@ -36,22 +36,22 @@ class Step(NamedTuple):
 def sampled_steps(comparison: Comparison) -> list[Step]:
     """Of `SAMPLES` solutions a problem, the first steps first; equal prefixes are one step."""
     tokens = round(SAMPLES * comparison.pilot.solution_tokens)
-    contest = comparison.contest("samples", tokens)
-    key = jax.random.key(contest.config.seed)
-    tree, _ = contest.play(
+    evaluator = comparison.evaluator("samples", tokens)
+    key = jax.random.key(evaluator.config.seed)
+    tree, _ = evaluator.play(
         comparison.params, comparison.questions, "samples", budget_of("tokens", tokens), key
     )
     found: dict[tuple, Step] = {}
     for b, problem in enumerate(comparison.problems):
-        solutions = contest.solutions(tree, b)
-        texts = [contest.tokenizer.decode(solution.tokens) for solution in solutions]
+        solutions = evaluator.solutions(tree, b)
+        texts = [evaluator.tokenizer.decode(solution.tokens) for solution in solutions]
         verdicts = comparison.parts.verifier.verify([problem] * len(texts), texts)
         for solution, text, right in zip(solutions, texts, verdicts, strict=True):
-            steps, last = contest.steps.split(solution.tokens), len(solution.step_values)
+            steps, last = evaluator.steps.split(solution.tokens), len(solution.step_values)
             for number, value in enumerate(solution.step_values, 1):
                 position = FINAL if number == last else f"step {number}"
                 tokens = [token for step in steps[:number] for token in step]
-                prefix = text if number == last else contest.tokenizer.decode(tokens)
+                prefix = text if number == last else evaluator.tokenizer.decode(tokens)
                 place = b, position, prefix
                 before = found.get(place, Step(b, prefix, position, value, 0, 0))
                 found[place] = before._replace(

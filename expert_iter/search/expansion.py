@@ -20,7 +20,7 @@ from expert_iter.search import selection
 from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.bill import Bill
 from expert_iter.search.candidates import Candidates
-from expert_iter.search.expert import NetworkExpert, Verifier
+from expert_iter.search.expert import NetworkExpert, SearchVerifier
 from expert_iter.search.node import Node, Prefix
 from expert_iter.search.rollouts import roll_out
 from expert_iter.search.search_config import SearchConfig
@@ -37,7 +37,7 @@ class StepSearch(NetworkExpert):
         config: SearchConfig,
         sampler: SamplerConfig,
         steps: StepEnds,
-        verifier: Verifier | None = None,
+        verifier: SearchVerifier | None = None,
     ):
         super().__init__(network, sampler, steps, verifier)
         self.config = config

@@ -17,7 +17,7 @@ from expert_iter.search.tree import SearchTree
 
 # (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
 # are right.
-Verifier = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+SearchVerifier = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Expert(Protocol):
@@ -65,7 +65,7 @@ class NetworkExpert:
         network: Network,
         sampler: SamplerConfig,
         steps: StepEnds,
-        verifier: Verifier | None = None,
+        verifier: SearchVerifier | None = None,
     ):
         self.network, self.sampler = network, sampler
         self.steps, self.ids, self.verifier = steps, steps.ids, verifier

@@ -17,7 +17,7 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search import beam, best_first, depth_first
 from expert_iter.search.behaviour import SamplerConfig
-from expert_iter.search.expert import Expert, Verifier
+from expert_iter.search.expert import Expert, SearchVerifier
 from expert_iter.search.frontier import FrontierSearch, Rule
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
@@ -38,7 +38,7 @@ class ExpertSettings(NamedTuple):
     guess: GuessConfig
 
 
-Build = Callable[[Network, ExpertSettings, StepEnds, Verifier | None], Expert]
+Build = Callable[[Network, ExpertSettings, StepEnds, SearchVerifier | None], Expert]
 
 
 def guesses(samples: int | None = None, **sampler) -> Build:
@@ -97,7 +97,7 @@ def build(
     network: Network,
     settings: ExpertSettings,
     steps: StepEnds,
-    verifier: Verifier | None = None,
+    verifier: SearchVerifier | None = None,
 ) -> Expert:
     """The expert of this name. Raises UserError where there is none."""
     if name not in EXPERTS:

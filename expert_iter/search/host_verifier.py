@@ -23,9 +23,9 @@ class HostVerifier:
     searches.
     """
 
-    def __init__(self, verdicts: Verifier, tokenizer: TextTokenizer, cut_along: str = ""):
+    def __init__(self, verifier: Verifier, tokenizer: TextTokenizer, cut_along: str = ""):
         """cut_along: a mesh axis along which the search's parameters are cut, but not its rows."""
-        self.verdicts, self.tokenizer, self._cut_along = verdicts, tokenizer, cut_along
+        self.verifier, self.tokenizer, self._cut_along = verifier, tokenizer, cut_along
         self.problems: Sequence[Problem] = ()
 
     def __call__(self, problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
@@ -54,5 +54,5 @@ class HostVerifier:
             tokens = before[b] + [t for t in step[b, k].tolist() if t != pad]
             texts.append(self.tokenizer.decode(tokens))
         problems = [self.problems[problem_B[b]] for b in asked[0]]
-        verdict[asked] = self.verdicts.verify(problems, texts)
+        verdict[asked] = self.verifier.verify(problems, texts)
         return verdict

@@ -58,8 +58,8 @@ class SelfPlay:
 class GuessAndCheck:
     """Of an expert whose solutions are verified after the search."""
 
-    def __init__(self, player: Player, verdicts: Verifier, budget: int):
-        self._player, self._verdicts, self._budget = player, verdicts, budget
+    def __init__(self, player: Player, verifier: Verifier, budget: int):
+        self._player, self._verifier, self._budget = player, verifier, budget
 
     def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
         """Searches one batch after another, each before the verdicts on the one before it are
@@ -82,7 +82,7 @@ class GuessAndCheck:
             self._player.tokenizer.decode(tokens[:length].tolist())
             for tokens, length in zip(c.token[asked], c.length[asked], strict=True)
         ]
-        verdicts = self._verdicts.submit([own[b] for b in asked[0]], texts)
+        verdicts = self._verifier.submit([own[b] for b in asked[0]], texts)
         return _Drawn(Searched(rows, own, trees), asked, verdicts)
 
 

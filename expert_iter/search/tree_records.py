@@ -1,7 +1,7 @@
 """Searched trees as records to be stored: see `storage.tree_record`."""
 
-import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,54 +13,56 @@ from expert_iter.storage.tree_record import Steps, Summary, TreeRecord, flattene
 def tree_records(searched: Searched, tokenizer: TextTokenizer) -> list[bytes]:
     """A record of each problem's tree, with the texts of its prompt and its steps."""
     arrays = flattened(searched.trees)
-    decode = functools.cache(lambda tokens: tokenizer.decode(list(tokens)))  # many steps are alike
-    return [
-        to_bytes(_record(searched, b, {name: x[b] for name, x in arrays.items()}, decode))
-        for b in range(len(searched.problems))
-    ]
+    steps = _steps({name.rpartition(".")[2]: array for name, array in arrays.items()}, tokenizer)
+    nodes = searched.trees.live.sum(axis=1).tolist()
+    records = []
+    for b, problem in enumerate(searched.problems):
+        summary = Summary(
+            problem=problem.id,
+            prompt=problem.prompt,
+            expert=searched.expert,
+            round=searched.round,
+            unit=searched.unit,
+            updates=searched.updates,
+            solved=bool(steps[b].won.any()),
+            nodes=nodes[b],
+            best_value=float(steps[b].value.max(initial=0.0)),
+        )
+        own = {name: array[b] for name, array in arrays.items()}
+        records.append(to_bytes(TreeRecord(summary, steps[b], own)))
+    return records
 
 
-def _record(
-    searched: Searched,
-    b: int,
-    arrays: Mapping[str, np.ndarray],
-    decode: Callable[[tuple[int, ...]], str],
-) -> TreeRecord:
-    fields = {name.rpartition(".")[2]: array for name, array in arrays.items()}
-    steps, problem = _steps(fields, decode), searched.problems[b]
-    summary = Summary(
-        problem=problem.id,
-        prompt=problem.prompt,
-        expert=searched.expert,
-        round=searched.round,
-        unit=searched.unit,
-        updates=searched.updates,
-        solved=bool(steps.won.any()),
-        nodes=int(fields["live"].sum()),
-        best_value=float(steps.value.max(initial=0.0)),
-    )
-    return TreeRecord(summary, steps, arrays)
-
-
-def _steps(fields: Mapping[str, np.ndarray], decode: Callable[[tuple[int, ...]], str]) -> Steps:
-    """The steps of one tree: all candidates of nodes that exist, by node and candidate."""
-    there = fields["valid"] & fields["live"][:, None]
-    number = np.full(there.shape, -1, np.int32)
-    number[there] = np.arange(there.sum())
-    parent = number[fields["parent"], fields["action"]]  # [N], of each node
-    parent[0] = -1
+def _steps(fields: Mapping[str, np.ndarray], tokenizer: TextTokenizer) -> list[Steps]:
+    """The steps of each tree: all candidates of nodes that exist, by node and candidate."""
+    there = fields["valid"] & fields["live"][..., None]  # [B, N, K]
+    number = np.cumsum(there.reshape(len(there), -1), axis=1).reshape(there.shape) - 1
+    rows = np.arange(len(there))[:, None]
+    parent = number[rows, fields["parent"], fields["action"]].astype(np.int32)  # [B, N]
+    parent[:, 0] = -1
     logits = fields["prior_logit"]
     prior = np.exp(logits - logits.max(axis=-1, keepdims=True))
     prior /= prior.sum(axis=-1, keepdims=True)
-    lengths = fields["length"][there].tolist()
-    tokens = zip(fields["token"][there].tolist(), lengths, strict=True)
-    return Steps(
-        text=[decode(tuple(step[:length])) for step, length in tokens],
-        parent=np.broadcast_to(parent[:, None], there.shape)[there],
-        prior=prior[there],
-        value=fields["model_value"][there],
-        q=fields["q"][there],
-        visits=fields["visits"][there],
-        finished=fields["finished"][there],
-        won=fields["won"][there],
-    )
+    columns = {
+        "parent": np.broadcast_to(parent[..., None], there.shape),
+        "prior": prior,
+        "value": fields["model_value"],
+        **{name: fields[name] for name in ("q", "visits", "finished", "won")},
+    }
+    ends = np.cumsum(there.sum(axis=(1, 2)))[:-1]
+    parts = {name: np.split(column[there], ends) for name, column in columns.items()}
+    texts = _texts(fields["token"][there], fields["length"][there], tokenizer)
+    starts = [0, *ends.tolist()]
+    return [
+        Steps(texts[a:b], **{name: part[row] for name, part in parts.items()})
+        for row, (a, b) in enumerate(itertools.pairwise([*starts, len(texts)]))
+    ]
+
+
+def _texts(tokens: np.ndarray, lengths: np.ndarray, tokenizer: TextTokenizer) -> list[str]:
+    """Each step's text; tokens: [S, L], lengths: [S]. Steps that are alike are decoded once."""
+    steps = zip(tokens.tolist(), lengths.tolist(), strict=True)
+    written = [tuple(step[:length]) for step, length in steps]
+    distinct = list(dict.fromkeys(written))
+    texts = dict(zip(distinct, tokenizer.decode_all(distinct), strict=True))
+    return [texts[step] for step in written]

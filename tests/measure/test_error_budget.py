@@ -137,7 +137,9 @@ def test_agreement_is_not_rounded_up(tmp_path):
     row = {"question": "?", "answer": "2", "solution": "2", "is_correct": True}
     rows = [row] * 99_999 + [{**row, "solution": "3"}]
     task = Sums()
-    budget = error_budget(InProcessVerifier(task), read_labelled(write(tmp_path / "a.jsonl", rows), task))
+    budget = error_budget(
+        InProcessVerifier(task), read_labelled(write(tmp_path / "a.jsonl", rows), task)
+    )
     assert budget.agreement == 99.99
     assert (
         error_budget(

@@ -22,7 +22,7 @@ class Candidate:
     """A step after a prefix; `path` says which candidates were taken, this one last."""
 
     path: tuple
-    value: float  # the verdict on a finished text where there is a judge, 0 for one that was cut
+    value: float  # the verdict on a finished text where there is a verifier, 0 for one that was cut
     model_value: float
     prior: float
     log_pi: float
@@ -34,8 +34,8 @@ class Candidate:
 class Game:
     """One problem: the candidates after each prefix, the prefixes opened so far, and their bill."""
 
-    def __init__(self, world, config, judged, budget, row):
-        self.world, self.config, self.judged, self.budget = world, config, judged, budget
+    def __init__(self, world, config, verified, budget, row):
+        self.world, self.config, self.verified, self.budget = world, config, verified, budget
         self.row, self.opened, self.costs, self.known = row, [], [], {}
         self.open(())
         self.planned = self._planned()
@@ -52,9 +52,9 @@ class Game:
         world, at = self.world, (self.row, self.world.number(prefix), k)
         finished = bool(world.finished[at])
         cut = not finished and len(prefix) + 1 == self.config.max_steps
-        won = self.judged and finished and bool(world.right[at])
+        won = self.verified and finished and bool(world.right[at])
         model_value, log_pi = float(world.value[at]), float(world.log_pi[at])
-        value = float(won) if self.judged and finished else 0.0 if cut else model_value
+        value = float(won) if self.verified and finished else 0.0 if cut else model_value
         prior = float(world.prior[at])
         if self.config.prior == "length_normalised":
             prior = log_pi / int(world.length[at])

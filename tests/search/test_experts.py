@@ -242,27 +242,27 @@ def test_a_budget_in_tokens_is_met(name, play):
 
 
 @every_name
-def test_only_a_judge_calls_the_host(name, program, params, questions, network, ids):
+def test_only_a_verifier_calls_the_host(name, program, params, questions, network, ids):
     search, first = program(name)
     without = search.trace(*first, params, *questions, amounts(ALL)).jaxpr
     assert "callback" not in str(without)
-    judged = experts.build(name, network, SETTINGS, steps_of(ids), HostVerifier(None, None))
-    calls = "callback" in str(jax.make_jaxpr(judged.run)(params, *questions, amounts(ALL)))
-    assert calls == (name not in GUESSES), "guesses are judged when all are there"
+    verified = experts.build(name, network, SETTINGS, steps_of(ids), HostVerifier(None, None))
+    calls = "callback" in str(jax.make_jaxpr(verified.run)(params, *questions, amounts(ALL)))
+    assert calls == (name not in GUESSES), "guesses are verified when all are there"
 
 
-def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+def verifier(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
     """Asked of anything but a finished text it says yes."""
     total = jnp.sum(step_BxKxL, axis=-1) + problem_B[:, None]
     return (total % 2 == 0) | ~finished_BxK
 
 
-def assert_judged(tree):
-    judged = tree.candidates.finished & tree.candidates.valid
+def assert_verified(tree):
+    verified = tree.candidates.finished & tree.candidates.valid
     right = (tree.candidates.token.sum(-1) + np.arange(ROWS)[:, None, None]) % 2 == 0
-    np.testing.assert_array_equal(tree.won, right & judged)
-    np.testing.assert_array_equal(tree.value[judged], right[judged])
-    assert tree.won.any() and (judged & ~tree.won).any()
+    np.testing.assert_array_equal(tree.won, right & verified)
+    np.testing.assert_array_equal(tree.value[verified], right[verified])
+    assert tree.won.any() and (verified & ~tree.won).any()
 
 
 @pytest.mark.parametrize(
@@ -304,14 +304,14 @@ def test_an_unknown_name_is_answered_with_those_there_are(network, ids):
 
 
 def test_an_expert_is_added_by_its_rule(monkeypatch, network, params, questions, ids):
-    """Shallow before deep, and the better first; a judge comes with it."""
+    """Shallow before deep, and the better first; a verifier comes with it."""
     build = experts.grown_by(
         lambda tree, config: tree.value_NxK - tree.depth_N[:, None], num_simulations=5
     )
     monkeypatch.setitem(EXPERTS, "shallow", build)
-    expert = experts.build("shallow", network, SETTINGS, steps_of(ids), judge)
+    expert = experts.build("shallow", network, SETTINGS, steps_of(ids), verifier)
     tree = jax.tree.map(np.asarray, compiled(expert.run)(params, *questions, ALL))
-    assert_judged(tree)
+    assert_verified(tree)
     for b in range(ROWS):
         frontier, depth = {}, {0: 0}
         for n in np.flatnonzero(tree.live[b]):

@@ -137,10 +137,10 @@ PLAIN = make_world(4, 4, seed=0)
 WIDE_ROOT = make_world(6, 4, seed=1, narrow=2)
 EQUAL = np.arange(ROWS) < ROWS // 2
 CROWDED = crowd(make_world(4, 3, seed=3))
-# The world, the settings, and whether there is a judge.
+# The world, the settings, and whether there is a verifier.
 GROWN = {
     "plain": (PLAIN, over(PLAIN, heuristic_weight=0.7), False),
-    "wide root, judged": (WIDE_ROOT, over(WIDE_ROOT, step_threshold=0.9), True),
+    "wide root, verified": (WIDE_ROOT, over(WIDE_ROOT, step_threshold=0.9), True),
     "until solved": (WIDE_ROOT, over(WIDE_ROOT, stop_when_solved=True), True),
 }
 SCALES = dict(value_scale=1.0, maxvisit_init=3.0)
@@ -151,7 +151,7 @@ SEARCHED = {
         False,
     ),
     "step by step": (PLAIN, over(PLAIN, commit="step", lookahead=0.5, **SCALES), False),
-    "step by step, wide root, judged": (
+    "step by step, wide root, verified": (
         WIDE_ROOT,
         over(WIDE_ROOT, commit="step", backup="max"),
         True,
@@ -186,9 +186,9 @@ def play(table_network, random_params, ids):
     params, programs = random_params(table_network), {}
     keys = jax.random.split(jax.random.key(0), ROWS)
 
-    def program_of(world, config, judged, is_mcts):
-        judge = table_verifier(world) if judged else None
-        arguments = table_network, config, SamplerConfig(), steps_of(ids), judge
+    def program_of(world, config, verified, is_mcts):
+        verifier = table_verifier(world) if verified else None
+        arguments = table_network, config, SamplerConfig(), steps_of(ids), verifier
         if is_mcts:
             return compiled(lambda _, *rest: TableMcts(world, *arguments).run(*rest))
         settings = ExpertSettings(config, SamplerConfig(), GuessConfig())
@@ -204,10 +204,10 @@ def play(table_network, random_params, ids):
         return compiled(run)
 
     def run(setting, rule, budget):
-        world, config, judged = setting
-        name = id(world), config, judged, rule is None
+        world, config, verified = setting
+        name = id(world), config, verified, rule is None
         if name not in programs:
-            programs[name] = program_of(world, config, judged, rule is None)
+            programs[name] = program_of(world, config, verified, rule is None)
         which = 0 if rule is None else RULES.index(rule)
         budget = Budget(np.int32(budget.simulations), *map(np.float32, budget[1:]))
         tree = programs[name](np.int32(which), params, *PROMPT, np.arange(ROWS), keys, budget)
@@ -241,8 +241,8 @@ def test_the_tree_is_the_rules(name, rule, play, ids):
     *_, most = compare_grown(play, GROWN[name], rule, BY_SIMULATIONS, ids)
     nodes = sizes(most)
     assert (nodes < ALL + 1).any() and nodes.max() > 8 and len(set(nodes)) > 3
-    config, judged = GROWN[name][1:]
-    if judged:
+    config, verified = GROWN[name][1:]
+    if verified:
         won = [any(c.won for p in game.opened for c in game.candidates(p)) for game in most]
         assert any(won) and not all(won)
     if rule is thoughts_depth:
@@ -251,7 +251,7 @@ def test_the_tree_is_the_rules(name, rule, play, ids):
 
 
 @every_rule
-@pytest.mark.parametrize("name", ["plain", "wide root, judged"])
+@pytest.mark.parametrize("name", ["plain", "wide root, verified"])
 def test_a_rules_tree_is_paid_for(name, rule, play, ids):
     """In tokens, in FLOPs, and in all three at once."""
     every = compare_grown(play, GROWN[name], rule, BY_COST, ids)
@@ -272,7 +272,7 @@ def searched(*arguments):
 @pytest.mark.parametrize("name", SEARCHED)
 def test_the_tree_is_mcts(name, budgets, play, ids):
     """With max back-up; and step by step, where only what was not left behind may answer."""
-    config, judged = SEARCHED[name][1:]
+    config, verified = SEARCHED[name][1:]
     every = []
     for budget in budgets:
         tree = play(SEARCHED[name], None, budget)

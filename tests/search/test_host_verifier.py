@@ -34,8 +34,8 @@ def tokenizer(tmp_path_factory):
     return SentencePieceTokenizer.train(texts, TASK.symbols(), TokenizerConfig(), path)
 
 
-def judged(judge, problem, prefix, step, finished):
-    verdict = jax.jit(lambda *args: judge(*args))(problem, prefix, step, finished)
+def verdicts(verifier, problem, prefix, step, finished):
+    verdict = jax.jit(lambda *args: verifier(*args))(problem, prefix, step, finished)
     return np.asarray(verdict)
 
 
@@ -54,54 +54,54 @@ def written(tokenizer):
 
 
 def test_verdicts_are_the_tasks(tokenizer, written):
-    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    judge.problems = PROBLEMS
+    verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
+    verifier.problems = PROBLEMS
     everything = np.ones((2, 4), bool)
     for b, problem in enumerate(PROBLEMS):
         by_task = [TASK.verdict(problem, FIRST[b] + text) for text in SECOND[b]]
         assert by_task == RIGHT[b].tolist()
-    np.testing.assert_array_equal(judged(judge, np.arange(2), *written, everything), RIGHT)
+    np.testing.assert_array_equal(verdicts(verifier, np.arange(2), *written, everything), RIGHT)
 
     # Only what is finished is asked about.
     some = np.array([[False, True, True, True], [True, True, False, False]])
-    np.testing.assert_array_equal(judged(judge, np.arange(2), *written, some), RIGHT & some)
+    np.testing.assert_array_equal(verdicts(verifier, np.arange(2), *written, some), RIGHT & some)
 
 
 def test_problems_go_by_number_and_may_change(tokenizer, written):
-    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    run = jax.jit(lambda *args: judge(*args))
+    verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
+    run = jax.jit(lambda *args: verifier(*args))
     everything = np.ones((2, 4), bool)
-    judge.problems = PROBLEMS[::-1]
+    verifier.problems = PROBLEMS[::-1]
     assert not np.asarray(run(np.arange(2), *written, everything)).any()
     np.testing.assert_array_equal(run(np.array([1, 0]), *written, everything), RIGHT)
-    judge.problems = PROBLEMS
+    verifier.problems = PROBLEMS
     np.testing.assert_array_equal(run(np.arange(2), *written, everything), RIGHT)
     np.testing.assert_array_equal(run(np.zeros(2, int), *written, everything)[1], [False] * 4)
 
 
 def test_a_whole_solution_needs_no_prefix(tokenizer):
     """As guess-and-check asks: the prefix has room for no step."""
-    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    judge.problems = PROBLEMS
+    verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
+    verifier.problems = PROBLEMS
     pad, eos = tokenizer.ids.pad, tokenizer.ids.eos
     texts = [[FIRST[b] + SECOND[b][k] for k in range(4)] for b in range(2)]
     step = [padded([[*tokenizer.encode(t), eos] for t in row], 40, pad) for row in texts]
-    verdict = judged(
-        judge, np.arange(2), np.zeros((2, 0, 0), np.int32), np.stack(step), np.ones((2, 4), bool)
+    verdict = verdicts(
+        verifier, np.arange(2), np.zeros((2, 0, 0), np.int32), np.stack(step), np.ones((2, 4), bool)
     )
     np.testing.assert_array_equal(verdict, RIGHT)
 
 
 def test_rubbish_is_wrong_and_no_error(tokenizer):
-    judge = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    judge.problems = PROBLEMS
+    verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
+    verifier.problems = PROBLEMS
     rng = np.random.default_rng(0)
     prefix = rng.integers(0, tokenizer.vocab_size, (64, 2, 12)).astype(np.int32)
     step = rng.integers(0, tokenizer.vocab_size, (64, 8, 12)).astype(np.int32)
     step[0] = tokenizer.ids.pad
     step[1] = tokenizer.ids.eos
     prefix[2:4] = tokenizer.ids.pad
-    verdict = judged(judge, np.arange(64) % 2, prefix, step, np.ones((64, 8), bool))
+    verdict = verdicts(verifier, np.arange(64) % 2, prefix, step, np.ones((64, 8), bool))
     assert verdict.shape == (64, 8) and not verdict.any()
 
 
@@ -120,10 +120,10 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
         return " ".join(str(token) for token in tokens if token != ids.eos)
 
     tokenizer = SimpleNamespace(ids=TokenIds(*ids), decode=decode)
-    judge = HostVerifier(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
-    judge.problems = [2, 0, 1]
+    verifier = HostVerifier(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
+    verifier.problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
-    search = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids), judge)
+    search = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids), verifier)
     rows = 6
     problem = np.arange(rows) % 3
     tree = jax.jit(search.run)(
@@ -139,8 +139,8 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
     for b, n, k in zip(*np.nonzero(tree.candidates.finished & tree.candidates.valid), strict=True):
         steps = [*path(tree, b, n), (n, k)]
         text = decode([t for at in steps for t in step_tokens(tree, b, *at)][:-1])
-        found.add((judge.problems[problem[b]], text))
-        expected[b, n, k] = hash_of(judge.problems[problem[b]], text)
+        found.add((verifier.problems[problem[b]], text))
+        expected[b, n, k] = hash_of(verifier.problems[problem[b]], text)
     np.testing.assert_array_equal(tree.won, expected)
     assert set(asked) == found
     assert 3 < expected.sum() < len(found) - 3

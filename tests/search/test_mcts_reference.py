@@ -27,14 +27,14 @@ class TableSearch(OnTable, TreeSearch):
 
 
 class Node:
-    def __init__(self, world, row, path, config, judged, parent=None):
+    def __init__(self, world, row, path, config, verified, parent=None):
         self.path, self.parent, self.children = path, parent, {}
         at = row, world.number(path)
         self.prior, self.valid = world.prior[at].astype(float), world.valid[at]
         self.finished = world.finished[at] & self.valid
         self.log_pi, self.model_value = world.log_pi[at], world.value[at].astype(float)
         self.value, self.won = self.model_value.copy(), np.zeros(world.K, bool)
-        if judged:
+        if verified:
             self.won = self.finished & world.right[at]
             self.value[self.finished] = self.won[self.finished]
         self.cut = ~self.finished & (len(path) + 1 >= config.max_steps)
@@ -80,9 +80,9 @@ class Node:
         return max(np.flatnonzero(is_open), key=lambda k: score[k])
 
 
-def reference(world, row, config, budget, judged):
+def reference(world, row, config, budget, verified):
     """The nodes of one tree, in the order in which they were made."""
-    root = Node(world, row, (), config, judged)
+    root = Node(world, row, (), config, verified)
     nodes = [root]
     sequence = seq_halving.get_sequence_of_considered_visits(
         sum(root.is_open(k) for k in range(world.K)), budget
@@ -97,18 +97,18 @@ def reference(world, row, config, budget, judged):
                 break
             node = node.children[k]
             descent.append(node)
-        leaf = node.children[k] = Node(world, row, (*node.path, k), config, judged, node)
+        leaf = node.children[k] = Node(world, row, (*node.path, k), config, verified, node)
         nodes.append(leaf)
         for above in descent:
             above.returns.append(leaf.returns[0])
     return nodes
 
 
-def assert_is_reference(tree, world, config, budget, judged, ids):
+def assert_is_reference(tree, world, config, budget, verified, ids):
     """Returns how many nodes each tree has."""
     sizes = []
     for b in range(ROWS):
-        nodes = reference(world, b, config, budget, judged)
+        nodes = reference(world, b, config, budget, verified)
         n = len(nodes)
         sizes.append(n)
         number = {id(node): i for i, node in enumerate(nodes)}
@@ -152,7 +152,7 @@ def assert_is_reference(tree, world, config, budget, judged, ids):
             assert not values[b, n:].any()
         assert (tree.child[b] < n).all()
         steps = sum(len(x.path) > 0 for x in nodes)
-        assert tree.bill.generated[b] == 2 * sum(x.sum() for x in expected["count"])
+        assert tree.bill.generated[b] == 2 * sum(x.sum() for x in drawn["count"])
         assert tree.bill.prefilled[b] == PROMPT[1][b] + 2 * steps
         assert tree.bill.lockstep[b] == n * world.K * 2
     return np.array(sizes)
@@ -186,7 +186,7 @@ SETTINGS = {
     name: (world, over(world, simulations, **settings))
     for name, (world, simulations, settings) in WORLDS.items()
 }
-JUDGED = {"gumbel": True, "puct, soon at an end": True}
+VERIFIED = {"gumbel": True, "puct, soon at an end": True}
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +199,14 @@ def network():
 
 @pytest.fixture(scope="module")
 def search(network, params, ids):
-    """Compiles each setting once: `(world, config, budget, judged) -> SearchTree` as arrays."""
+    """Compiles each setting once: `(world, config, budget, verified) -> SearchTree` as arrays."""
     programs = {}
 
-    def run(world, config, budget, judged=False, rows=ROWS, problem=None):
-        setting = id(world), config, judged
+    def run(world, config, budget, verified=False, rows=ROWS, problem=None):
+        setting = id(world), config, verified
         if setting not in programs:
-            judge = table_verifier(world) if judged else None
-            search = TableSearch(world, network, config, SamplerConfig(), steps_of(ids), judge)
+            verifier = table_verifier(world) if verified else None
+            search = TableSearch(world, network, config, SamplerConfig(), steps_of(ids), verifier)
             programs[setting] = compiled(search.run)
         problem = np.arange(rows) if problem is None else problem
         keys = jax.random.split(jax.random.key(0), rows)
@@ -221,11 +221,11 @@ def search(network, params, ids):
 def test_the_tree_is_the_references(name, search, ids):
     """For all budgets of one compiled search, also where a tree has no more to look at."""
     world, config = SETTINGS[name]
-    judged = JUDGED.get(name, False)
+    verified = VERIFIED.get(name, False)
     full = config.num_simulations
     for budget in (1, full // 3, full):
-        tree = search(world, config, budget, judged)
-        sizes = assert_is_reference(tree, world, config, budget, judged, ids)
+        tree = search(world, config, budget, verified)
+        sizes = assert_is_reference(tree, world, config, budget, verified, ids)
         assert (sizes <= budget + 1).all()
         # Nothing goes below what is finished, repeated, or at the last step.
         closed = tree.candidates.finished | ~tree.candidates.valid
@@ -234,9 +234,9 @@ def test_the_tree_is_the_references(name, search, ids):
     shown = ended.any() if "end" in name else not ended.all()
     assert shown, "the setting does not show what it is meant to show"
     if ended.any() and config.policy == "puct":  # Gumbel's schedule depends on the budget
-        less = search(world, config, full - 1, judged)
+        less = search(world, config, full - 1, verified)
         jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[ended], y[ended]), tree, less)
-    if judged:
+    if verified:
         assert tree.won.any() and (tree.value[tree.won] == 1).all()
         lost = tree.candidates.finished & ~tree.won
         assert lost.any() and (tree.value[lost] == 0).all()
@@ -249,8 +249,8 @@ def test_the_tree_is_the_references(name, search, ids):
 @pytest.mark.slow
 def test_a_smaller_budget_is_a_search_compiled_for_it(search):
     world, config = SETTINGS["gumbel"]
-    large = search(world, config, 5, judged=True)
-    small = search(world, dataclasses.replace(config, num_simulations=5), 5, judged=True)
+    large = search(world, config, 5, verified=True)
+    small = search(world, dataclasses.replace(config, num_simulations=5), 5, verified=True)
     for name, x, y in zip(large._fields, large, small, strict=True):
         x = x if name == "bill" else jax.tree.map(lambda x: x[:, :6], x)
         jax.tree.map(np.testing.assert_array_equal, x, y)

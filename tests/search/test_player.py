@@ -66,7 +66,7 @@ def test_one_row_a_question_on_the_host(player, tokenizer):
 
 
 def test_rows_without_a_question_are_harmless(player, tokenizer):
-    """A prompt of one token, and a problem that the judge knows."""
+    """A prompt of one token, and a problem that the verifier knows."""
     whole = []
     player._search = lambda *args: whole.append(args) or Seen(*args[1:5], np.zeros(BATCH))
     player.play(0, QUESTIONS[:2], jax.random.key(0), 5)

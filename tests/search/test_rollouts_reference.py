@@ -34,7 +34,7 @@ def right(problem, total):
     return (problem + total) % 3 == 0
 
 
-def sum_judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+def sum_verifier(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
     """Asked of anything but a finished text it says yes."""
     total_BxK = jnp.sum(prefix_BxDxL, axis=(1, 2))[:, None] + jnp.sum(step_BxKxL, axis=-1)
     return right(problem_B[:, None], total_BxK) | ~finished_BxK
@@ -45,7 +45,7 @@ class Rolled:
     """A searched batch: its tree, and the texts of its nodes as plain lists."""
 
     tree: object
-    judged: bool
+    verified: bool
     until_solved: bool
     prompts: list
 
@@ -87,20 +87,20 @@ SLOW = pytest.param("beam, until solved", marks=pytest.mark.slow)  # the others 
 
 @pytest.fixture(scope="module", params=["beam", SLOW, "mcts, until solved"])
 def rolled(request, table_network, random_params, ids):
-    judged, until_solved = request.param != "beam", "until" in request.param
+    verified, until_solved = request.param != "beam", "until" in request.param
     rng = np.random.default_rng(0)
     token = np.concatenate([np.ones((PROBLEMS, 1), int), rng.integers(3, 16, (PROBLEMS, 3))], 1)
     length = np.array([1, 4, 3, 2, 4, 2])
     config = dataclasses.replace(ROLLED, stop_when_solved=until_solved)
     settings = ExpertSettings(config, SamplerConfig(temperature=1.3), GuessConfig())
-    judge = sum_judge if judged else None
+    verifier = sum_verifier if verified else None
     build = experts.mcts() if "mcts" in request.param else experts.grown_by(experts.beam.beam)
-    search = build(table_network, settings, steps_of(ids), judge)
+    search = build(table_network, settings, steps_of(ids), verifier)
     keys = jax.random.split(jax.random.key(5), PROBLEMS)
     arguments = random_params(table_network), token, length, np.arange(PROBLEMS), keys
     tree = jax.tree.map(np.asarray, compiled(search.run)(*arguments, 6))
     prompts = [row[:n].tolist() for row, n in zip(token, length, strict=True)]
-    return Rolled(tree, judged, until_solved, prompts)
+    return Rolled(tree, verified, until_solved, prompts)
 
 
 def test_what_is_said_of_every_text_is_so_when_it_is_read_at_once(
@@ -153,16 +153,16 @@ def test_rollouts_go_on_from_open_candidates_to_the_end(rolled, ids):
 
 
 def test_a_candidate_is_worth_what_came_of_it(rolled):
-    """The value head's estimate, and the rollouts' worth: of verdicts where there is a judge."""
+    """The value head's estimate, and the rollouts' worth: of verdicts where there is a verifier."""
     tree, kinds = rolled.tree, set()
     for b, n in rolled.nodes():
 
         def worth(k):
             """Of a text that has its end, if it is finished."""
             total = sum(sum(rolled.steps(b, n), rolled.candidate(b, n, k)))  # noqa: B023
-            won = rolled.judged and bool(tree.candidates.finished[b, n, k]) and right(b, total)  # noqa: B023
+            won = rolled.verified and bool(tree.candidates.finished[b, n, k]) and right(b, total)  # noqa: B023
             assert tree.won[b, n, k] == won  # noqa: B023
-            of_end = float(won) if rolled.judged else float(tree.candidates.model_value[b, n, k])  # noqa: B023
+            of_end = float(won) if rolled.verified else float(tree.candidates.model_value[b, n, k])  # noqa: B023
             return of_end if tree.candidates.finished[b, n, k] else 0.0  # noqa: B023
 
         for k in rolled.drawn(b, n):
@@ -178,7 +178,7 @@ def test_a_candidate_is_worth_what_came_of_it(rolled):
                 kinds.add(sum(came) > 0)
             assert tree.value[b, n, k] == pytest.approx(expected, abs=1e-6)
     assert kinds == {True, False}
-    if not rolled.judged:
+    if not rolled.verified:
         assert not tree.won.any()
 
 

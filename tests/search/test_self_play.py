@@ -201,7 +201,7 @@ class Log:
         return [text == problem.answer for problem, text in zip(problems, texts, strict=True)]
 
 
-def test_guesses_are_judged_while_the_next_are_drawn():
+def test_guesses_are_verified_while_the_next_are_drawn():
     log = Log()
     expert = GuessAndCheck(log, log, 3)
     batches = [

@@ -10,8 +10,8 @@ from expert_iter.tasks.task import Problem
 class Digits:
     """Writes tokens as their numbers."""
 
-    def decode(self, tokens):
-        return " ".join(map(str, tokens))
+    def decode_all(self, texts):
+        return [" ".join(map(str, tokens)) for tokens in texts]
 
 
 def records(tree):

@@ -23,7 +23,8 @@ from expert_iter.assembly import Parts
 from expert_iter.measure.comparison import plots as comparison_plots
 from expert_iter.measure.comparison import standings
 from expert_iter.measure.comparison import tables as standings_tables
-from expert_iter.measure.evaluation import ORACLE, Contest, judged
+from expert_iter.measure.evaluator import ORACLE, Evaluator
+from expert_iter.measure.scores import scored
 from expert_iter.search.bill import Budget, price
 from expert_iter.search.experts import EXPERTS, build
 from expert_iter.storage.files import write_atomic
@@ -125,19 +126,19 @@ class Comparison:
     def run(self) -> list[dict]:
         """All rows; those of an earlier run with the same network and problems are not made again.
 
-        A row is that of `evaluation.judged` with `expert`, `readout`, `unit` and `seed`.
+        A row is that of `scores.scored` with `expert`, `readout`, `unit` and `seed`.
         """
         wanted = list(self._cells())
         rows = [row for row in self._read() if _cell(row) in wanted]
         done = {_cell(row) for row in rows}
-        playing = contest = None
+        playing = evaluator = None
         label = f"comparing on {len(self.problems)} problems"
         with progress(len(wanted), label, done=len(done), unit="game") as bar:
             for expert, unit, budget, seed in [cell for cell in wanted if cell not in done]:
                 tokens = self._tokens(unit, budget)
                 if playing != (expert, tokens):  # seeds share a program
-                    playing, contest = (expert, tokens), self.contest(expert, tokens)
-                made = self._play(contest, expert, unit, budget, seed)
+                    playing, evaluator = (expert, tokens), self.evaluator(expert, tokens)
+                made = self._play(evaluator, expert, unit, budget, seed)
                 with open(self._rows_file, "a") as file:  # a line a game: whole, or not there
                     file.write(json.dumps(made) + "\n")
                 rows += made
@@ -172,11 +173,11 @@ class Comparison:
                 return expert, "best"
         return self.experts[0], READOUTS.get(self.experts[0], ("best",))[0]
 
-    def _play(self, contest: Contest, expert, unit, budget, seed) -> list[dict]:
+    def _play(self, evaluator: Evaluator, expert, unit, budget, seed) -> list[dict]:
         amount = 1 if expert == "greedy" else budget_of(unit, budget)
         readouts = READOUTS.get(expert, ("best",))
-        entries = contest.answer(self.params, self.questions, expert, [amount], readouts, seed)
-        rows = judged(self.parts.verifier, self.problems, entries)
+        answered = evaluator.answer(self.params, self.questions, expert, [amount], readouts, seed)
+        rows = scored(self.parts.verifier, self.problems, answered)
         return [
             {
                 "expert": expert,
@@ -207,9 +208,9 @@ class Comparison:
     @functools.cached_property
     def pilot(self) -> Pilot:
         """By greedy answers to the questions."""
-        contest = self._contest(Sizes(1, 1, 1, 1))
-        tree, _ = contest.play(self.params, self.questions, "greedy", 1, jax.random.key(0))
-        found = [s for b in range(len(self.questions)) for s in contest.solutions(tree, b)]
+        evaluator = self._evaluator(Sizes(1, 1, 1, 1))
+        tree, _ = evaluator.play(self.params, self.questions, "greedy", 1, jax.random.key(0))
+        found = [s for b in range(len(self.questions)) for s in evaluator.solutions(tree, b)]
         step_tokens = self._settings.search.max_step_tokens
         if found:
             steps = sum(len(s.step_values) for s in found)
@@ -221,25 +222,33 @@ class Comparison:
         tokens = float(np.mean(tree.bill.generated))
         return Pilot(tokens, step_tokens, prompt_flops, solution_flops)
 
-    def contest(self, expert: str, tokens: int) -> Contest:
+    def evaluator(self, expert: str, tokens: int) -> Evaluator:
         """Set up for an expert at a budget in tokens."""
         parts = self.parts
-        made = build(expert, parts.network, parts.contest().experts, parts.steps)
+        made = build(expert, parts.network, parts.evaluator().experts, parts.steps)
         rollouts = getattr(made.config, "rollouts", 0)
-        return self._contest(sizes(tokens, self.pilot, self._settings.search.max_steps, rollouts))
+        return self._evaluator(sizes(tokens, self.pilot, self._settings.search.max_steps, rollouts))
 
-    def _contest(self, size: Sizes) -> Contest:
-        contest = self.parts.contest()
+    def _evaluator(self, size: Sizes) -> Evaluator:
+        evaluator = self.parts.evaluator()
         config = dataclasses.replace(
-            contest.config,
+            evaluator.config,
             num_candidates=size.num_candidates,
             root_candidates=size.root_candidates,
             simulations=(size.num_simulations,),
             round_simulations=1,
+            round_samples=1,
             samples=(size.num_samples,),
         )
-        who = contest.network, contest.tokenizer, contest.steps
-        return Contest(*who, config, contest.experts, contest.propose, contest.layout)
+        return Evaluator(
+            evaluator.network,
+            evaluator.tokenizer,
+            evaluator.steps,
+            config,
+            evaluator.experts,
+            evaluator.propose,
+            evaluator.layout,
+        )
 
     def _read(self) -> list[dict]:
         if not self._rows_file.exists():

@@ -1,4 +1,4 @@
-"""What a run will need, told by its settings alone: memory by part and phase, and FLOPs a round.
+"""What a run will need, by its settings alone: memory by part and phase, and FLOPs a round.
 
 It is arithmetic on shapes (`plan_search`, `plan_learn` have the formulas), for as many devices as
 one likes, none of which need be there. A phase holds what its own program needs and what waits on
@@ -20,6 +20,7 @@ from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner, TrainState
 from expert_iter.learn.lessons import columns_of
 from expert_iter.learn.objectives import heads_of, make_objectives
+from expert_iter.measure.evaluator import evaluated
 from expert_iter.measure.plan.learn import update_parts
 from expert_iter.measure.plan.parts import WAITING, Part, Phase, held_bytes
 from expert_iter.measure.plan.search import SearchMemory
@@ -29,7 +30,6 @@ from expert_iter.pod.mesh import GATHERED, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts
 from expert_iter.search.bill import price
 from expert_iter.search.experts import ExpertSettings
-from expert_iter.search.guess import Guess
 from expert_iter.search.player import padded_length
 from expert_iter.tasks import load_task
 
@@ -186,25 +186,19 @@ def _searches(
     def phase(name: str, expert: str, batch_size: int, given: Settings, settings) -> Phase:
         made = _expert(given, network, expert)
         memory = SearchMemory(network, layout, -(-batch_size // layout.search_shards), prompt)
-        if isinstance(made, Guess):
+        if made.shares_draws:
             parts = memory.guesses(made.config, made.sampler.replacement)
         else:
             parts = memory.tree_search(made.config)
         return Phase(f"{name} by {expert}", (waiting, *parts), (*settings, *anyhow))
 
-    is_guess = isinstance(_expert(s, network, s.run.expert), Guess)
-    size = "guess.num_samples" if is_guess else "search.num_simulations"
+    shares_draws = _expert(s, network, s.run.expert).shares_draws
+    size = "guess.num_samples" if shares_draws else "search.num_simulations"
     yield phase("search", s.run.expert, s.run.batch_size, s, ("run.batch_size", size))
     e = s.evaluation
-    search = dataclasses.replace(
-        s.search,
-        num_simulations=max((*e.simulations, e.round_simulations)),
-        num_candidates=e.num_candidates,
-        root_candidates=e.root_candidates,
-    )
-    guess = dataclasses.replace(s.guess, num_samples=max(e.samples, default=1))
-    given = dataclasses.replace(s, search=search, guess=guess)
-    for expert in ("mcts", "samples"):
+    own = evaluated(ExpertSettings(s.search, s.sampler, s.guess), e)
+    given = dataclasses.replace(s, search=own.search, guess=own.guess)
+    for expert in dict.fromkeys(("mcts", "samples", s.run.expert)):
         yield phase("evaluation", expert, e.batch_size, given, ("evaluation.batch_size",))
 
 
@@ -212,7 +206,7 @@ def _problem_flops(s: Settings, network: Network, prompt: int) -> float:
     """Of the search of one problem."""
     expert = _expert(s, network, s.run.expert)
     c = expert.config
-    if isinstance(expert, Guess):
+    if expert.shares_draws:
         generated, read, longest = c.num_samples * c.max_tokens, prompt, c.max_tokens
     else:
         L, nodes, longest = c.max_step_tokens, c.num_simulations, c.max_steps * c.max_step_tokens

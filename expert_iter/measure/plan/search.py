@@ -1,10 +1,10 @@
 """The memory of a search on one device, by arithmetic.
 
 The formulas say what XLA keeps: its reports on programs compiled for CPUs agree within 10% where
-weights, pages or trees are most of it (tests/measure/plan/test_plan.py). Three things in them are XLA's
-and not the search's, each noted where it is counted: a layer's weights are copied out of the stack
-that the scan runs over, its keys and values are turned for the products, and drawing a token holds
-several arrays over the vocabulary.
+weights, pages or trees are most of it (tests/measure/plan/test_plan.py). Three things in them are
+XLA's and not the search's, each noted where it is counted: a layer's weights are copied out of the
+stack that the scan runs over, its keys and values are turned for the products, and drawing a token
+holds several arrays over the vocabulary.
 
 A row is a problem; sizes are those of the device's own rows.
 """

@@ -99,14 +99,14 @@ def _slopes(rows: Sequence[dict]) -> list[dict]:
 
 
 def _samples(comparison: Comparison) -> list[dict]:
-    contest = comparison.contest("samples", round(SOLUTIONS * comparison.pilot.solution_tokens))
-    key = jax.random.key(contest.config.seed)
+    evaluator = comparison.evaluator("samples", round(SOLUTIONS * comparison.pilot.solution_tokens))
+    key = jax.random.key(evaluator.config.seed)
     budget = budget_of("tokens", SOLUTIONS * comparison.pilot.solution_tokens)
-    tree, _ = contest.play(comparison.params, comparison.questions, "samples", budget, key)
+    tree, _ = evaluator.play(comparison.params, comparison.questions, "samples", budget, key)
     found = [
-        (problem, solution, contest.tokenizer.decode(solution.tokens))
+        (problem, solution, evaluator.tokenizer.decode(solution.tokens))
         for b, problem in enumerate(comparison.problems)
-        for solution in contest.solutions(tree, b)
+        for solution in evaluator.solutions(tree, b)
     ]
     verdicts = comparison.parts.verifier.verify([p for p, _, _ in found], [t for _, _, t in found])
     return [
@@ -122,20 +122,20 @@ def _samples(comparison: Comparison) -> list[dict]:
 
 
 def _trees(comparison: Comparison, expert: str, tokens: int) -> list[dict]:
-    contest = comparison.contest(expert, tokens)
-    key = jax.random.key(contest.config.seed)
-    tree, _ = contest.play(
+    evaluator = comparison.evaluator(expert, tokens)
+    key = jax.random.key(evaluator.config.seed)
+    tree, _ = evaluator.play(
         comparison.params, comparison.questions, expert, budget_of("tokens", tokens), key
     )
-    return [_tree(comparison, contest, tree, b, expert, tokens) for b in range(len(tree.live))]
+    return [_tree(comparison, evaluator, tree, b, expert, tokens) for b in range(len(tree.live))]
 
 
-def _tree(comparison: Comparison, contest, tree, b: int, expert: str, tokens: int) -> dict:
+def _tree(comparison: Comparison, evaluator, tree, b: int, expert: str, tokens: int) -> dict:
     problem: Problem = comparison.problems[b]
-    answer = readout.best(contest.solutions(tree, b), contest.config.prior_weight)
-    text = "" if answer is None else contest.tokenizer.decode(answer.tokens)
+    answer = readout.best(evaluator.solutions(tree, b), evaluator.config.prior_weight)
+    text = "" if answer is None else evaluator.tokenizer.decode(answer.tokens)
     verdict = lambda text: comparison.parts.verifier.verify([problem], [text])[0]  # noqa: E731
-    root = tree_of(tree, answer, contest.tokenizer, problem.prompt, b, verdict)
+    root = tree_of(tree, answer, evaluator.tokenizer, problem.prompt, b, verdict)
     return {
         "prompt": problem.prompt.strip(),
         "answer": text,

@@ -8,10 +8,10 @@ import pytest
 
 from expert_iter.assembly import Parts
 from expert_iter.measure.comparison.comparison import ALL, READOUTS, Comparison, Pilot, sizes
-from expert_iter.measure.evaluation import Contest
+from expert_iter.measure.evaluator import Evaluator
 from expert_iter.model.transformer import Network
 from expert_iter.search.experts import EXPERTS
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.host_verifier import HostVerifier
 from tests.guarded import GuardedTask, Letters, fresh_params, settings
 
 FEW = ("greedy", "samples", "mcts", "beam")
@@ -24,7 +24,8 @@ def task():
 
 @pytest.fixture(scope="module")
 def parts(task):
-    return Parts(settings(), task, Letters(), Network(settings().model, Letters.vocab_size))
+    network = Network(settings().model, Letters.vocab_size)
+    return Parts(settings(), task, Letters(), network, objectives={})
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def params(parts):
 @pytest.fixture(scope="module")
 def compare(parts, params, task):
     """Makes comparisons in which the task is closed for as long as an expert works on answers."""
-    answer = Contest.answer
+    answer = Evaluator.answer
     games = []
 
     def closed(self, *arguments):
@@ -45,8 +46,8 @@ def compare(parts, params, task):
         task.closed = False
         return entries
 
-    def no_judge(*_):
-        raise AssertionError("evaluation has no judge")
+    def no_verifier(*_):
+        raise AssertionError("evaluation has no verifier")
 
     def make(folder, experts=FEW, budgets=(12, 30), seeds=2, params=params, **changes):
         problems = task.problems("test")
@@ -55,8 +56,8 @@ def compare(parts, params, task):
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Contest, "answer", closed)
-        patch.setattr(HostJudge, "__init__", no_judge)
+        patch.setattr(Evaluator, "answer", closed)
+        patch.setattr(HostVerifier, "__init__", no_verifier)
         yield make
 
 

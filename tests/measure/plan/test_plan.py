@@ -81,16 +81,16 @@ def reported(compiled) -> int:
 
 
 def compiled_search(network, mesh: MeshConfig, config: SearchConfig, problems: int, prompt: int):
-    """The program of self-play. Its judge looks at what a verifier would, on the device: JAX keeps
-    no programs that call the host.
+    """The program of self-play. Its verifier looks at what the host's would, on the device: JAX
+    keeps no programs that call the host.
     """
     layout = Layout(mesh)
 
-    def judge(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
+    def verifier(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
         return jnp.sum(prefix_BxDxL, axis=(1, 2))[:, None] > jnp.sum(step_BxKxL, axis=2)
 
     given = ExpertSettings(config, SamplerConfig(), GuessConfig())
-    expert = build("mcts", network, given, steps_of(IDS), judge)
+    expert = build("mcts", network, given, steps_of(IDS), verifier)
     player = Player(expert, None, problems, layout)
 
     def array(*shape, dtype=jnp.int32):

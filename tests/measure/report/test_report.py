@@ -15,7 +15,8 @@ from tests.guarded import GuardedTask, Letters, fresh_params, settings
 @pytest.fixture(scope="module")
 def parts():
     task = GuardedTask()
-    return Parts(settings(), task, Letters(), Network(settings().model, Letters.vocab_size))
+    network = Network(settings().model, Letters.vocab_size)
+    return Parts(settings(), task, Letters(), network, objectives={})
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,21 @@ import pytest
 from expert_iter import loop
 from expert_iter.assembly import Parts
 from expert_iter.errors import UserError
-from expert_iter.measure.evaluation import Contest, Entry, judged
+from expert_iter.measure.evaluator import Answers, EvaluationConfig, Evaluator, evaluated
+from expert_iter.measure.scores import scored
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import one_device
 from expert_iter.search.bill import Bill, flops_per_token
 from expert_iter.search.experts import ExpertSettings
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.tasks import Question
 from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.guarded import EVALUATION, MAX_TOKENS, GuardedTask, Letters, fresh_params, settings
 
 
-def scored(verdict, problems, entry):
-    [row] = judged(InProcessVerifier(SimpleNamespace(verdict=verdict)), problems, [entry])
+def score(verdict, problems, one):
+    [row] = scored(InProcessVerifier(SimpleNamespace(verdict=verdict)), problems, [one])
     return row
 
 
@@ -45,18 +46,18 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def contest(task, network):
-    """As every command gets it, but that whoever makes a judge for a search fails."""
+def evaluator(task, network):
+    """As every command gets it, but that whoever makes a verifier for a search fails."""
     with pytest.MonkeyPatch.context() as patch:
 
-        def no_judge(*_):
-            raise AssertionError("evaluation has no judge")
+        def no_verifier(*_):
+            raise AssertionError("evaluation has no verifier")
 
-        patch.setattr(HostJudge, "__init__", no_judge)
+        patch.setattr(HostVerifier, "__init__", no_verifier)
         task.closed = True
-        contest = Parts(settings(), task, Letters(), network).contest()
+        evaluator = Parts(settings(), task, Letters(), network, objectives={}).evaluator()
         task.closed = False
-        yield contest
+        yield evaluator
 
 
 @pytest.fixture(scope="module")
@@ -64,22 +65,22 @@ def problems(task):
     return task.problems("test")
 
 
-def answers(contest, params, problems):
-    """All entries of all methods, with the task closed."""
+def answers(evaluator, params, problems):
+    """All answered of all methods, with the task closed."""
     questions = [problem.question for problem in problems]
-    contest.propose.__self__.closed = True
-    entries = [
-        entry
+    evaluator.propose.__self__.closed = True
+    answered = [
+        one
         for method in ("greedy", "samples", "mcts")
-        for entry in contest.answer(params, questions, method, contest.budgets(method))
+        for one in evaluator.answer(params, questions, method, evaluator.budgets(method))
     ]
-    contest.propose.__self__.closed = False
-    return {(entry.method, entry.budget): entry for entry in entries}
+    evaluator.propose.__self__.closed = False
+    return {(one.method, one.budget): one for one in answered}
 
 
 @pytest.fixture(scope="module")
-def entries(contest, params, problems):
-    return answers(contest, params, problems)
+def answered(evaluator, params, problems):
+    return answers(evaluator, params, problems)
 
 
 def test_questions_hold_no_answer(problems):
@@ -88,18 +89,18 @@ def test_questions_hold_no_answer(problems):
     assert type(question) is Question and not hasattr(question, "answer")
 
 
-def test_all_methods_answer_without_the_verifier(entries, problems):
-    """`entries` was made with the task closed and with no way to make a judge."""
+def test_all_methods_answer_without_the_verifier(answered, problems):
+    """`answered` was made with the task closed and with no way to make a verifier."""
     samples = [(m, n) for m in ("majority", "value_vote", "best_of_n") for n in (2, 4, 8)]
     oracle = [("pass_at_n", n) for n in (2, 4, 8)]
-    assert set(entries) == {("greedy", 1), *samples, *oracle, ("mcts", 1), ("mcts", 3)}
-    for entry in entries.values():
-        assert len(entry.texts) == len(problems) and entry.seconds > 0
-        assert any(text is not None for text in entry.texts) or entry.readout == "oracle"
-        assert all(np.shape(cost) == (len(problems),) for cost in entry.bill)
+    assert set(answered) == {("greedy", 1), *samples, *oracle, ("mcts", 1), ("mcts", 3)}
+    for one in answered.values():
+        assert len(one.texts) == len(problems) and one.seconds > 0
+        assert any(text is not None for text in one.texts) or one.readout == "oracle"
+        assert all(np.shape(cost) == (len(problems),) for cost in one.bill)
 
 
-def test_the_programs_of_evaluation_never_call_the_host(contest, params, problems):
+def test_the_programs_of_evaluation_never_call_the_host(evaluator, params, problems):
     """Traced anew, none of them has a callback: nothing outside the device is asked."""
     programs = {}
 
@@ -111,49 +112,50 @@ def test_the_programs_of_evaluation_never_call_the_host(contest, params, problem
         return traced
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, player in contest._players.items():
+        for name, player in evaluator._players.items():
             patch.setattr(player, "_search", tracing(name, player._search))
-        answers(contest, params, problems)
+        answers(evaluator, params, problems)
     assert len(programs) == 3
     assert not any("callback" in program for program in programs.values())
 
 
-def test_answers_do_not_depend_on_the_problems_answers(contest, params, problems, entries):
+def test_answers_do_not_depend_on_the_problems_answers(evaluator, params, problems, answered):
     other = [dataclasses.replace(p, answer="dcba"[i % 4]) for i, p in enumerate(problems)]
-    again = answers(contest, params, other)
-    moved, verdict = 0, contest.propose.__self__.verdict
-    for key, entry in entries.items():
-        assert again[key].texts == entry.texts and again[key].candidates == entry.candidates
-        jax.tree.map(np.testing.assert_array_equal, again[key].bill, entry.bill)
-        rows = [scored(verdict, asked, entry) for asked in (problems, other)]
+    again = answers(evaluator, params, other)
+    moved, verdict = 0, evaluator.propose.__self__.verdict
+    for key, one in answered.items():
+        assert again[key].texts == one.texts and again[key].candidates == one.candidates
+        jax.tree.map(np.testing.assert_array_equal, again[key].bill, one.bill)
+        rows = [score(verdict, asked, one) for asked in (problems, other)]
         moved += rows[0]["correct"] != rows[1]["correct"]
     assert moved, "the test wants answers that matter to the verdicts"
 
 
-def test_the_loop_asks_the_verifier_only_about_what_was_answered(contest, params, task):
+def test_the_loop_asks_the_verifier_only_about_what_was_answered(evaluator, params, task):
     handed = []
 
     class Closing:
-        """The contest, with the task closed for as long as it works on an entry."""
+        """The evaluator, with the task closed for as long as it works on answers."""
 
-        budgets = staticmethod(contest.budgets)
+        budgets = staticmethod(evaluator.budgets)
+        round_budget = staticmethod(evaluator.round_budget)
 
-        def answer(self, params, questions, method, budgets):
+        def answer(self, params, questions, method, budgets, readouts=()):
             handed.extend(questions)
-            found = contest.answer(params, questions, method, budgets)
+            found = evaluator.answer(params, questions, method, budgets, readouts)
             while True:
                 task.closed = True
-                entry = next(found, None)
+                one = next(found, None)
                 task.closed = False
-                if entry is None:
+                if one is None:
                     return
                 task.judged.clear()
-                yield entry
-                texts = entry.texts if entry.candidates is None else sum(entry.candidates, [])
+                yield one
+                texts = one.texts if one.candidates is None else sum(one.candidates, [])
                 assert set(task.judged) <= set(texts)
 
     run = SimpleNamespace(
-        parts=SimpleNamespace(task=task, verdicts=InProcessVerifier(task)),
+        parts=SimpleNamespace(task=task, verifier=InProcessVerifier(task)),
         settings=settings(),
         params=params,
         results=[],
@@ -171,23 +173,23 @@ def generated(text):
     return MAX_TOKENS if text is None else len(text) + 1
 
 
-def test_smaller_sample_budgets_are_part_of_larger_ones(entries):
+def test_smaller_sample_budgets_are_part_of_larger_ones(answered):
     for small, large in ((2, 4), (4, 8)):
-        texts = [entries["pass_at_n", n].candidates for n in (small, large)]
+        texts = [answered["pass_at_n", n].candidates for n in (small, large)]
         for few, many in zip(*texts, strict=True):
             assert len(few) <= small and Counter(few) <= Counter(many)
-    assert any(0 < len(texts) < 8 for texts in entries["pass_at_n", 8].candidates)
-    assert any(len(set(texts)) < len(texts) for texts in entries["pass_at_n", 8].candidates)
+    assert any(0 < len(texts) < 8 for texts in answered["pass_at_n", 8].candidates)
+    assert any(len(set(texts)) < len(texts) for texts in answered["pass_at_n", 8].candidates)
 
 
-def test_samples_cost_what_they_wrote(entries, problems, network):
+def test_samples_cost_what_they_wrote(answered, problems, network):
     """Tokens and FLOPs worked out from the texts: prompts once, every sample to its end mark."""
     trunk, heads = flops_per_token(network.config, network.vocab_size, 0)
     attention = flops_per_token(network.config, network.vocab_size, 1)[0] - trunk
     for n in EVALUATION.samples:
         for method in ("majority", "value_vote", "best_of_n", "pass_at_n"):
-            bill = entries[method, n].bill
-            for i, texts in enumerate(entries["pass_at_n", n].candidates):
+            bill = answered[method, n].bill
+            for i, texts in enumerate(answered["pass_at_n", n].candidates):
                 written = [*map(generated, texts + [None] * (n - len(texts)))]
                 prompt = 1 + len(problems[i].prompt)
                 assert round(float(bill.generated[i]), 3) == sum(written)
@@ -200,9 +202,9 @@ def test_samples_cost_what_they_wrote(entries, problems, network):
                 assert bill.lockstep[i] >= sum(written)
 
 
-def test_bills_grow_with_the_budget(entries):
+def test_bills_grow_with_the_budget(answered):
     for method in ("majority", "value_vote", "best_of_n", "mcts"):
-        bills = [entry.bill for (name, _), entry in sorted(entries.items()) if name == method]
+        bills = [one.bill for (name, _), one in sorted(answered.items()) if name == method]
         for small, large in zip(bills, bills[1:], strict=False):
             for cost in ("generated", "flops", "lockstep"):
                 assert (getattr(large, cost) >= getattr(small, cost)).all()
@@ -223,7 +225,7 @@ def heads(network, params, problems):
         logits = network.logits(params, hidden).at[..., :2].set(-jnp.inf)
         return jax.nn.log_softmax(logits), network.value_logit(params, hidden)
 
-    def score(i, text):
+    def value_of(i, text):
         prompt = Letters().encode_prompt(problems[i].prompt)
         tokens = [*prompt, *Letters().encode(text), Letters.eos_id]
         padded = np.zeros((1, 16), np.int32)
@@ -235,14 +237,14 @@ def heads(network, params, problems):
             float(np.sum(log_probs[0, at - 1, padded[0, at]])),
         )
 
-    return score
+    return value_of
 
 
-def test_votes_and_best_of_n_by_hand(entries, task, heads):
+def test_votes_and_best_of_n_by_hand(answered, task, heads):
     for n in EVALUATION.samples:
-        for i, texts in enumerate(entries["pass_at_n", n].candidates):
-            found = {method: entries[method, n].texts[i] for method in ("majority", "value_vote")}
-            best = entries["best_of_n", n].texts[i]
+        for i, texts in enumerate(answered["pass_at_n", n].candidates):
+            found = {method: answered[method, n].texts[i] for method in ("majority", "value_vote")}
+            best = answered["best_of_n", n].texts[i]
             if not texts:
                 assert {best, *found.values()} == {None}
                 continue
@@ -263,8 +265,8 @@ def test_votes_and_best_of_n_by_hand(entries, task, heads):
                     assert found[method] in texts
 
 
-def test_greedy_takes_the_likeliest_token_at_each_place(entries, network, params, problems):
-    for problem, text in zip(problems, entries["greedy", 1].texts, strict=True):
+def test_greedy_takes_the_likeliest_token_at_each_place(answered, network, params, problems):
+    for problem, text in zip(problems, answered["greedy", 1].texts, strict=True):
         tokens, written = Letters().encode_prompt(problem.prompt), []
         for _ in range(MAX_TOKENS):
             length = len(tokens)
@@ -282,24 +284,24 @@ def test_greedy_takes_the_likeliest_token_at_each_place(entries, network, params
         assert text == (Letters().decode(written) if ended else None)
 
 
-def test_the_oracle_is_never_worse_than_a_pick_from_the_same_samples(entries, problems, task):
+def test_the_oracle_is_never_worse_than_a_pick_from_the_same_samples(answered, problems, task):
     for n in EVALUATION.samples:
-        oracle = scored(task.verdict, problems, entries["pass_at_n", n])["correct"]
+        oracle = score(task.verdict, problems, answered["pass_at_n", n])["correct"]
         for method in ("majority", "value_vote", "best_of_n"):
-            picked = scored(task.verdict, problems, entries[method, n])["correct"]
+            picked = score(task.verdict, problems, answered[method, n])["correct"]
             assert all(a >= b for a, b in zip(oracle, picked, strict=True))
 
 
 def test_a_search_without_an_end_falls_back_to_greedy_and_pays_for_it(
-    contest, params, problems, entries, monkeypatch
+    evaluator, params, problems, answered, monkeypatch
 ):
-    questions, greedy = [p.question for p in problems], entries["greedy", 1]
-    usual = entries["mcts", 1]
+    questions, greedy = [p.question for p in problems], answered["greedy", 1]
+    usual = answered["mcts", 1]
     with monkeypatch.context() as patch:
-        found = contest.solutions
+        found = evaluator.solutions
         blind = lambda tree, b: [] if tree.live.shape[1] > 1 else found(tree, b)  # noqa: E731
-        patch.setattr(contest, "solutions", blind)
-        (nothing,) = contest.answer(params, questions, "mcts", (1,))
+        patch.setattr(evaluator, "solutions", blind)
+        (nothing,) = evaluator.answer(params, questions, "mcts", (1,))
     assert nothing.texts == greedy.texts
     search = Bill(*(a - b for a, b in zip(nothing.bill, greedy.bill, strict=True)))
     fell_back = 0
@@ -314,35 +316,35 @@ def test_a_search_without_an_end_falls_back_to_greedy_and_pays_for_it(
     assert 0 < fell_back < len(problems), "the test wants searches with and without an end"
 
 
-def test_a_budget_is_answered_alike_alone_and_among_others(contest, params, problems, entries):
+def test_a_budget_is_answered_alike_alone_and_among_others(evaluator, params, problems, answered):
     questions = [p.question for p in problems]
-    (alone,) = contest.answer(params, questions, "mcts", (3,))
-    assert alone.texts == entries["mcts", 3].texts
-    for one in contest.answer(params, questions, "samples", (2,)):
-        among = entries[one.method, 2]
+    (alone,) = evaluator.answer(params, questions, "mcts", (3,))
+    assert alone.texts == answered["mcts", 3].texts
+    for one in evaluator.answer(params, questions, "samples", (2,)):
+        among = answered[one.method, 2]
         assert one.texts == among.texts
         for ours, theirs in zip(one.bill, among.bill, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    tree, solution = contest.search_one(params, questions[0], 3)
+    tree, solution = evaluator.search_one(params, questions[0], 3)
     assert tree.live.shape[0] == 1
     if solution is not None:
         assert Letters().decode(solution.tokens) == alone.texts[0]
 
 
-def test_samples_are_drawn_once_for_all_budgets(contest, params, problems, entries, monkeypatch):
-    questions, player, calls = [p.question for p in problems], contest._players["samples"], []
+def test_samples_are_drawn_once_for_all_budgets(evaluator, params, problems, answered, monkeypatch):
+    questions, player, calls = [p.question for p in problems], evaluator._players["samples"], []
     draw = player._search
     monkeypatch.setattr(player, "_search", lambda *given: calls.append(given) or draw(*given))
-    found = list(contest.answer(params, questions, "samples", (1, 2)))
-    assert {entry.budget for entry in found} == {1, 2}
+    found = list(evaluator.answer(params, questions, "samples", (1, 2)))
+    assert {one.budget for one in found} == {1, 2}
     assert len(calls) == -(-len(questions) // player.batch_size)
 
 
-def test_judge_counts_by_hand(problems, task):
+def test_scores_are_counted_by_hand(problems, task):
     texts = ["a", None, "b", "d", "aa", "bbb", ""]  # the secrets are a b c d a b c
     bill = Bill(*(np.arange(7.0) * scale for scale in (1, 10, 100, 1000)))
     task.judged.clear()
-    row = scored(task.verdict, problems, Entry("samples", "majority", 4, texts, bill, seconds=2.5))
+    row = score(task.verdict, problems, Answers("samples", "majority", 4, texts, bill, seconds=2.5))
     assert row.pop("low") < 3 / 7 < row.pop("high")
     assert row == {
         "method": "majority",
@@ -358,22 +360,52 @@ def test_judge_counts_by_hand(problems, task):
     assert None not in task.judged
 
 
-def test_judge_of_the_oracle_takes_any_right_candidate(problems, task):
+def test_a_score_of_the_oracle_takes_any_right_candidate(problems, task):
     candidates = [["b", "a"], [], ["b"], ["d", "d"], ["aa"], ["c", "c", "b"], ["c"]]
     bill = Bill(*np.ones((4, 7)))
-    entry = Entry("samples", "oracle", 3, [None] * 7, bill, 1.0, candidates)
-    assert scored(task.verdict, problems, entry)["correct"] == "1001011"
+    one = Answers("samples", "oracle", 3, [None] * 7, bill, 1.0, candidates)
+    assert score(task.verdict, problems, one)["correct"] == "1001011"
 
 
-def test_a_budget_beyond_the_compiled_programs_is_said(contest, params, problems):
+def test_a_budget_beyond_the_compiled_programs_is_an_error(evaluator, params, problems):
     for expert, most in (("samples", 8), ("mcts", 3)):
         with pytest.raises(UserError, match=f"{most + 1} is beyond .* {expert} .* {most}"):
-            list(contest.answer(params, [problems[0].question], expert, (most + 1,)))
+            list(evaluator.answer(params, [problems[0].question], expert, (most + 1,)))
 
 
-def test_an_unknown_method_is_said(contest, params, problems):
+def test_evaluation_searches_as_search_does_unless_it_is_set_otherwise():
+    s = settings()
+    search = dataclasses.replace(s.search, num_candidates=3, root_candidates=7)
+    experts = ExpertSettings(search, s.sampler, s.guess)
+    for given, wanted in (((0, 0), (3, 7)), ((5, 0), (5, 7)), ((0, 4), (3, 4)), ((2, 9), (2, 9))):
+        found = evaluated(
+            experts, EvaluationConfig(num_candidates=given[0], root_candidates=given[1])
+        ).search
+        assert (found.num_candidates, found.root_candidates) == wanted
+    with pytest.raises(UserError, match="evaluation.root_candidates .* 7 and 8"):
+        evaluated(experts, EvaluationConfig(num_candidates=8))
+
+
+def test_programs_are_made_for_the_largest_budget():
+    s = settings()
+    experts = ExpertSettings(s.search, s.sampler, s.guess)
+    config = EvaluationConfig(
+        samples=(2, 4), simulations=(6,), round_simulations=9, round_samples=3
+    )
+    found = evaluated(experts, config)
+    assert (found.search.num_simulations, found.guess.num_samples) == (9, 4)
+
+
+def test_a_check_spends_what_its_expert_counts_in(evaluator):
+    """Simulations of a tree search, samples of a guess, of which greedy has but one."""
+    budgets = {name: evaluator.round_budget(name) for name in ("greedy", "guess", "mcts")}
+    c = evaluator.config
+    assert budgets == {"greedy": 1, "guess": c.round_samples, "mcts": c.round_simulations}
+
+
+def test_an_unknown_method_is_an_error(evaluator, params, problems):
     with pytest.raises(UserError, match="'mtcs'.*greedy.*samples.*mcts"):
-        list(contest.answer(params, [problems[0].question], "mtcs", (1,)))
+        list(evaluator.answer(params, [problems[0].question], "mtcs", (1,)))
 
 
 @pytest.mark.parametrize("empty", ["samples", "simulations"])
@@ -381,7 +413,7 @@ def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, em
     config = dataclasses.replace(EVALUATION, **{empty: ()})
     s = settings()
     experts = ExpertSettings(s.search, s.sampler, s.guess)
-    contest = Contest(
+    evaluator = Evaluator(
         network,
         Letters(),
         StepEnds(Letters(), "line"),
@@ -392,4 +424,4 @@ def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, em
     )
     method = {"samples": "samples", "simulations": "mcts"}[empty]
     questions = [problems[0].question]
-    assert list(contest.answer(params, questions, method, contest.budgets(method))) == []
+    assert list(evaluator.answer(params, questions, method, evaluator.budgets(method))) == []

@@ -1,13 +1,12 @@
-"""Evaluation on held-out problems: every method answers questions first, and is judged only after.
+"""How experts answer held-out questions: without a verifier, and without the answers.
 
-`Contest.answer` sees `Question`s, which hold no answers, and has no verifier; `judged` compares
-what it returned with the problems. Nothing else connects the two.
+An `Evaluator` sees `Question`s, which hold no answers. What it returns is scored after
+(`measure.scores`). Nothing else connects the two.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,11 +14,9 @@ import numpy as np
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
-from expert_iter.measure.bootstrap import interval
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
-from expert_iter.pod import collectives
 from expert_iter.pod.mesh import Layout
 from expert_iter.search import experts as experts_lib
 from expert_iter.search import readout as readout_lib
@@ -27,8 +24,7 @@ from expert_iter.search.bill import Bill, Budget
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.player import Player
 from expert_iter.search.tree import SearchTree
-from expert_iter.tasks.task import Problem, Question
-from expert_iter.tasks.verifier.pool import Verifier
+from expert_iter.tasks.task import Question
 
 Propose = Callable[[str, str], str | None]  # (prompt, solution) -> what it proposes, for votes
 
@@ -52,10 +48,11 @@ class EvaluationConfig:
       batch_size: problems that are answered at once.
       samples: numbers of samples; each is read out by majority, value vote and best of n.
       simulations: numbers of simulations of MCTS.
-      num_candidates: steps that are drawn at a node.
-      root_candidates: steps that are drawn at the root. 0: num_candidates.
+      num_candidates: steps that are drawn at a node. 0: as `search` has it.
+      root_candidates: steps that are drawn at the root. 0: as `search` has it.
       round_problems: how many of the validation split, after each round.
-      round_simulations: simulations of MCTS, after each round.
+      round_simulations: simulations of the run's expert, after each round.
+      round_samples: the same of an expert that draws whole solutions.
       prior_weight: λ of the readout log v + λ · log π.
       seed: seed of samples and searches.
     """
@@ -64,18 +61,19 @@ class EvaluationConfig:
     batch_size: int = 128
     samples: tuple = (4, 8, 16, 32)
     simulations: tuple = (2, 4, 8, 16)
-    num_candidates: int = 8
+    num_candidates: int = 0
     root_candidates: int = 0
     round_problems: int = 256
     round_simulations: int = 8
+    round_samples: int = 8
     prior_weight: float = 0.1
     seed: int = 0
 
     def __post_init__(self):
         check = Checks("evaluation", self)
-        check.at_least(1, "problems", "batch_size", "num_candidates")
-        check.at_least(1, "round_problems", "round_simulations")
-        check.not_negative("prior_weight", "seed", "root_candidates")
+        check.at_least(1, "problems", "batch_size")
+        check.at_least(1, "round_problems", "round_simulations", "round_samples")
+        check.not_negative("prior_weight", "seed", "num_candidates", "root_candidates")
         for key in ("samples", "simulations"):
             if not all(isinstance(n, int) and n >= 1 for n in getattr(self, key)):
                 raise UserError(
@@ -84,16 +82,48 @@ class EvaluationConfig:
                 )
 
 
-class Entry(NamedTuple):
-    """What one expert at one budget answered by one readout: a text (or none) for each question,
-    its bill, its wall time.
+def evaluated(experts: ExpertSettings, config: EvaluationConfig) -> ExpertSettings:
+    """The settings with which experts are evaluated, for the largest of their budgets.
 
-    `candidates`: for the oracle only, all texts of a question, of which any may be right.
+    Raises UserError where a node would get more candidates than the root.
+    """
+    at_node = config.num_candidates or experts.search.num_candidates
+    at_root = config.root_candidates or experts.search.root_candidates
+    if 0 < at_root < at_node:
+        raise UserError(
+            f"evaluation.root_candidates must be at least evaluation.num_candidates (0: as search "
+            f"has them), got {at_root} and {at_node}"
+        )
+    search = dataclasses.replace(
+        experts.search,
+        num_simulations=max((*config.simulations, config.round_simulations)),
+        num_candidates=at_node,
+        root_candidates=at_root,
+        # The root's noise serves exploration in training. An answer should not depend on it.
+        gumbel_scale=0.0,
+        stop_when_solved=False,
+    )
+    guess = dataclasses.replace(
+        experts.guess, num_samples=max((*config.samples, config.round_samples))
+    )
+    return experts._replace(search=search, guess=guess)
+
+
+class Answers(NamedTuple):
+    """What one expert at one budget answered by one readout.
+
+    Attributes:
+      expert, readout: their names.
+      budget: samples or simulations, or a `Budget`.
+      texts: of each question; None where there is no answer.
+      bill: [questions]. What the search of each cost.
+      seconds: wall time for all questions.
+      candidates: for the oracle alone, all texts of each question, of which any may be right.
     """
 
     expert: str
     readout: str
-    budget: int
+    budget: int | Budget
     texts: list[str | None]
     bill: Bill
     seconds: float
@@ -105,11 +135,12 @@ class Entry(NamedTuple):
         return METHODS.get((self.expert, self.readout), self.expert)
 
 
-class Contest:
-    """The experts over one network, none of which has a judge. All budgets of an expert share one
-    compiled program.
+class Evaluator:
+    """The experts over one network, without a verifier. All budgets of an expert share one compiled
+    program.
 
-    propose: the task's notion of equal answers, for votes.
+    Args:
+      propose: the task's notion of equal answers, for votes.
     """
 
     def __init__(
@@ -123,19 +154,8 @@ class Contest:
         layout: Layout,
     ):
         self.config, self.network, self.tokenizer = config, network, tokenizer
-        self.layout = layout
-        self.steps, self.propose = steps, propose
-        # The root's noise serves exploration in training; an answer should not hang on it.
-        search = dataclasses.replace(
-            experts.search,
-            num_simulations=max((*config.simulations, config.round_simulations)),
-            num_candidates=config.num_candidates,
-            root_candidates=config.root_candidates,
-            gumbel_scale=0.0,
-            stop_when_solved=False,
-        )
-        guess = dataclasses.replace(experts.guess, num_samples=max(config.samples, default=1))
-        self.experts = experts._replace(search=search, guess=guess)
+        self.steps, self.propose, self.layout = steps, propose, layout
+        self.experts = evaluated(experts, config)
         self._players: dict[str, Player] = {}
 
     def answer(
@@ -146,7 +166,7 @@ class Contest:
         budgets: Sequence[int | Budget],
         readouts: Sequence[str] = (),
         seed: int = 0,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Answers]:
         """Lets an expert answer all questions at each budget, read by each readout (its usual ones
         by default; 'oracle' gives all it found to the verifier to choose from).
         """
@@ -173,11 +193,17 @@ class Contest:
                         for b, question in enumerate(questions)
                     ]
                     candidates = None
-                yield Entry(expert, readout, budget, answers, bill, seconds + more, candidates)
+                yield Answers(expert, readout, budget, answers, bill, seconds + more, candidates)
 
     def budgets(self, expert: str) -> Sequence[int]:
         """The budgets of a final evaluation."""
         return {"greedy": (1,), "samples": self.config.samples}.get(expert, self.config.simulations)
+
+    def round_budget(self, expert: str) -> int:
+        """The budget of a check after a round."""
+        searcher, c = self._player(expert).expert, self.config
+        budget = c.round_samples if searcher.shares_draws else c.round_simulations
+        return min(budget, searcher.most)
 
     def solutions(self, tree: SearchTree, b: int) -> list[readout_lib.Solution]:
         return readout_lib.solutions(tree, b, self.steps)
@@ -194,7 +220,7 @@ class Contest:
         self, params, questions, expert: str, budget: int | Budget, key
     ) -> tuple[SearchTree, float]:
         """The trees of all questions, and the seconds it took. Raises UserError for an expert that
-        is not there, and for more samples or simulations than the contest was set up for.
+        is not there, and for more samples or simulations than the evaluator was made for.
         """
         [played] = self._play_each(params, questions, expert, [budget], key)
         return played
@@ -202,19 +228,17 @@ class Contest:
     def _play_each(
         self, params, questions, expert: str, budgets: Sequence[int | Budget], key
     ) -> Iterator[tuple[SearchTree, float]]:
-        if expert not in self._players:
-            made = experts_lib.build(expert, self.network, self.experts, self.steps)
-            batch_size, layout = self.config.batch_size, self.layout
-            self._players[expert] = Player(made, self.tokenizer, batch_size, layout)
-        player, size = self._players[expert], self.config.batch_size
+        player, size = self._player(expert), self.config.batch_size
         most = player.expert.most
         for budget in budgets:
             if isinstance(budget, int) and budget > most:
                 raise UserError(
-                    f"a budget of {budget} is beyond what {expert} was set up for, {most}"
+                    f"a budget of {budget} is beyond what {expert} was compiled for, {most}"
                 )
         for together in (
-            [budgets] if player.draws_once and budgets else [[budget] for budget in budgets]
+            [budgets]
+            if player.expert.shares_draws and budgets
+            else [[budget] for budget in budgets]
         ):
             begin = time.monotonic()
             parts = [
@@ -224,6 +248,13 @@ class Contest:
             seconds = time.monotonic() - begin
             for trees in zip(*parts, strict=True):
                 yield jax.tree.map(lambda *rows: np.concatenate(rows), *trees), seconds
+
+    def _player(self, expert: str) -> Player:
+        if expert not in self._players:
+            made = experts_lib.build(expert, self.network, self.experts, self.steps)
+            batch_size, layout = self.config.batch_size, self.layout
+            self._players[expert] = Player(made, self.tokenizer, batch_size, layout)
+        return self._players[expert]
 
     def _choose(self, question: Question, found, readout: str) -> str | None:
         propose = lambda s: self.propose(question.prompt, self.tokenizer.decode(s.tokens))  # noqa: E731
@@ -244,51 +275,3 @@ class Contest:
             for total, extra in zip(bill, tree.bill, strict=True):
                 total[b] += extra[at]
         return guesses, bill, seconds
-
-
-def legal_share(
-    is_legal: Callable[[Problem, str], bool], problems: Sequence[Problem], entry: Entry
-) -> float:
-    """Share of answers that keep to the rules, whether or not they are right."""
-    pairs = zip(problems, entry.texts, strict=True)
-    return float(np.mean([text is not None and is_legal(p, text) for p, text in pairs]))
-
-
-def judged(
-    verdicts: Verifier, problems: Sequence[Problem], entries: Iterable[Entry]
-) -> Iterator[dict]:
-    """Scores entries by the verifier, each while the next one is being searched: rows of the
-    results table, with the verdict on each problem as `correct`. Each process judges its share.
-    """
-    waiting = None
-    for entry in entries:
-        answers = entry.candidates or [[text] for text in entry.texts]
-        answers = [list(dict.fromkeys(texts)) for texts in answers]
-        counts = [len(texts) for texts in answers]
-        asked = [p for p, n in zip(problems, counts, strict=True) for _ in range(n)]
-        texts = [text for texts in answers for text in texts]
-        future = verdicts.submit(collectives.local_shard(asked), collectives.local_shard(texts))
-        if waiting is not None:
-            yield _row(*waiting)
-        waiting = entry, counts, future
-    if waiting is not None:
-        yield _row(*waiting)
-
-
-def _row(entry: Entry, counts: Sequence[int], future: Future[list[bool]]) -> dict:
-    given = iter(collectives.gather_shards(future.result()))
-    correct = [any([next(given) for _ in range(count)]) for count in counts]
-    accuracy, low, high = interval(correct)
-    return {
-        "method": entry.method,
-        "budget": entry.budget,
-        "accuracy": accuracy,
-        "low": low,
-        "high": high,
-        "tokens": float(np.mean(entry.bill.generated)),
-        "prefill_tokens": float(np.mean(entry.bill.prefilled)),
-        "flops": float(np.mean(entry.bill.flops)),
-        "seconds": entry.seconds,
-        "problems": len(correct),
-        "correct": "".join(map(str, np.array(correct, int))),
-    }
