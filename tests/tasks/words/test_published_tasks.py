@@ -308,7 +308,7 @@ def test_a_typed_question_has_no_known_answer():
     assert not task.verdict(problem, "#### 5") and task.is_legal(problem, "#### 5")
     assert task.answer(problem.prompt, "#### 5") == "5"
     assert not load_task("mbpp").is_legal(load_task("mbpp").parse("Add."), "def f(:")
-    with pytest.raises(UserError, match="without a solution"):
+    with pytest.raises(UserError, match="has no solution to learn from"):
         task.demonstration(problem, np.random.default_rng(0))
     with pytest.raises(UserError, match="no question"):
         task.parse(" \n")
