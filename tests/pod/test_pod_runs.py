@@ -98,7 +98,7 @@ def newest_save(workdir):
 
 
 @pytest.mark.slow
-def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
+def test_four_processes_end_as_one_and_resume_as_one_or_two(tmp_path):
     """With tree search, which asks each process for verdicts while it goes on."""
     flags = *SEED, SELDOM, "--config.run.keep_checkpoints=99"
     alone = train(tmp_path / "alone", 1, 8, *flags)
@@ -118,17 +118,17 @@ def test_four_processes_end_as_one_and_go_on_as_one_or_two(tmp_path):
 
 
 @pytest.mark.slow
-def test_told_to_leave_in_every_phase(tmp_path):
-    told = tmp_path / "told"
+def test_sigterm_in_every_phase_saves_and_resumes(tmp_path):
+    workdir = tmp_path / "stopped"
     for phase, unit in PHASES.values():
-        with Pod(told, 1, 1, *GUESS) as pod:
-            pod.wait_until(lambda p=(phase, unit): newest_place(told) >= p)
+        with Pod(workdir, 1, 1, *GUESS) as pod:
+            pod.wait_until(lambda p=(phase, unit): newest_place(workdir) >= p)
             pod.send(0, signal.SIGTERM)
             assert pod.codes(SOON) == [0]
             assert pod.said(0).endswith("preempted: saved; run the same command to resume\n")
-        assert newest_place(told) < (phase + 1, 1)
-    train(told, 1, 1, *GUESS)
-    assert_same_run(told, train(tmp_path / "untold", 1, 1, *GUESS, SELDOM))
+        assert newest_place(workdir) < (phase + 1, 1)
+    train(workdir, 1, 1, *GUESS)
+    assert_same_run(workdir, train(tmp_path / "untold", 1, 1, *GUESS, SELDOM))
 
 
 def test_a_mistake_is_one_line_of_each_process(tmp_path):

@@ -1,1 +1,1 @@
-"""Number games: exact arithmetic on every step."""
+"""Number games: Countdown and the Game of 24, with exact verdicts on every step."""

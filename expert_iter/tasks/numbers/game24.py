@@ -17,7 +17,7 @@ from expert_iter.tasks.task import check
 
 TARGET = 24
 LARGEST = 13
-_HELD_OUT = 100  # test puzzles, as many as there are _TEST_RANKS
+_HELD_OUT = 100  # puzzles in the test, and in validation; as many as _TEST_RANKS
 # Ranks in the public list that Yao et al. 2023 (Tree of Thoughts, arXiv 2305.10601) test on.
 _TEST_RANKS = range(901, 1001)
 _PLAYS = 1 << 18  # random plays from which the curriculum is picked

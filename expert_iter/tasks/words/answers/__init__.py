@@ -2,7 +2,7 @@ r"""Final answers: finds them in solutions and compares them with the right one,
 
 `final_answer.py` finds the final answer in a solution. There are four kinds of answer:
 
-    exact   text in Unicode's normal form C; spaces and final periods are ignored, case is not
+    exact   text in Unicode's normal form C, with single spaces and without final periods
     number  a rational: 18, 18.0, 36/2 and 1.8e1 are equal, 0.33 and 1/3 are not
     math    a LaTeX expression, compared by the library math-verify
     choice  a letter from A to E, in either case
