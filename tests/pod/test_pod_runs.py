@@ -32,10 +32,10 @@ PHASES = {
 # but for that, a tree may take the other one. With this seed it meets no such two.
 SEED = ("--config.run.seed=0",)
 # Guess-and-check, whose programs are small and, asking nobody anything, are compiled once for all
-# processes. What is saved and taken up again is the same for every expert.
+# processes. What is saved and resumed is the same for every expert.
 SELDOM = "--config.run.save_seconds=600"  # saves at the ends of phases alone
 GUESS = *SEED, "--config.run.expert=guess", "--config.guess.num_samples=4"
-# Said for a process that is killed or aborted.
+# Printed for a process that is killed or aborted.
 EXIT_MESSAGE = "process {}: ended without a message: it was killed, ran out of memory, or lost"
 
 
@@ -128,7 +128,7 @@ def test_sigterm_in_every_phase_saves_and_resumes(tmp_path):
             assert pod.said(0).endswith("preempted: saved; run the same command to resume\n")
         assert newest_place(workdir) < (phase + 1, 1)
     train(workdir, 1, 1, *GUESS)
-    assert_same_run(workdir, train(tmp_path / "untold", 1, 1, *GUESS, SELDOM))
+    assert_same_run(workdir, train(tmp_path / "uninterrupted", 1, 1, *GUESS, SELDOM))
 
 
 def test_a_mistake_is_one_line_of_each_process(tmp_path):
