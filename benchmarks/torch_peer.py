@@ -14,7 +14,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from expert_iter.model.state import read_prompt  # noqa: E402
 from expert_iter.model.transformer import Network, causal_mask  # noqa: E402
-from expert_iter.model.weights.pretrained import VALUE_HEAD  # noqa: E402
+from expert_iter.model.weights.pretrained import SCALAR_HEADS  # noqa: E402
 
 PAD = 0
 
@@ -28,7 +28,7 @@ class Peer:
     def __init__(self, directory: Path, candidates: int, tokens: int):
         self.model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
         self.model.generation_config.eos_token_id = None  # nothing ends a text
-        self._head = load_file(directory / VALUE_HEAD)
+        self._head = load_file(directory / SCALAR_HEADS)
         self._candidates = candidates
         self._sampling = dict(
             do_sample=True, top_k=0, max_new_tokens=tokens, return_dict_in_generate=True

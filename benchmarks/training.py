@@ -25,9 +25,10 @@ from expert_iter import cli
 from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.lessons import columns_of
 from expert_iter.learn.objectives import OBJECTIVES, make_objectives
-from expert_iter.learn.optimizer import MATRICES, OptimizerConfig
+from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.step_tree import StepTree
+from expert_iter.model.parameters import parameter_at
 from expert_iter.search.bill import flops_per_token
 
 HEAD = (
@@ -90,7 +91,7 @@ def muon_flops(params: dict, steps: int = 5) -> float:
     """
     total = 0
     for path, leaf in jax.tree.leaves_with_path(params):
-        if path[-1].key in MATRICES:
+        if parameter_at(path).is_matrix:
             layers, *sides = leaf.shape
             short, long = sorted(sides)
             total += layers * steps * (4 * short**2 * long + 2 * short**3)
