@@ -217,8 +217,9 @@ def test_two_rounds_with_other_objectives(tmp_path, policies):
     changes = {f"{name}.weight": 0.5 for name in policies}
     changes |= {"improved.nodes": "all", "set_normalised.nodes": "all"}
     changes |= {"learner.objectives": (*policies, "value"), "warm_start.updates": 0}
+    changes |= {"search.num_candidates": 6}  # more than are visited, which have the head's opinion
     run = make_run(tmp_path / "run", **changes)
-    # A fresh value head thinks the same of all steps.
+    # A fresh head thinks the same of all.
     opinion = np.random.default_rng(0).normal(size=16).astype(np.float32)
     run.train = run.learner.init(jax.device_get(run.params) | {"value_weight": opinion})
     expert, problems = run.parts.expert(), run.parts.task.problems("train")

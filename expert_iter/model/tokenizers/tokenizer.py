@@ -159,6 +159,10 @@ class TextTokenizer(abc.ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids. Special tokens, and ids past the vocabulary, write nothing."""
 
+    def decode_all(self, texts: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` of each."""
+        return [self.decode(ids) for ids in texts]
+
     @abc.abstractmethod
     def token_text(self, i: int) -> str:
         """What one token writes in the midst of a text.

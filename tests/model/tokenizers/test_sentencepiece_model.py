@@ -1,6 +1,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 import sentencepiece as spm
 from hypothesis import given, settings
@@ -321,3 +322,15 @@ def test_files_that_name_wrong_marks(llama, tmp_path):
 def test_half_a_character_is_refused(llama):
     with pytest.raises(UserError, match="no valid Unicode"):
         llama.encode_prompt("a\ud800")
+
+
+@pytest.mark.parametrize("name", ["countdown", "prose", "llama", "gemma"])
+def test_texts_decoded_at_once_are_those_decoded_one_by_one(name, request):
+    """With special tokens, tokens beside the vocabulary and empty texts among them."""
+    tokenizer, rng = request.getfixturevalue(name), np.random.default_rng(0)
+    size = tokenizer.vocab_size + 2
+    texts = [rng.integers(0, size, rng.integers(0, 9)).tolist() for _ in range(200)]
+    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    texts += [[], [*begin, 5, 6], [tokenizer.eos_id], list(range(20))]
+    for order in (texts, texts[::-1], [[]], []):
+        assert tokenizer.decode_all(order) == [tokenizer.decode(ids) for ids in order]
