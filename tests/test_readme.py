@@ -163,7 +163,7 @@ def home(tmp_path_factory):
     for name in ("configs", "docs"):
         (home / name).symlink_to(ROOT / name)
     train = "python -m expert_iter.train --config=configs/countdown.py --workdir=runs/countdown"
-    typed(train.split(), home, *TINY)
+    typed(train.split(), home, *TINY, "--config.evaluation.simulations=(2,16)")
     return home
 
 
@@ -188,7 +188,7 @@ def test_commands_on_a_run_work(home, word):
 @pytest.mark.slow
 def test_the_command_for_the_expert_solves_with_it(home):
     words = command(README, "--config.imports=likeliest")
-    assert typed(words, home).startswith("3 5 7 -> 38")
+    assert "3 5 7 -> 38" in typed(words, home)
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_an_expert_in_the_users_own_directory_is_found(home, tmp_path):
     (tmp_path / "likeliest.py").write_text((EXAMPLES / "likeliest.py").read_text())
     words = command(README, "--config.imports=likeliest")[1:]
     words = [word.replace("runs/", f"{home}/runs/") for word in words]
-    assert typed(words, tmp_path).startswith("3 5 7 -> 38")
+    assert "3 5 7 -> 38" in typed(words, tmp_path)
 
 
 @pytest.mark.slow
