@@ -210,7 +210,7 @@ SEVERAL = "improved", "set_normalised", "step_preferences", "policy_gradient"
         ("policy_gradient",),
         pytest.param(SEVERAL, marks=pytest.mark.slow),
     ],
-    ids=len,
+    ids=" and ".join,
 )
 def test_two_rounds_with_other_objectives(tmp_path, policies):
     """What searches leave teaches each of them, and each round moves all parameters."""

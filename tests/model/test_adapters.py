@@ -90,6 +90,21 @@ def test_split_trains_adapters_and_the_value_head_alone(noisy):
     assert adapters.split(noisy, PLAIN) == (noisy, {})
 
 
+def test_a_head_of_an_objectives_own_is_trained_beside_adapters(random_params):
+    network = Network(ADAPTED, 12, ("value", "progress"))
+    params = random_params(network)
+    trained, frozen = adapters.split(params, ADAPTED)
+    assert {name for name in names(trained) if "progress" in name} == {
+        "progress_weight",
+        "progress_bias",
+    }
+    assert not any("progress" in name for name in names(frozen))
+    assert not any("_bias" in name for name in names(adapters.fresh(network, jax.random.key(0))))
+    assert names(adapters.merge(params, ADAPTED)) == names(
+        Network(PLAIN, 12, ("value", "progress")).abstract_params()
+    )
+
+
 def test_an_update_moves_what_is_trained_and_nothing_else(network, noisy):
     config = LearnerConfig(rows=1, row_tokens=16, row_steps=4)
     made = objectives("improved", "value")

@@ -13,21 +13,24 @@ import tokenizers
 from tokenizers import decoders, pre_tokenizers
 
 from expert_iter.learn.learner import Learner, LearnerConfig
-from expert_iter.learn.losses import LossConfig
+from expert_iter.learn.lessons import step_trees
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import flat
-from expert_iter.learn.targets import TargetConfig, step_trees
 from expert_iter.learn.warm_start import path_tree
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
-from expert_iter.model.transformer import Network, TransformerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import one_device
 from expert_iter.search import experts
-from expert_iter.search.candidates import SamplerConfig
+from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
-from expert_iter.search.judge import HostJudge
+from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.self_play import Searched
+from expert_iter.tasks import Problem
+from tests.objectives import objectives
 
 LETTERS = ["a", "b", "c", "Ġ", "Ċ", "1"]  # Ġ, Ċ: a blank and a newline
 END, PADDING = "<|end|>", "<|padding|>"
@@ -88,7 +91,7 @@ def searched(tokenizer, expert, params):
         return [text.count("a") % 2 == 0 for text in texts]
 
     steps = StepEnds(tokenizer, "line", NETWORK.vocab_size)
-    host = HostJudge(SimpleNamespace(verify=judge), tokenizer)
+    host = HostVerifier(SimpleNamespace(verify=judge), tokenizer)
     host.problems = range(PROBLEMS)
     search = experts.build(expert, NETWORK, SETTINGS, steps, host)
     prompts = [tokenizer.encode_prompt(text) for text in ("a", "ab", "1 1 b", "c") * 6]
@@ -100,7 +103,10 @@ def searched(tokenizer, expert, params):
     tree = jax.jit(search.run)(params, token, length, np.arange(PROBLEMS), keys, 6)
     tree = jax.tree.map(np.asarray, tree)
     rngs = np.random.default_rng(0).spawn(PROBLEMS)
-    return tree, step_trees(tree, prompts, steps, TargetConfig(nodes="all"), rngs), judged
+    problems = [Problem(f"p{b}", "", None) for b in range(PROBLEMS)]
+    made = objectives("improved", "value", improved=dict(nodes="all"))
+    lessons = step_trees(Searched(np.arange(PROBLEMS), problems, tree), prompts, steps, made, rngs)
+    return tree, [lesson for (lesson,) in lessons], judged
 
 
 @pytest.mark.parametrize("expert", ["samples", "guess", "beam_rollouts"])
@@ -109,21 +115,24 @@ def test_search_finds_and_teaches_the_same(expert, shared, distinct, random_para
     (one, lessons, judged), (other, lessons_there, judged_there) = (
         searched(tokenizer, expert, params) for tokenizer in (shared, distinct)
     )
-    written = np.arange(one.token.shape[-1]) < one.length[..., None]
-    for name, x, y in zip(one._fields, one, other, strict=True):
-        if name == "token":
-            x, y = np.where(written, x, 0), np.where(written, y, 0)
-        jax.tree.map(np.testing.assert_array_equal, x, y)
+    written = np.arange(one.candidates.token.shape[-1]) < one.candidates.length[..., None]
+
+    def without_padding(tree):
+        token = np.where(written, tree.candidates.token, 0)
+        return tree._replace(candidates=tree.candidates._replace(token=token))
+
+    jax.tree.map(np.testing.assert_array_equal, without_padding(one), without_padding(other))
     assert sorted(judged) == sorted(judged_there)
     jax.tree.map(np.testing.assert_array_equal, flat(lessons), flat(lessons_there))
 
-    last = np.take_along_axis(one.token, np.maximum(one.length - 1, 0)[..., None], -1)[..., 0]
-    exists = one.valid & one.live[..., None]
-    np.testing.assert_array_equal(one.finished & exists, (last == shared.eos_id) & exists)
-    assert 0.1 < one.finished[exists].mean() < 0.9
+    token, length, finished = one.candidates.token, one.candidates.length, one.candidates.finished
+    last = np.take_along_axis(token, np.maximum(length - 1, 0)[..., None], -1)[..., 0]
+    exists = one.candidates.valid & one.live[..., None]
+    np.testing.assert_array_equal(finished & exists, (last == shared.eos_id) & exists)
+    assert 0.1 < finished[exists].mean() < 0.9
     if expert == "beam_rollouts":  # candidates and rollouts are judged by what they wrote, no more
-        for b, k in zip(*np.nonzero(one.finished[:, 0]), strict=True):
-            text = shared.decode(one.token[b, 0, k, : one.length[b, 0, k]])
+        for b, k in zip(*np.nonzero(finished[:, 0]), strict=True):
+            text = shared.decode(token[b, 0, k, : length[b, 0, k]])
             assert one.won[b, 0, k] == (text.count("a") % 2 == 0)
 
 
@@ -134,7 +143,7 @@ def test_the_end_of_a_text_is_learned_and_written(shared):
     learner = Learner(
         NETWORK,
         LearnerConfig(rows=1, row_tokens=16, row_steps=4),
-        LossConfig(),
+        objectives(),
         OptimizerConfig(name="adamw", learning_rate=0.03, warmup_updates=3),
         warm_updates=60,
         round_updates=0,
@@ -148,5 +157,5 @@ def test_the_end_of_a_text_is_learned_and_written(shared):
     asked = np.array([shared.encode_prompt(prompt)])
     keys = jax.random.split(jax.random.key(0), 1)
     tree = jax.jit(greedy.run)(state.params, asked, np.array([asked.size]), np.arange(1), keys)
-    tokens = tree.token[0, 0, 0, : tree.length[0, 0, 0]].tolist()
-    assert tokens == [*shared.encode(solution), shared.eos_id] and tree.finished.all()
+    tokens = tree.candidates.token[0, 0, 0, : tree.candidates.length[0, 0, 0]].tolist()
+    assert tokens == [*shared.encode(solution), shared.eos_id] and tree.candidates.finished.all()
