@@ -12,9 +12,9 @@ import types
 
 from code_wire import Wire
 
-_BUILTINS = ("getattr", "setattr", "isinstance", "iter", "next", "len", "hash", "bool", "str")
+_BUILTINS = "getattr setattr isinstance iter next len hash bool str repr".split()
 _OPERATIONS = {
-    **{name: getattr(builtins, name) for name in (*_BUILTINS, "repr")},
+    **{name: getattr(builtins, name) for name in _BUILTINS},
     "value": lambda target: target,
     "call": lambda target, *positional, **named: target(*positional, **named),
     "enter": lambda manager: type(manager).__enter__(manager),
@@ -37,7 +37,7 @@ class Guest(Wire):
 
     def reference(self, value):
         if isinstance(value, _TestFunction):
-            return ["tester", value.number]
+            return ["tester", value.number, value.__name__]
         return ["guest", self.number(value)]
 
     def object_of(self, owner, key, name=None):

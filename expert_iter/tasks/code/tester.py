@@ -55,7 +55,7 @@ class Tester(Wire):
             return ["iterator", self.number(value.__next__), name]
         raise TypeError(f"a test passes a {type(value).__name__}, which is not plain data")
 
-    def object_of(self, owner, number):
+    def object_of(self, owner, number, name=None):
         if owner == "tester":
             return self.kept[number]
         if owner != "guest" or type(number) is not int:

@@ -4,8 +4,10 @@ Both processes load this file as the module `code_values`. Reading is safe: it b
 types below and nothing else. An object of any other type stays in its process.
 
 None, bools, floats, strings and integers below 2**63 are JSON themselves. Any other value is a
-list: the name of its type, then the parts to build it from; or one of
-    ["@", number]                           a mutable value, see `Exchange`
+list, one of
+    [type, *parts]                          an immutable value, see `_PARTS`
+    [type, options, *contents]              a mutable value, see `_OPTIONS`
+    ["@", number]                           a value that has passed before, see `Exchange`
     ["type", name]                          a type that only makes data
     ["namedtuple", name, fields, *values]
     ["exception", builtin type, args, None or [name of its own type, owner, ...]]
@@ -110,6 +112,14 @@ def _fields(kind):
     return fields if isinstance(fields, tuple) and hasattr(kind, "_make") else None
 
 
+def _contents(value):
+    """What is in a mutable value, as its plain type has it, whatever a subclass says."""
+    if type(value) is list:  # first, for speed
+        return value
+    kind, _ = _plain(type(value))
+    return _items(kind.items(value)) if issubclass(kind, dict) else kind.__iter__(value)
+
+
 def _refill(value, contents):
     if isinstance(value, list):
         value[:] = contents
@@ -145,8 +155,8 @@ class Exchange:
         self._wire = wire
         self._mutable = []
         self._numbers = {}
-        self._passed = 0  # number of mutable values that the other end has
-        self._received = []  # contents of the values that came with a call
+        self._call = []  # the arguments that came with a call, packed
+        self._arguments = []
 
     def pack(self, value):
         """The JSON form of a value."""
@@ -157,8 +167,12 @@ class Exchange:
             return value
         base, name = _plain(kind)
         if name in _OPTIONS:
-            number = self._numbers.get(id(value))
-            return ["@", self._add(value) if number is None else number]
+            if id(value) in self._numbers:
+                return ["@", self._numbers[id(value)]]
+            self._add(value)
+            options = _OPTIONS[name]
+            options = list(map(self.pack, options(value))) if options else []
+            return [name, options, *map(self.pack, _contents(value))]
         if name is None:
             return self._pack_object(value)
         if base is str:
@@ -177,10 +191,16 @@ class Exchange:
         if not isinstance(packed, list):
             return packed
         name, *parts = packed
-        if name == "@":
-            return self._mutable[parts[0]]
+        if name in _OPTIONS:
+            options, *contents = parts
+            value = _type_of(name)(*map(self.unpack, options))
+            self._add(value)
+            _refill(value, list(map(self.unpack, contents)))
+            return value
         if name in _PARTS:
             return (_MAKE.get(name) or _type_of(name))(*map(self.unpack, parts))
+        if name == "@":
+            return self._mutable[parts[0]]
         if name == "object":
             return self._wire.object_of(*parts)
         if name == "type":
@@ -192,63 +212,35 @@ class Exchange:
             return self._unpack_exception(*parts)
         raise ValueError("no such value")
 
-    def unsent(self):
-        """The mutable values that the other end does not have: [type name, contents, options]."""
-        cells = []
-        while self._passed < len(self._mutable):
-            value = self._mutable[self._passed]
-            self._passed += 1
-            _, name = _plain(type(value))
-            options = _OPTIONS[name]
-            options = [self.pack(option) for option in options(value)] if options else []
-            cells.append([name, self._contents(value), options])
-        return cells
-
-    def take(self, cells):
-        """Builds the mutable values of the other end's `unsent`."""
-        for name, contents, options in cells:
-            if name not in _OPTIONS:
-                raise ValueError("no such value")
-            self._add(_type_of(name)(*map(self.unpack, options)))
-            self._received.append(contents)
-        for value, (_, contents, _) in zip(self._mutable[self._passed :], cells, strict=True):
-            _refill(value, map(self.unpack, contents))
-        self._passed = len(self._mutable)
+    def read_call(self, target, arguments):
+        """The target and the arguments of a call."""
+        target = self.unpack(target)
+        self._call = arguments
+        self._arguments = [self.unpack(value) for value in arguments]
+        return target, self._arguments
 
     def answer(self, result):
-        """The result, the changes to mutable values, and the new mutable values, as JSON."""
-        return self.pack(result), self._changes(), self.unsent()
+        """The result of the call, and the contents of its mutable arguments if any has changed."""
+        mutable = self._mutable[:]
+        packed = self.pack(result)
+        if mutable:
+            again = Exchange(self._wire)
+            if _bytes(list(map(again.pack, self._arguments))) != _bytes(self._call):
+                return packed, [list(map(self.pack, _contents(value))) for value in mutable]
+        return packed, []
 
-    def read_answer(self, packed, changes, cells):
-        """The result of the other end's `answer`. Repeats its changes here."""
-        self.take(cells)
-        for number, contents in changes:
-            _refill(self._mutable[number], map(self.unpack, contents))
-        return self.unpack(packed)
-
-    def _changes(self):
-        """[number, contents] of each value that came with the call and has changed since."""
-        before = self._received
-        if not before:
-            return []
-        after = [self._contents(value) for value in self._mutable[: len(before)]]
-        if _bytes(after) == _bytes(before):
-            return []
-        return [[n, after[n]] for n in range(len(after)) if _bytes(after[n]) != _bytes(before[n])]
+    def read_answer(self, packed, changes):
+        """The result. Does here what the call has changed there."""
+        mutable = self._mutable[:]
+        result = self.unpack(packed)
+        for value, contents in zip(mutable, changes, strict=False):
+            if _bytes(list(map(self.pack, _contents(value)))) != _bytes(contents):
+                _refill(value, list(map(self.unpack, contents)))
+        return result
 
     def _add(self, value):
-        """Numbers a mutable value that passes for the first time."""
-        number = self._numbers[id(value)] = len(self._mutable)
+        self._numbers[id(value)] = len(self._mutable)
         self._mutable.append(value)
-        return number
-
-    def _contents(self, value):
-        """The contents by the plain type's own methods, which a subclass cannot override."""
-        if type(value) is list:  # first, for speed
-            return list(map(self.pack, value))
-        kind, _ = _plain(type(value))
-        parts = _items(kind.items(value)) if issubclass(kind, dict) else kind.__iter__(value)
-        return list(map(self.pack, parts))
 
     def _record(self, name, fields):
         records = self._wire.records

@@ -41,9 +41,9 @@ class Wire:
     def request(self, operation, target, positional, named):
         """The other end's answer: returns or raises it. Changes to arguments are repeated here."""
         exchange = Exchange(self)
-        values = [exchange.pack(value) for value in (target, *positional)]
-        named = {name: exchange.pack(value) for name, value in named.items()}
-        self.send("do", operation, values, named, exchange.unsent())
+        target = exchange.pack(target)
+        arguments = [exchange.pack(value) for value in (*positional, *named.values())]
+        self.send("do", operation, target, arguments, list(named))
         return self.serve(exchange)
 
     def serve(self, exchange=None):
@@ -60,12 +60,12 @@ class Wire:
             else:
                 raise ValueError("no such message")
 
-    def _answer(self, operation, values, named, cells) -> None:
+    def _answer(self, operation, target, arguments, names) -> None:
         exchange = Exchange(self)
         try:
-            exchange.take(cells)
-            target, *positional = map(exchange.unpack, values)
-            named = {name: exchange.unpack(value) for name, value in named.items()}
+            target, arguments = exchange.read_call(target, arguments)
+            positional = arguments[: len(arguments) - len(names)]
+            named = dict(zip(names, arguments[len(positional) :], strict=True))
             kind, result = "return", self.do(operation, target, positional, named)
         except Exception as error:
             kind, result = "raise", error

@@ -189,8 +189,8 @@ CHANGES = {
         "a = []\na.append(a)\nassert f(a) and a[1] == 2",
     ),
     "nested deeply": (
-        "def f(n):\n    x = n\n    for _ in range(5000): x = [x]\n    return x",
-        "x = f(7)\nfor _ in range(5000): x = x[0]\nassert x == 7",
+        "def f(n):\n    x = n\n    for _ in range(500): x = [x]\n    return x",
+        "x = f(7)\nfor _ in range(500): x = x[0]\nassert x == 7",
     ),
     "to an equal of another type": (
         "def f(x): x[0], x[1], x[2] = True, 0.0, -0.0",
@@ -232,6 +232,12 @@ class NoObjects:
     "packed",
     [
         *(["os.system", "true"], ["posix.system", "true"], ["builtins.eval", "1"], ["eval", "1"]),
+        *(
+            ["builtins.exec", [], "1"],
+            ["collections.deque", [[], -1]],
+            ["list"],
+            ["set", [], ["list"]],
+        ),
         *(["subprocess.Popen", "true"], ["type", "eval"], ["type", ["int"]], ["@", 5], ["@", "0"]),
         *(["exception", "SystemExit", [], None], ["exception", "eval", ["1"], None]),
         *(["exception", "KeyboardInterrupt", [], None], ["int", "print()"], [], [[]], ["str", "a"]),
@@ -242,14 +248,6 @@ class NoObjects:
 def test_only_values_of_the_listed_kinds_are_read(packed):
     with pytest.raises((ValueError, TypeError, LookupError, AttributeError)):
         Exchange(NoObjects()).unpack(packed)
-
-
-@pytest.mark.parametrize(
-    "cell", [["builtins.exec", ["1"], []], ["eval", ["1"], []], ["tuple", [], []], ["list", [1]]]
-)
-def test_only_mutable_values_of_the_listed_kinds_are_made(cell):
-    with pytest.raises(ValueError):
-        Exchange(NoObjects()).take([cell])
 
 
 def test_fields_that_are_no_names_are_renamed_and_not_run():
