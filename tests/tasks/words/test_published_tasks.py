@@ -310,7 +310,7 @@ def test_a_typed_question_has_no_known_answer():
     assert not load_task("mbpp").is_legal(load_task("mbpp").parse("Add."), "def f(:")
     with pytest.raises(UserError, match="has no solution to learn from"):
         task.demonstration(problem, np.random.default_rng(0))
-    with pytest.raises(UserError, match="no question"):
+    with pytest.raises(UserError, match="the problem is empty"):
         task.parse(" \n")
 
 
