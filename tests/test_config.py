@@ -10,6 +10,7 @@ from expert_iter import renamed
 from expert_iter.config import SECTIONS, completed, default_config, sections, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.objectives import OBJECTIVES
+from expert_iter.overrides import load_config, override
 from expert_iter.tasks.numbers.countdown import CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24Config
 
@@ -331,6 +332,21 @@ def test_an_old_name_is_answered_with_the_new_one(name):
     assert renamed.hint(gone) in error_of(config)
     new = renamed.SETTINGS[name]
     assert not new or any(word in new for word in known), "the new name is one that there is"
+
+
+def test_a_flag_and_a_file_with_an_old_name_are_answered_likewise(tmp_path):
+    config = default_config("countdown")
+    with pytest.raises(UserError, match=r"targets\.max_lost has another name now: value\.max_lost"):
+        override(config, ["train", "--config.targets.max_lost=2"])
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from expert_iter.config import default_config\n\n"
+        "def get_config():\n    config = default_config('countdown')\n"
+        "    config.loss.value_weight = 0.3\n    return config\n"
+    )
+    with pytest.raises(UserError) as error:
+        load_config(str(path))
+    assert f"{path}, line 5: {renamed.hint('loss')}" in str(error.value)
 
 
 # What a run before the objectives kept of them, all of it changed by its user.

@@ -5,7 +5,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.learn.replay import Replay, ReplayConfig
-from expert_iter.learn.step_tree import Origin
+from expert_iter.learn.step_tree import NOWHERE, Origin
 from expert_iter.pod import processes
 from tests.learn.trees import assert_same_trees
 
@@ -113,6 +113,37 @@ def test_round_trip_through_arrays_is_exact(numbered, tmp_path, count):
     replay.add(more)
     again.add(more)
     assert numbers(replay) == numbers(again)
+
+
+def test_a_replay_that_was_saved_before_there_were_columns_is_read(numbered):
+    """Each array by its old name, which a run's objectives read by theirs."""
+    replay = Replay(CONFIG)
+    replay.add(by_row(numbered(0, 3)))
+    new, names = (
+        replay.arrays(),
+        {
+            "policy_weight": ("improved.weight", "set_normalised.weight"),
+            "value_target": ("value.target",),
+            "value_weight": ("value.weight",),
+            "correction": ("set_normalised.correction",),
+            "in_set": ("set_normalised.in_set",),
+        },
+    )
+    kept = {name: x for name, x in new.items() if not name.startswith(("column.", "origin."))}
+    old = kept | {name: new[f"column.{columns[0]}"] for name, columns in names.items()}
+    again = Replay.from_arrays(CONFIG, [old])
+    assert again.tokens.tolist() == replay.tokens.tolist() and again.total == 3
+    before, after = replay.own(range(3)), again.own(range(3))
+    for place, tree in before.items():
+        assert after[place].origin == NOWHERE
+        np.testing.assert_array_equal(after[place].token, tree.token)
+        for columns in names.values():
+            for name in columns:
+                assert after[place].columns[name].dtype == tree.columns[name].dtype
+                np.testing.assert_array_equal(after[place].columns[name], tree.columns[name])
+        np.testing.assert_array_equal(
+            after[place].columns["winners.weight"], tree.columns["improved.weight"]
+        )
 
 
 def test_all_processes_know_the_window_and_each_has_its_own(numbered, as_processes):

@@ -35,6 +35,11 @@ class PolicyGradientConfig(ObjectiveConfig):
         self.check("policy_gradient").positive("clip")
 
 
+# The ratio of a whole text that was drawn long ago can be too large for float32, and infinity times
+# 0 is no number. This bound is far beyond the clip, and gradients of such a ratio can be squared.
+_LARGEST_LOG_RATIO = 20.0
+
+
 class PolicyGradient:
     """A node whose candidates are worth the same teaches nothing. Each other weighs one, shared by
     its draws.
@@ -67,8 +72,8 @@ class PolicyGradient:
         columns, clip = batch.columns, self.config.clip
         weight = columns["policy_gradient.weight"]
         log_ratio = _of_candidate(outputs.log_pi_RxG, batch) - columns["policy_gradient.behaviour"]
-        # Where nothing is taught, the ratio must not overflow: 0 times infinity is no number.
-        ratio = jnp.exp(jnp.where(weight > 0, log_ratio, 0.0))
+        log_ratio = jnp.where(weight > 0, jnp.minimum(log_ratio, _LARGEST_LOG_RATIO), 0.0)
+        ratio = jnp.exp(log_ratio)
         advantage = columns["policy_gradient.advantage"]
         gained = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
         total = -jnp.sum(weight * gained)
@@ -80,9 +85,10 @@ class PolicyGradient:
 
 
 def advantages(tree: SearchTree, normalise: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Advantages [B, N, K] of candidates, and their weights: of a node that teaches their sum is 1.
+    """Advantages [B, N, K] of candidates, and their weights: shares of their node's draws.
 
-    Q is the verdict where the text is finished, else what the search made of it.
+    Both are 0 where nothing is to be learned. Q is the verdict where the text is finished, else
+    what the search made of it.
     """
     c = tree.candidates
     q = np.where(c.finished, tree.won, tree.q).astype(np.float64)
@@ -93,7 +99,8 @@ def advantages(tree: SearchTree, normalise: bool) -> tuple[np.ndarray, np.ndarra
     teaches = deviation > 1e-6
     if normalise:
         advantage = advantage / np.where(teaches, deviation, 1.0)
-    return advantage * teaches, share * teaches
+    advantage = advantage * teaches
+    return advantage, share * (advantage != 0)
 
 
 def _of_candidate(log_pi_RxG, batch: Batch):

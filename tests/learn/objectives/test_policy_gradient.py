@@ -118,6 +118,14 @@ def test_lessons_of_a_tree_by_hand(normalise):
     assert_columns(tree, expected | {(): {}})
 
 
+def test_a_candidate_that_is_worth_as_much_as_its_node_has_nothing_to_teach():
+    tree = small()
+    q = tree.q.copy()
+    q[0, 0] = 0.5, 0.25, 0.0  # a once and b twice, and c lost: 0.25 on average
+    found = by_path(lesson(tree._replace(q=q), "policy_gradient"))
+    assert set(found) == {(), (A,), (C,), (A, D), (A, E), (A, F)}
+
+
 def test_what_is_not_there_counts_for_nothing():
     """A dead node, and a duplicate, whatever the search left in their places."""
     tree = small()
@@ -201,6 +209,20 @@ def test_beyond_the_clip_nothing_moves_further(advantage, ratio, moves):
     gradient = jax.grad(lambda x: objective.loss(outputs(x), batch)[0])(jnp.asarray(log_pi))
     found = gradient[node.row, jnp.array(node.steps[0])]
     np.testing.assert_allclose(found, -advantage * ratio if moves else 0.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+@pytest.mark.parametrize("log_ratio", [100.0, 1000.0, -1000.0])
+def test_what_was_drawn_long_ago_breaks_nothing(advantage, log_ratio):
+    """A ratio that float32 cannot hold, where the recorded probability is small or the new one."""
+    filled = {"advantage": advantage, "weight": 0.5, "behaviour": -log_ratio, "steps": 1.0}
+    batch, _ = random_batch(
+        0, lambda rng, count: {f"policy_gradient.{k}": np.full(count, x) for k, x in filled.items()}
+    )
+    loss = lambda x: policy_gradient(clip=CLIP).loss(outputs(x), batch)[0]  # noqa: E731
+    total, gradient = jax.value_and_grad(loss)(jnp.zeros(batch.parent_RxG.shape))
+    assert np.isfinite(total) and np.isfinite(jnp.linalg.norm(gradient))
+    assert advantage < 0 or log_ratio < 0 or not gradient.any()
 
 
 def test_a_problem_that_all_guesses_or_none_solve_teaches_nothing():
