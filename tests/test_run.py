@@ -55,9 +55,12 @@ def play(run, accuracies):
             everywhere = jax.tree.map(lambda x: jnp.full_like(x, round), run.train.trained)  # noqa: B023
             run.train = run.train._replace(trained=everywhere)
         for unit in run.phase("check", 2, "method", round):
-            method, found = [("greedy", 0.9 / round), ("mcts", accuracy)][unit]
+            method, figure, found = [
+                ("greedy", "greedy_accuracy", 0.9 / round),
+                ("mcts", "accuracy", accuracy),
+            ][unit]
             run.results.append({"when": "round", "round": round, "method": method})
-            run.note(**{f"{method}_accuracy": found})
+            run.note(**{figure: found})
     run.close()
 
 
@@ -179,9 +182,8 @@ def test_problems_left_out_of_a_search_are_replaced_by_others(make, tmp_path):
 def test_a_phase_that_is_resumed_keeps_its_number_of_updates(make, tmp_path):
     """Which a round's replay allows by the size of a batch."""
     run = make(tmp_path, save_seconds=0.0, learner__updates_per_round=10)
-    builder = StepTreeBuilder([1] * 272)
-    builder.learn_value(0, 1.0)
-    run.replay.add({0: [builder.build()]})  # four passes are five batches of 4 · 64 · 0.85 tokens
+    tree = StepTreeBuilder([1] * 272).build()
+    run.replay.add({0: [tree]})  # four passes are five batches of 4 · 64 · 0.85 tokens
 
     def updates(run, most=None):
         made = 0
