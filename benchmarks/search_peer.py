@@ -16,8 +16,8 @@ arms, measured in turn in each repeat, all on the CPU with all its cores, in flo
 
 The peers expand the very nodes that our trees hold, so that depths are alike, and are charged for
 no tree. Texts are of one length on all sides: nothing ends a step but its limit on tokens. Weights
-are random, exported by `expert_iter.model.weights.export` and loaded by transformers; logits and values are
-compared before anything is measured. Prints a Markdown table.
+are random, exported by `expert_iter.model.weights.export` and loaded by transformers; logits and
+values are compared before anything is measured. Prints a Markdown table.
 """
 
 import argparse

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from expert_iter.pod.processes import COORDINATOR, COUNT, INDEX
 from expert_iter.load import trained_params
+from expert_iter.pod.processes import COORDINATOR, COUNT, INDEX
 from expert_iter.storage import metrics
 from tests import forks
 

@@ -201,7 +201,7 @@ def test_the_published_size(name, tmp_path):
     assert made.learner.row_tokens >= 256 + made.search.max_steps * made.search.max_step_tokens
 
 
-# That every family is computed right is shown without --slow by tests/model/weights/test_pretrained.py.
+# Without --slow, tests/model/weights/test_pretrained.py shows that every family is computed right.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_structure_runs(name, tmp_path):

@@ -9,9 +9,9 @@ import pytest
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, fill_from_weights, settings
 from expert_iter.export import text_files
+from expert_iter.load import trained_params
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.weights import pretrained
-from expert_iter.load import trained_params
 from expert_iter.run import Run
 from expert_iter.storage import workdir as workdir_lib
 from tests.model import hf_models

@@ -12,9 +12,9 @@ import transformers
 
 from expert_iter.assembly import assemble
 from expert_iter.config import completed, settings
+from expert_iter.load import load_params
 from expert_iter.model import adapters
 from expert_iter.model.weights import pretrained
-from expert_iter.load import load_params
 from expert_iter.storage.workdir import read_config
 from tests.model import hf_models
 from tests.model.tokenizers.test_bpe import write_checkpoint

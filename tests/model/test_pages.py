@@ -134,4 +134,3 @@ def test_a_context_with_a_step_equals_the_longer_chain(paged, network, params):
     np.testing.assert_array_equal(joined.position_BxC[mask], longer.position_BxC[mask])
     for mine, theirs in zip(joined.kv, longer.kv, strict=True):
         np.testing.assert_allclose(mine[:, mask], theirs[:, mask], atol=1e-5)
-
