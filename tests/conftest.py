@@ -35,7 +35,7 @@ SLOWEST = (
     "pod/test_pod_runs.py",
     "test_resume.py",
     "pod/test_mesh.py",
-    "measure/test_comparison.py",
+    "measure/comparison/test_comparison.py",
     "search/test_experts.py",
     "search/test_experts_reference.py",
     "test_loop.py",
