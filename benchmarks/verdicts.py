@@ -23,7 +23,7 @@ import numpy as np
 
 from expert_iter.measure.error_budget import read_labelled
 from expert_iter.tasks import Problem, load_task
-from expert_iter.tasks.verifier.pool import VerifierPool, VerifierConfig
+from expert_iter.tasks.verifier.pool import VerifierConfig, VerifierPool
 
 SIZES = (1, 8, 64)
 CALLS = 200

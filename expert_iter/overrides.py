@@ -93,8 +93,10 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
     for key, value in old.items():
         # ml_collections keeps a tuple a tuple, but does not check the types of its elements.
         kinds = {type(element) for element in value} if isinstance(value, tuple) else set()
-        if kinds == {str}:  # nor does it split strings that have no quotes
-            parts = ",".join(map(str, _find(config, key))).split(",")
+        given = _find(config, key)
+        # Nor does it split strings that have no quotes.
+        if kinds == {str} and all(isinstance(text, str) for text in given):
+            parts = ",".join(given).split(",")
             _set(config, key, tuple(part.strip() for part in parts if part.strip()))
         new = _find(config, key)
         if len(kinds) == 1:
