@@ -18,7 +18,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 from expert_iter.checks import Checks
 from expert_iter.errors import UserError
-from expert_iter.model.parameters import TABLE, is_head, is_stacked, named, nested
+from expert_iter.model.parameters import TABLE, head_names, is_head, is_stacked, named, nested
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import family_configs
@@ -165,7 +165,12 @@ def _tensors(
 def _heads(directory: Path, shapes: dict) -> dict[str, list[Stored]]:
     """The stored tensors of scalar heads; none for one that the weights were not trained with."""
     path = directory / SCALAR_HEADS
-    stored = headers(path) if path.exists() else {}
+    if not path.exists():
+        return {name: [] for name in shapes if is_head(name)}
+    stored = headers(path)
+    for name in head_names("value"):
+        if name in shapes and name not in stored:
+            raise UserError(f"{path}: {name} is missing")
     sources = {name: [stored[name]] if name in stored else [] for name in shapes if is_head(name)}
     for name, tensors in sources.items():
         shape = shapes[name].shape

@@ -138,6 +138,14 @@ def test_scalar_heads_are_kept_and_new_ones_are_zero(tmp_path, random_params):
     assert "value_weight" not in again
 
 
+def test_a_file_of_heads_without_the_value_is_refused(tmp_path):
+    export(Network(SCRATCH, VOCAB).init(jax.random.key(0)), SCRATCH, VOCAB, tmp_path / "out")
+    heads = {"value_weight": np.zeros(24, np.float32)}
+    safetensors.numpy.save_file(heads, tmp_path / "out" / pretrained.SCALAR_HEADS)
+    with pytest.raises(UserError, match="value_bias is missing"):
+        pretrained.load_params(tmp_path / "out", Network(SCRATCH, VOCAB))
+
+
 def test_a_scalar_head_of_another_width_is_named(tmp_path):
     export(Network(SCRATCH, VOCAB).init(jax.random.key(0)), SCRATCH, VOCAB, tmp_path / "out")
     heads = {"value_weight": np.zeros(5, np.float32), "value_bias": np.zeros((), np.float32)}
