@@ -1,10 +1,10 @@
 """Expert iteration: search, verify, distil, repeat.
 
-warm start     the apprentice learns rules and format from random legal play, no solutions
+warm start     the apprentice learns from demonstrations: random legal play, or solutions
 self-play      the expert searches problems; the verifier says what is right
 learn          the policy moves towards what the search found better, the value to what came of it
-check          greedy answers and the expert on validation problems, without the verifier
-evaluate       every method on test problems, each with its bill
+check          greedy answers and the expert's on validation problems, scored by the verifier
+evaluate       greedy, samples and MCTS on test problems, each with its bill
 
 Each `run.phase` yields the units of work that are still to be done: a run can be killed anywhere.
 """

@@ -76,9 +76,14 @@ class LearnerConfig:
 
 
 class TrainState(NamedTuple):
-    """trained: the parameters that are; averaged: their running mean, if one is kept; frozen: those
-    that are not trained (see `model.adapters`); optimizer: optax's state; updates: how many were
-    made.
+    """What training changes.
+
+    Attributes:
+      trained: parameters that are optimised.
+      averaged: their EMA; {} if none is kept.
+      frozen: parameters left as they were loaded (see `model.adapters`).
+      optimizer: optax's state.
+      updates: [] int32. Updates made.
     """
 
     trained: dict

@@ -14,7 +14,7 @@ NO_TOKEN = -1  # "the token before" the first token of a step
 
 
 class StepEnds:
-    """A step ends at the first token with which its text holds the mark of `mode`.
+    """A step ends at the first token that completes the mark of `mode`.
 
     The token may go on after the mark (`"\\n\\nSo"`): a step is whole tokens. A step may hold
     nothing but the mark, or blanks.

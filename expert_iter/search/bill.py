@@ -10,12 +10,13 @@ from expert_iter.model.transformer_config import TransformerConfig
 
 
 class Bill(NamedTuple):
-    """Costs of each of B rows.
+    """What the search of each of B rows cost.
 
-    generated: sampled tokens, duplicates and end marks included; prefilled: tokens read in parallel
-    (prompts, and steps re-read to make their page); lockstep: sampled tokens plus those of rows and
-    candidates that were padded along until the longest of the batch was done; flops: of the model,
-    for generated and prefilled tokens.
+    Attributes:
+      generated: [B] float. Sampled tokens, duplicates and end marks included.
+      prefilled: [B] float. Tokens read in parallel: prompts, and steps read into their page.
+      lockstep: [B] float. Token slots computed while sampling, padding included.
+      flops: [B] float. Of the model, for generated and prefilled tokens.
     """
 
     generated: jax.Array
@@ -30,7 +31,10 @@ class Bill(NamedTuple):
 class Budget(NamedTuple):
     """What a search may spend on each problem; the first that runs out ends it. May be traced.
 
-    simulations: nodes after the root, or samples; tokens: generated; flops: of the model.
+    Attributes:
+      simulations: nodes after the root, or samples.
+      tokens: generated tokens.
+      flops: of the model.
     """
 
     simulations: int | jax.Array
@@ -53,8 +57,8 @@ class Budget(NamedTuple):
         return jnp.clip(jnp.minimum(jnp.round(more), self.simulations), 1, most).astype(int)
 
     def leaves_room(self, spent: Bill, cost: Bill):
-        """Whether each row may pay `cost` once more: whether that leads it nearer to the budget
-        than it is, so that bills come out at the budget on average and not below it.
+        """[B] bool. Whether half of `cost` still fits, so that the mean bill meets the budget. A
+        row may exceed the budget by half an expansion.
         """
         nearer = lambda paid, price, amount: paid + price / 2 <= amount  # noqa: E731
         return nearer(spent.generated, cost.generated, self.tokens) & nearer(

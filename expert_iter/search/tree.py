@@ -30,8 +30,7 @@ class SearchTree(NamedTuple):
       visits: [B, N, K] int32. How many simulations went through it.
       q: [B, N, K] float32 in [0, 1]. What the search found it to be worth; its value where it was
         not visited.
-      answerable: [B, N, K] bool. It may be the answer, if it is finished: a search that commits to
-        a step leaves the others behind.
+      answerable: [B, N, K] bool. False for candidates that a committed search has abandoned.
       bill: [B]. What the search of each row cost.
     """
 
