@@ -17,7 +17,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from expert_iter import extensions, renamed
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import LearnerConfig
 from expert_iter.learn.objectives import OBJECTIVES
@@ -31,6 +30,7 @@ from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import pretrained
 from expert_iter.model.weights.pretrained import PretrainedConfig
 from expert_iter.pod.mesh import MeshConfig
+from expert_iter.range_checks import Checks
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.experts import EXPERTS
 from expert_iter.search.guess import GuessConfig

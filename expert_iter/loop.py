@@ -17,7 +17,7 @@ from expert_iter.measure.scores import legal_share, scored
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.collectives import gather_arrays
 from expert_iter.run import Run
-from expert_iter.search.tree_records import tree_records
+from expert_iter.search.to_tree_record import tree_records
 
 
 def train(run: Run) -> list[dict]:

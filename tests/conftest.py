@@ -112,7 +112,7 @@ def written_tree():
     Finished are candidate 1 of the root, 0 of node 1 (candidate 1 repeats it), and 2 of node 2.
     """
     from expert_iter.search.bill import Bill  # here, for they import JAX
-    from expert_iter.search.candidates import Candidates
+    from expert_iter.search.sampling import Candidates
     from expert_iter.search.tree import SearchTree
 
     B, N, K, L = 2, 3, 3, 3

@@ -11,7 +11,6 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.batches import Batches
 from expert_iter.learn.lessons import columns_of
@@ -27,6 +26,7 @@ from expert_iter.model import adapters
 from expert_iter.model.transformer import Network
 from expert_iter.pod import compiler
 from expert_iter.pod.mesh import Layout
+from expert_iter.range_checks import Checks
 
 _SMALL = 1 << 20  # numbers; copies of larger arrays would take memory worth having
 

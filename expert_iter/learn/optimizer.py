@@ -8,10 +8,10 @@ import dataclasses
 import jax
 import optax
 
-from expert_iter.checks import Checks
 from expert_iter.learn.muon import muon
 from expert_iter.model.parameters import parameter_at
 from expert_iter.pod.mesh import Layout
+from expert_iter.range_checks import Checks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.learn.step_tree import Origin, StepTree, flat, parted
 from expert_iter.pod import collectives, processes
+from expert_iter.range_checks import Checks
 from expert_iter.renamed import translated_trees
 
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import Layout
+from expert_iter.range_checks import Checks
 from expert_iter.search import experts as experts_lib
 from expert_iter.search import readout as readout_lib
 from expert_iter.search.bill import Bill, Budget

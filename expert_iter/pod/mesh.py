@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.model.parameters import HEADS, MLP, VOCAB, WIDTH, parameter_at
+from expert_iter.range_checks import Checks
 
 AXES = DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
 GATHERED, TENSOR_PARALLEL = "gathered", "tensor"

@@ -19,10 +19,10 @@ from expert_iter.model.transformer import KV, Network
 from expert_iter.search import selection
 from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.bill import Bill
-from expert_iter.search.candidates import Candidates
 from expert_iter.search.expert import NetworkExpert, SearchVerifier
 from expert_iter.search.node import Node, Prefix
 from expert_iter.search.rollouts import roll_out
+from expert_iter.search.sampling import Candidates
 from expert_iter.search.search_config import SearchConfig
 
 

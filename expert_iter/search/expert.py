@@ -12,7 +12,7 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Bill, Budget, price
-from expert_iter.search.candidates import Candidates, sample_candidates
+from expert_iter.search.sampling import Candidates, sample_candidates
 from expert_iter.search.tree import SearchTree
 
 # (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts

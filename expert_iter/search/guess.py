@@ -10,14 +10,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from expert_iter.checks import Checks
 from expert_iter.model.state import read_prompt, repeat
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
+from expert_iter.range_checks import Checks
 from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.bill import Bill, Budget
-from expert_iter.search.candidates import Candidates, merge_duplicates
 from expert_iter.search.expert import NetworkExpert
+from expert_iter.search.sampling import Candidates, merge_duplicates
 from expert_iter.search.tree import SearchTree
 
 # Independent draws decoded together: in attention each pays for the keys of its whole group.

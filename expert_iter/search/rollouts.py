@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from expert_iter.model.state import State, extend, read_step, repeat
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill
-from expert_iter.search.candidates import Candidates
 from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.node import Rollouts
+from expert_iter.search.sampling import Candidates
 from expert_iter.search.search_config import SearchConfig
 
 

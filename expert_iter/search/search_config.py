@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.model.step_ends import MARKS
+from expert_iter.range_checks import Checks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import NamedTuple
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 from expert_iter.storage.files import is_local, sync
 
 # Of the compressions that array_record has, the cheapest that still takes out the padding.

@@ -9,7 +9,7 @@ from typing import Any
 
 from expert_iter.learn.objectives import (
     imitation,
-    improved,
+    improved_policy,
     policy_gradient,
     set_normalised,
     step_preferences,
@@ -21,7 +21,7 @@ from expert_iter.learn.objectives.objective import Objective, ObjectiveConfig
 # The class, and its section of settings.
 OBJECTIVES: dict[str, tuple[type, type[ObjectiveConfig]]] = {
     "imitation": (imitation.Imitation, imitation.ImitationConfig),
-    "improved": (improved.Improved, improved.ImprovedConfig),
+    "improved": (improved_policy.Improved, improved_policy.ImprovedConfig),
     "winners": (winners.Winners, winners.WinnersConfig),
     "set_normalised": (set_normalised.SetNormalised, set_normalised.SetNormalisedConfig),
     "step_preferences": (step_preferences.StepPreferences, step_preferences.PreferencesConfig),

@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
-from expert_iter.checks import Checks
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.step_tree import Column, StepTree
+from expert_iter.range_checks import Checks
 from expert_iter.search.self_play import Searched
 
 # A figure of a batch: its sum over the steps, and the weight that it is divided by for people.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from expert_iter.learn.objectives.imitation import weighed_log_pi
-from expert_iter.learn.objectives.improved import ImprovedConfig, improved_weights
+from expert_iter.learn.objectives.improved_policy import ImprovedConfig, improved_weights
 from expert_iter.learn.objectives.objective import Lessons, Outputs
 from expert_iter.learn.objectives.winners import winner_weights
 from expert_iter.learn.packing import Batch

@@ -16,7 +16,6 @@ import numpy as np
 import safetensors
 from jax.sharding import Sharding, SingleDeviceSharding
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
 from expert_iter.model.parameters import TABLE, head_names, is_head, is_stacked, named, nested
 from expert_iter.model.transformer import Network
@@ -29,6 +28,7 @@ from expert_iter.model.weights.tensor_files import (
     read_json,
     row_blocks,
 )
+from expert_iter.range_checks import Checks
 
 CONFIG = "config.json"
 SCALAR_HEADS = "value_head.safetensors"  # no family has them; export writes it

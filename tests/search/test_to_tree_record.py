@@ -2,7 +2,7 @@ import numpy as np
 
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.self_play import Searched
-from expert_iter.search.tree_records import tree_records
+from expert_iter.search.to_tree_record import tree_records
 from expert_iter.storage.tree_record import flattened, from_bytes
 from expert_iter.tasks.task import Problem
 

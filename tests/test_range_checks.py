@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from expert_iter.checks import Checks
 from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 
 NAN = float("nan")
 CHECKS = [  # name, arguments, what it takes, what it refuses, what it says

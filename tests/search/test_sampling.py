@@ -18,8 +18,8 @@ from expert_iter.model.state import read_prompt
 from expert_iter.model.transformer import KV, Network
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
-from expert_iter.search.candidates import Candidates, merge_duplicates, sample_candidates
 from expert_iter.search.gumbel_top_k import log_inclusion
+from expert_iter.search.sampling import Candidates, merge_duplicates, sample_candidates
 from tests.steps import steps_of
 
 VOCAB, LENGTH, ROWS = 6, 3, 20_000

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from expert_iter.learn.objectives.improved import ImprovedConfig, improved_weights
+from expert_iter.learn.objectives.improved_policy import ImprovedConfig, improved_weights
 from expert_iter.learn.solved import won_below
 from tests.learn.search_trees import (
     SCALE,
