@@ -1,4 +1,4 @@
-"""From published weights to an export, by the commands that the README has, on tiny stand-ins."""
+"""From published weights to an export, by the commands of docs/weights.md, on tiny stand-ins."""
 
 import itertools
 import re
@@ -22,7 +22,7 @@ from tests.model.weights.test_export import logits
 from tests.tasks import made_up
 from tests.tiny import ROOT, finish
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "weights.md").read_text()
 SHORT = [
     f"--config.{setting}"
     for setting in (
@@ -42,9 +42,8 @@ SHORT = [
 
 
 def commands(tmp_path):
-    """The section's commands as lists of words, with our files for the reader's."""
-    section = README[README.index("## Start from published weights") :]
-    block = re.search(r"```bash\n(.*?)```", section, re.DOTALL).group(1).replace("\\\n", " ")
+    """The page's first commands as lists of words, with our files for the reader's."""
+    block = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL).group(1).replace("\\\n", " ")
     words = [shlex.split(line, comments=True) for line in block.splitlines()]
     ours = {
         "runs/llama3": "run",
@@ -98,7 +97,7 @@ def began(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_path_of_the_readme(began):
+def test_the_path_of_the_page_on_weights(began):
     folder, before = began
     names = []
     for name, arguments in commands(folder):

@@ -266,7 +266,7 @@ def test_arrays_come_back_onto_whatever_devices_are_asked_for(tmp_path, config):
     host = {
         "embedding": rng.normal(size=(12, 8)).astype(np.float32),
         "blocks": {"gate": rng.normal(size=(2, 8, 16)).astype(ml_dtypes.bfloat16)},
-        "scale": np.float32(3),
+        "value_bias": np.float32(3),
     }
     saved = put(host, Layout(LAYOUTS[0]).learning(host))
     assert saved["embedding"].sharding.shard_shape((12, 8)) == (12, 2)
