@@ -93,6 +93,9 @@ NUMBERS = [
     ("\\boxed{\\$18}", "18"),
     ("\\boxed{50\\%}", "50"),
     ("\\boxed{}", None),
+    ("so \\boxed{5}\nthat is \\boxed{ }", "5"),
+    ("so \\boxed{5}, not \\fbox{6", None),
+    ("\\boxed{6}\n#### Check\nIt is right.", "6"),
     ("5 \\boxed", None),
     ("\\boxed{5} \\boxed{6", None),
     ("the answer is 5, \\boxed{\\text{6}}", "6"),
@@ -341,7 +344,21 @@ def test_what_is_proposed_is_an_answer_that_agrees(text, kind):
 @pytest.mark.parametrize("kind", ANSWER_TYPES)
 @pytest.mark.parametrize(
     "piece",
-    ["9", "9,", "9 ", " ", "\n", "####", "####\n", "\\boxed{", "{", "answer ", "answer is\n", "(A)"]
+    [
+        "9",
+        "9,",
+        "9 ",
+        " ",
+        "\n",
+        "####",
+        "####\n",
+        "\\boxed{",
+        "\\boxed{9",
+        "{",
+        "answer ",
+        "answer is\n",
+        "(A)",
+    ]
     + ["A:\n", "A: ", "**", "** ", "<<", "1/", "1e", "-", "\\frac", "\\text{", "5 million ", "A "],
 )
 def test_long_texts_are_quick(piece, kind):

@@ -46,6 +46,7 @@ _MEANT = {
 }
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_PLAIN_BOX = re.compile(r"\\boxed\{([^{}\\\n]+)\}(?!.*\\f?box)", re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 # TeX would box only the first digit of 18, which nobody intends: that is not an answer.
 _TOKEN = re.compile(r"\\([A-Za-z]+)|([A-Za-z])(?![A-Za-z0-9])|([0-9])(?![A-Za-z0-9]|[.,][0-9])")
@@ -112,10 +113,20 @@ def final(solution: str, kind: str, read: Callable[[str], str | None]) -> Final 
       The final answer. None if no answer is marked and the kind is number or choice: their fourth
       rule is in `answers.final`.
     """
+    # Most solutions end with a plain answer after hashes or in a box: these need no more.
+    _, hashes, tail = solution.rpartition("####")
+    if hashes and not ("\\" in tail or "`" in tail or "$$" in tail):
+        line = _first_line(tail)
+        if (answer := read(line)) is not None:
+            return Final(line, answer)
+    box = None if hashes else _PLAIN_BOX.match(solution, max(0, solution.rfind("\\boxed{")))
+    if box and not box[1].isspace():
+        return Final(box[1], read(box[1]))
     solution = _flattened(solution.strip())
-    if "####" in solution and (found := _after_hashes(solution, kind, read)):
+    # Looking for one character is several times as fast as for a text.
+    if "#" in solution and (found := _after_hashes(solution, kind, read)):
         return found
-    if "box" in solution and (box := _last_box(solution)) is not None:
+    if "\\" in solution and (box := _last_box(solution)) is not None:
         return Final(box, read(box))
     return _after_words(solution, kind, read)
 
@@ -144,12 +155,14 @@ def _after_hashes(solution: str, kind: str, read: Callable[[str], str | None]) -
 def _after_words(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
     """The third rule, and the fourth for exact and math."""
     last = last_line(solution)
-    ends = []
-    if (
-        "nswer" in solution or "NSWER" in solution
-    ):  # most solutions have none, and the search is slow
-        ends = [match.end() for match in _MARK.finditer(solution)][-_MOST_MARKS:]
     named = kind != "choice" and last.startswith("A:")
+    if named and "answer" not in last.lower():  # the last mark: those before need no search
+        line = _first_line(last[len("A:") :])
+        if (answer := read(line)) is not None:
+            return Final(line, answer)
+    ends = []
+    if "answer" in solution.lower():  # most solutions have none, and the search is slow
+        ends = [match.end() for match in _MARK.finditer(solution)][-_MOST_MARKS:]
     if named and (not ends or ends[-1] <= len(solution) - len(last)):
         ends.append(len(solution) - len(last) + len("A:"))
     for end in reversed(ends):
@@ -209,9 +222,9 @@ def _end_of_argument(text: str, start: int, token: re.Pattern) -> int | None:
 
 def _flattened(text: str) -> str:
     """The text with each fenced block, and the last row of each display, on one line."""
-    if "```" in text:
+    if "`" in text:
         text = _FENCED.sub(lambda block: " ".join(block[1].split()), text)
-    if "\\" in text or "$$" in text:
+    if "$$" in text or ("\\" in text and ("\\[" in text or "\\begin{" in text)):
         text = _DISPLAY.sub(lambda block: f"${_last_row(block[block.lastindex])}$", text)
     return text
 

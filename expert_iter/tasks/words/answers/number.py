@@ -6,6 +6,7 @@ numbers. A unit is ignored, and so is a percent sign: 50% is 50. 5 million is 5,
 than 300 characters are not a number. Calculator annotations, such as <<9*2=18>>, are ignored.
 """
 
+import functools
 import re
 from fractions import Fraction
 
@@ -65,6 +66,7 @@ _CHANGES_CLOSE = re.compile(r"[kKMB]\b|[A-Za-z_]+[0-9]|[²³¹⁰⁴-⁹]")
 _FIRST_SENTENCE = re.compile(r"([^0-9]*[0-9].*?)[.!?;](?:\s|$)")
 
 
+@functools.lru_cache(4096)  # a right answer is compared with many solutions
 def read(text: str) -> str | None:
     """The only number in an answer, as in "18" or "3/2"; None if there are several or none."""
     if len(text) > _MOST_LINE:
