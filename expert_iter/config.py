@@ -119,7 +119,12 @@ class Settings:
 
 
 def sections() -> dict[str, type]:
-    """The dataclass of each section, those of all objectives included."""
+    """The dataclass of each section, those of all objectives included.
+
+    Raises UserError where an objective has the name of another section.
+    """
+    if taken := OBJECTIVES.keys() & {"imports", "task", *SECTIONS}:
+        raise UserError(f"objective {min(taken)!r} has the name of a section: name it otherwise")
     return SECTIONS | {name: config for name, (_, config) in OBJECTIVES.items()}
 
 

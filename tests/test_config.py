@@ -315,6 +315,13 @@ def test_every_section_is_among_the_impossible():
     assert {key.split(".")[0] for key, _ in IMPOSSIBLE} == {"task", *sections()}
 
 
+@pytest.mark.parametrize("name", ["search", "task"])
+def test_an_objective_cannot_take_a_sections_name(monkeypatch, name):
+    monkeypatch.setitem(OBJECTIVES, name, OBJECTIVES["value"])
+    with pytest.raises(UserError, match=f"objective '{name}' has the name of a section"):
+        default_config("countdown")
+
+
 def test_an_objective_that_does_not_exist_is_named_with_those_that_do():
     message = error_of(config_with(learner__objectives=("value", "winers")))
     assert "learner.objectives: there is no objective 'winers'; there are" in message
