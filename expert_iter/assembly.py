@@ -118,7 +118,7 @@ class Parts:
         how = s.learner, self.objectives, s.optimizer
         return Learner(self.network, *how, *updates, self.layout)
 
-    def expert(self) -> SelfPlay | GuessAndCheck:
+    def expert(self) -> SelfPlay:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
         s = self.settings
         cut_along = TENSOR if s.mesh.search == TENSOR_PARALLEL else ""
@@ -126,8 +126,8 @@ class Parts:
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, verifier)
         player = Player(expert, self.tokenizer, s.run.batch_size, self.layout)
         if expert.verdicts_after:
-            return GuessAndCheck(player, self.verifier, s.guess.num_samples)
-        return SelfPlay(player, verifier, s.search.num_simulations)
+            return GuessAndCheck(player, self.verifier)
+        return SelfPlay(player, verifier)
 
     def distil(
         self, searched: Searched, rngs: Sequence[np.random.Generator]

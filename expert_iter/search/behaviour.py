@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 
 # Log-weight of what does not exist. It is finite, so that the difference of two of them is not NaN.
 DEAD = -1e9
@@ -33,16 +33,10 @@ class SamplerConfig:
     max_log_ratio: float = 5.0
 
     def __post_init__(self):
-        if self.temperature < 0:
-            raise UserError(
-                f"sampler.temperature must be at least 0 (0: greedy), got {self.temperature}"
-            )
-        if self.top_k < 0:
-            raise UserError(f"sampler.top_k must be at least 0 (0: all tokens), got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"sampler.top_p must be in (0, 1], got {self.top_p}")
-        if self.max_log_ratio < 0:
-            raise UserError(f"sampler.max_log_ratio must not be negative, got {self.max_log_ratio}")
+        check = Checks("sampler", self)
+        check.not_negative("temperature", "top_k", "max_log_ratio")
+        check.positive("top_p")
+        check.share("top_p")
 
     def log_ratio(self, log_pi, log_beta):
         """log π − log β, bounded."""

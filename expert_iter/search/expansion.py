@@ -14,12 +14,11 @@ import jax.numpy as jnp
 
 from expert_iter.model.pages import Chain, read_chain, with_step, write_page
 from expert_iter.model.state import State, read_step
-from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.transformer import KV, Network
+from expert_iter.model.transformer import KV
 from expert_iter.search import selection
-from expert_iter.search.behaviour import DEAD, SamplerConfig
+from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill
-from expert_iter.search.expert import NetworkExpert, SearchVerifier
+from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.node import Node, Prefix
 from expert_iter.search.rollouts import roll_out
 from expert_iter.search.sampling import Candidates
@@ -30,17 +29,7 @@ class StepSearch(NetworkExpert):
     """A search over steps; subclasses grow the tree."""
 
     verdicts_after = shares_draws = False
-
-    def __init__(
-        self,
-        network: Network,
-        config: SearchConfig,
-        sampler: SamplerConfig,
-        steps: StepEnds,
-        verifier: SearchVerifier | None = None,
-    ):
-        super().__init__(network, sampler, steps, verifier)
-        self.config = config
+    config: SearchConfig
 
     @property
     def most(self) -> int:
@@ -50,7 +39,7 @@ class StepSearch(NetworkExpert):
         B, D, L = prompt.hidden_BxD.shape[0], self.config.max_steps, self.config.max_step_tokens
         prefix = Prefix(
             chain=Chain(jnp.full((B, D), -1, jnp.int32), jnp.zeros((B, D), jnp.int32)),
-            token=jnp.full((B, D, L), self.ids.pad, jnp.int32),
+            token=jnp.full((B, D, L), self.steps.ids.pad, jnp.int32),
             depth=jnp.zeros(B, jnp.int32),
             log_pi=jnp.zeros(B),
             log_value=jnp.zeros(B),
@@ -126,7 +115,7 @@ class StepSearch(NetworkExpert):
         value, rollouts = drawn.model_value, None
         if c.rollouts:
             rollouts, more = roll_out(
-                self, c, params, state, problem_B, keys_B, prefix.token, drawn, open_BxK
+                self, params, state, problem_B, keys_B, prefix.token, drawn, open_BxK
             )
             bill += more
             came = jnp.mean(rollouts.value.reshape(*value.shape, c.rollouts), axis=-1)
@@ -156,9 +145,8 @@ class StepSearch(NetworkExpert):
         """
         c = self.config
         no_visits = jnp.zeros_like(node.value)
-        policy = selection.improved_policy(
-            node.candidates.prior_logit, node.value, no_visits, c.value_scale, c.maxvisit_init
-        )
+        prior = node.candidates.prior_logit
+        policy = selection.improved_policy(prior, node.value, no_visits, c)
         ahead = jnp.sum(policy * node.value, axis=-1)
         return c.lookahead * ahead + (1 - c.lookahead) * own_value_B
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ class NetworkExpert:
     """An expert over one network.
 
     Args:
+      config: the settings of its kind of search.
       sampler: how candidates are drawn.
       steps: which tokens end a step, and all else that is to know about tokens.
       verifier: gives verdicts on finished texts inside the search. Only self-play has one.
@@ -63,12 +64,13 @@ class NetworkExpert:
     def __init__(
         self,
         network: Network,
+        config: Any,
         sampler: SamplerConfig,
         steps: StepEnds,
         verifier: SearchVerifier | None = None,
     ):
-        self.network, self.sampler = network, sampler
-        self.steps, self.ids, self.verifier = steps, steps.ids, verifier
+        self.network, self.config, self.sampler = network, config, sampler
+        self.steps, self.verifier = steps, verifier
 
     def draw(
         self,
@@ -95,10 +97,8 @@ class NetworkExpert:
             num_candidates=count,
             max_tokens=max_tokens,
             config=dataclasses.replace(self.sampler, **sampler),
-            step_ends=None if whole else self.steps,
-            text_ends=self.ids.ends,
-            pad=self.ids.pad,
-            never=self.steps.never,
+            steps=self.steps,
+            whole=whole,
             live_B=live_B,
         )
 

@@ -9,6 +9,7 @@ A new expert is a file with a rule, and a line here.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,10 +43,10 @@ Build = Callable[[Network, ExpertSettings, StepEnds, SearchVerifier | None], Exp
 
 
 def guesses(samples: int | None = None, **sampler) -> Build:
+    own = {} if samples is None else {"num_samples": samples}
+
     def build(network, settings, steps, verifier=None):
-        guess = settings.guess
-        if samples is not None:
-            guess = dataclasses.replace(guess, num_samples=samples)
+        guess = dataclasses.replace(settings.guess, **own)
         changed = dataclasses.replace(settings.sampler, **sampler)
         return Guess(network, guess, changed, steps)  # verified after the search
 
@@ -53,17 +54,17 @@ def guesses(samples: int | None = None, **sampler) -> Build:
 
 
 def grown_by(rule: Rule, **search) -> Build:
-    def build(network, settings, steps, verifier=None):
-        changed = dataclasses.replace(settings.search, **search)
-        return FrontierSearch(rule, network, changed, settings.sampler, steps, verifier)
-
-    return build
+    return _over_steps(functools.partial(FrontierSearch, rule), search)
 
 
 def mcts(**search) -> Build:
+    return _over_steps(TreeSearch, search)
+
+
+def _over_steps(kind: Callable[..., Expert], search: dict) -> Build:
     def build(network, settings, steps, verifier=None):
         changed = dataclasses.replace(settings.search, **search)
-        return TreeSearch(network, changed, settings.sampler, steps, verifier)
+        return kind(network, changed, settings.sampler, steps, verifier)
 
     return build
 

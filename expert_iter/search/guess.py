@@ -11,10 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from expert_iter.model.state import read_prompt, repeat
-from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.transformer import Network
 from expert_iter.range_checks import Checks
-from expert_iter.search.behaviour import DEAD, SamplerConfig
+from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill, Budget
 from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.sampling import Candidates, merge_duplicates
@@ -44,12 +42,7 @@ class Guess(NetworkExpert):
     """Draws solutions. They are verified after the search."""
 
     verdicts_after = shares_draws = True
-
-    def __init__(
-        self, network: Network, config: GuessConfig, sampler: SamplerConfig, steps: StepEnds
-    ):
-        super().__init__(network, sampler, steps)
-        self.config = config
+    config: GuessConfig
 
     @property
     def most(self) -> int:

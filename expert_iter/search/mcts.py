@@ -6,6 +6,8 @@ and their values. A simulation selects an open candidate, reads its step into a 
 candidates of its own, values them, and backs up.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import mctx
@@ -27,7 +29,7 @@ class TreeSearch(StepSearch):
         c, budget = self.config, Budget.of(budget)
         prompt = read_prompt(self.network, params, token_BxP, length_B)
         root = self.root(params, prompt, problem_B, keys_B)
-        root_rule, rule = self._rules()
+        root_rule, rule = (functools.partial(rule, c) for rule in selection.RULES[c.policy])
         loop = PagedLoop(self, prompt, problem_B, keys_B, budget)
         own_value_B = jax.nn.sigmoid(self.network.value_logit(params, prompt.hidden_BxD))
         tree = mctx.search(
@@ -70,20 +72,3 @@ class TreeSearch(StepSearch):
             at=jnp.zeros(B, jnp.int32),
             ended=jnp.full(B, -1, jnp.int32),
         )
-
-    def _rules(self):
-        """The selection rules for the root and below it, in mctx's signature."""
-        c = self.config
-        scale = dict(value_scale=c.value_scale, maxvisit_init=c.maxvisit_init)
-
-        def gumbel_root(key, tree, node):
-            moves = c.max_steps if c.commit == "step" else 1
-            return selection.gumbel_root(tree, node, moves=moves, **scale)
-
-        def gumbel_interior(key, tree, node, depth):
-            return selection.gumbel_interior(tree, node, **scale)
-
-        def puct(key, tree, node, depth=0):
-            return selection.puct(tree, node, pb_c_init=c.pb_c_init, pb_c_base=c.pb_c_base)
-
-        return (gumbel_root, gumbel_interior) if c.policy == "gumbel" else (puct, puct)

@@ -25,9 +25,7 @@ def commit(tree: mctx.Tree, simulations, config) -> selection.SearchState:
     visits = tree.children_visits[rows, at]
     value = jnp.where(visits > 0, tree.children_values[rows, at], node.value[rows, at])
     finished = node.candidates.finished[rows, at]
-    score = node.candidates.prior_logit[rows, at] + selection.sigma(
-        value, visits, config.value_scale, config.maxvisit_init
-    )
+    score = node.candidates.prior_logit[rows, at] + selection.sigma(value, visits, config)
     can_be_chosen = node.candidates.valid[rows, at] & (finished | (visits > 0))
     action = jnp.argmax(jnp.where(can_be_chosen, score, -jnp.inf), axis=-1)
     due = (simulations >= share) & jnp.any(can_be_chosen, axis=-1)

@@ -13,12 +13,10 @@ from expert_iter.search.bill import Bill
 from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.node import Rollouts
 from expert_iter.search.sampling import Candidates
-from expert_iter.search.search_config import SearchConfig
 
 
 def roll_out(
     expert: NetworkExpert,
-    config: SearchConfig,
     params,
     state: State,
     problem_B,
@@ -27,7 +25,7 @@ def roll_out(
     drawn: Candidates,
     open_BxK,
 ) -> tuple[Rollouts, Bill]:
-    """Samples from each open candidate to the end of the text, `config.rollouts` times.
+    """Samples from each open candidate to the end of the text, `expert.config.rollouts` times.
 
     Args:
       state: the node's.
@@ -37,8 +35,9 @@ def roll_out(
     Returns:
       The rollouts `[B, R]`, those of one candidate side by side, and what they cost `[B]`.
     """
-    (B, K, L), m = drawn.token.shape, config.rollouts
-    R, left = K * m, (config.max_steps - 1) * config.max_step_tokens
+    (B, K, L), c = drawn.token.shape, expert.config
+    m, left = c.rollouts, (c.max_steps - 1) * c.max_step_tokens
+    R = K * m
 
     def flat(x):
         return x.reshape(B * K, *x.shape[2:])
@@ -75,7 +74,7 @@ def roll_out(
 
     valid = own(open_BxK)
     texts = Candidates(
-        token=join(drawn.token, ends.token, expert.ids.pad),
+        token=join(drawn.token, ends.token, expert.steps.ids.pad),
         length=step_length + ends.length,
         log_pi=own(drawn.log_pi) + ends.log_pi,
         log_beta=own(drawn.log_beta) + ends.log_beta,

@@ -112,10 +112,8 @@ def sample_candidates(
     num_candidates: int,
     max_tokens: int,
     config: SamplerConfig,
-    step_ends: StepEnds | None,
-    text_ends: tuple[int, ...],
-    pad: int,
-    never: tuple[int, ...],
+    steps: StepEnds,
+    whole: bool = False,
     live_B=None,
 ) -> tuple[Candidates, jax.Array]:
     """Draws `num_candidates` continuations of each row from β.
@@ -123,10 +121,8 @@ def sample_candidates(
     Args:
       keys_B: one random key a row, so that a row's draws do not depend on the rows beside it.
       max_tokens: continuations without an end mark are cut there.
-      step_ends: where a step ends; None if only the end of the text ends a continuation.
-      text_ends: tokens that end the text.
-      pad: the token that stands behind a text's end.
-      never: tokens that are never written.
+      steps: where a step and the text end, and which tokens are never written.
+      whole: only the end of the text ends a continuation; else the end of a step does too.
       live_B: bool. Rows that are wanted (default: all). The others do not keep the loop running,
         and what they hold is void.
 
@@ -135,11 +131,11 @@ def sample_candidates(
       longest.
     """
     K, L = num_candidates, max_tokens
-    decoder = _Decoder(network, params, state, keys_B, K, L, config, step_ends, text_ends, never)
+    decoder = _Decoder(network, params, state, keys_B, K, L, config, steps, whole)
     carry = jax.lax.while_loop(
         lambda carry: (carry.t < L) & ~jnp.all(carry.beam.done),
-        lambda carry: decoder.advance(carry, pad),
-        decoder.start(live_B, pad),
+        decoder.advance,
+        decoder.start(live_B),
     )
     return decoder.candidates(carry), carry.t
 
@@ -155,11 +151,10 @@ class _Decoder:
     K: int
     L: int
     config: SamplerConfig
-    step_ends: StepEnds | None
-    text_ends: tuple[int, ...]
-    never: tuple[int, ...]
+    steps: StepEnds
+    whole: bool
 
-    def start(self, live_B, pad: int) -> _Carry:
+    def start(self, live_B) -> _Carry:
         state, K, L = self.state, self.K, self.L
         B = state.mask_BxC.shape[0]
         # Without replacement the beam starts as the one empty text, which branches.
@@ -176,7 +171,7 @@ class _Decoder:
             hidden_BxKxD=jnp.broadcast_to(hidden[:, None], (B, K, hidden.shape[-1])),
             threshold_B=jnp.full(B, DEAD),
             beam=_Beam(
-                token=jnp.full((B, K, L), pad, jnp.int32),
+                token=jnp.full((B, K, L), self.steps.ids.pad, jnp.int32),
                 slot=jnp.full((B, K, L), -1, jnp.int32),
                 length=jnp.zeros((B, K), jnp.int32),
                 log_pi=jnp.zeros((B, K)),
@@ -188,14 +183,16 @@ class _Decoder:
             ),
         )
 
-    def advance(self, carry: _Carry, pad: int) -> _Carry:
+    def advance(self, carry: _Carry) -> _Carry:
         """Writes one token of each candidate."""
         t = carry.t
         beam, token, log_pi, log_beta, threshold_B = self._choose(carry)
         writing = ~beam.done & (beam.perturbed > DEAD / 2)
-        token = jnp.where(writing, token, pad).astype(jnp.int32)
+        token = jnp.where(writing, token, self.steps.ids.pad).astype(jnp.int32)
         before = jax.lax.dynamic_index_in_dim(beam.token, jnp.maximum(t - 1, 0), 2, False)
-        is_end = self._ends(jnp.where(t > 0, before, NO_TOKEN), token, self.step_ends)
+        is_end = self._ends_text(token)
+        if not self.whole:
+            is_end |= self.steps.ended(jnp.where(t > 0, before, NO_TOKEN), token)
         kv, hidden = self._read(carry, beam, token)
         value = jax.nn.sigmoid(self.network.value_logit(self.params, hidden))
         beam = _Beam(
@@ -217,7 +214,7 @@ class _Decoder:
         """
         beam, (B, K), V = carry.beam, carry.beam.length.shape, self.network.vocab_size
         rows = jnp.arange(B)[:, None]
-        unwritable = jnp.isin(jnp.arange(V), jnp.array(self.never))
+        unwritable = jnp.isin(jnp.arange(V), jnp.array(self.steps.never))
         logits = self.network.logits(self.params, carry.hidden_BxKxD)
         logits = jnp.where(unwritable, DEAD, logits)
         log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, self.config)
@@ -228,14 +225,8 @@ class _Decoder:
             )(self.keys_B)
         if self.config.replacement:
             token = jnp.argmax(log_beta + noise, axis=-1)
-            own = jnp.arange(K)
-            return (
-                beam,
-                token,
-                log_pi[rows, own, token],
-                log_beta[rows, own, token],
-                (carry.threshold_B),
-            )
+            log_pi, log_beta = (x[rows, jnp.arange(K), token] for x in (log_pi, log_beta))
+            return beam, token, log_pi, log_beta, carry.threshold_B
         parent, token, perturbed, left_out_B = best_children(
             beam.log_beta, beam.perturbed, beam.done, log_beta, noise
         )
@@ -293,15 +284,13 @@ class _Decoder:
             prior_logit=jnp.where(valid, prior, DEAD),
             count=count,
             valid=valid,
-            finished=self._ends(NO_TOKEN, last, None) & (beam.length > 0) & exists,
+            finished=self._ends_text(last) & (beam.length > 0) & exists,
             model_value=beam.value,
             token_value=beam.token_value,
         )
 
-    def _ends(self, before, token, step_ends: StepEnds | None):
-        """Whether a continuation ends with `token`, elementwise; `before` is the token before."""
-        ended = jnp.any(token[..., None] == jnp.array(self.text_ends), axis=-1)
-        return ended if step_ends is None else ended | step_ends.ended(before, token)
+    def _ends_text(self, token):
+        return jnp.isin(token, jnp.array(self.steps.ids.ends))
 
 
 def merge_duplicates(token_BxKxL, exists_BxK=None):

@@ -7,7 +7,8 @@ moment they are generated, so no simulation is spent on them. Where all candidat
 rules are mctx's own, with two departures: values are probabilities and so are not rescaled, and an
 unvisited candidate counts with its own value, not the node's.
 
-The rules see one row of the tree (mctx vmaps them). Shapes: B rows, N nodes, K candidates.
+The rules have the signature of mctx, with the settings before it. They see one row of the tree
+(mctx vmaps them). Shapes: B rows, N nodes, K candidates.
 """
 
 import math
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from expert_iter.search.search_config import SearchConfig
 
 CLOSED = -1e9
 OFF_SCHEDULE = 1e4  # outweighs any Gumbel noise, log-prior and value
@@ -61,20 +64,19 @@ def completed_qvalues(tree, node):
     return jnp.where(tree.children_visits[node] > 0, tree.qvalues(node), own)
 
 
-def sigma(qvalues, visits, value_scale, maxvisit_init):
+def sigma(qvalues, visits, config: SearchConfig):
     """σ(q) = (c_visit + max_b N(b)) · c_scale · q (Danihelka et al. 2022, equation 8), over the
     last axis.
     """
-    return (maxvisit_init + jnp.max(visits, axis=-1, keepdims=True)) * value_scale * qvalues
+    most = jnp.max(visits, axis=-1, keepdims=True)
+    return (config.maxvisit_init + most) * config.value_scale * qvalues
 
 
-def improved_policy(prior_logits, qvalues, visits, value_scale, maxvisit_init):
+def improved_policy(prior_logits, qvalues, visits, config: SearchConfig):
     """π' = softmax(logits + σ(completed q)) (Danihelka et al. 2022, equation 11), over the last
     axis.
     """
-    return jax.nn.softmax(
-        prior_logits + sigma(qvalues, visits, value_scale, maxvisit_init), axis=-1
-    )
+    return jax.nn.softmax(prior_logits + sigma(qvalues, visits, config), axis=-1)
 
 
 def considered_visit(num_candidates: int, num_considered, num_simulations, simulation):
@@ -99,13 +101,15 @@ def considered_visit(num_candidates: int, num_considered, num_simulations, simul
     return jnp.where(num_considered <= 1, simulation, visit)
 
 
-def gumbel_root(tree, node, *, moves, value_scale, maxvisit_init):
+def gumbel_root(config: SearchConfig, key, tree, node):
     """Sequential Halving with Gumbel at the root: argmax g + logits + σ(q) among those to be
     visited now.
 
     Where every candidate with the scheduled number of visits is closed, the open one nearest to it
-    is taken. moves: the first of so many equal parts of the simulations is the root's.
+    is taken. Where each step is committed to, the root has the first of `max_steps` equal parts of
+    the simulations.
     """
+    moves = config.max_steps if config.commit == "step" else 1
     visits = tree.children_visits[node]
     num_considered = jnp.sum(tree.embeddings.open[node])
     scheduled = considered_visit(
@@ -115,31 +119,36 @@ def gumbel_root(tree, node, *, moves, value_scale, maxvisit_init):
     score = (
         tree.extra_data.root_gumbel
         + (logits - jnp.max(logits))
-        + sigma(completed_qvalues(tree, node), visits, value_scale, maxvisit_init)
+        + sigma(completed_qvalues(tree, node), visits, config)
         - OFF_SCHEDULE * jnp.abs(visits - scheduled)
     )
-    return jnp.argmax(jnp.where(tree.extra_data.open[node], score, CLOSED)).astype(jnp.int32)
+    return _best_open(tree, node, score)
 
 
-def gumbel_interior(tree, node, *, value_scale, maxvisit_init):
+def gumbel_interior(config: SearchConfig, key, tree, node, depth):
     """Visits in proportion to the improved policy: argmax π'(a) − N(a) / (1 + Σ N) (Danihelka et
     al. 2022, section 5).
     """
     visits = tree.children_visits[node]
     logits = jnp.where(tree.extra_data.open[node], tree.children_prior_logits[node], CLOSED)
-    policy = improved_policy(
-        logits, completed_qvalues(tree, node), visits, value_scale, maxvisit_init
-    )
-    score = policy - visits / (1 + jnp.sum(visits))
-    return jnp.argmax(jnp.where(tree.extra_data.open[node], score, CLOSED)).astype(jnp.int32)
+    policy = improved_policy(logits, completed_qvalues(tree, node), visits, config)
+    return _best_open(tree, node, policy - visits / (1 + jnp.sum(visits)))
 
 
-def puct(tree, node, *, pb_c_init, pb_c_base):
+def puct(config: SearchConfig, key, tree, node, depth=0):
     """argmax q + c(N) · prior · √N / (1 + n) (MuZero, Schrittwieser et al. 2020, equation 2); q is
     not rescaled.
     """
     visits, total = tree.children_visits[node], tree.node_visits[node]
-    c = pb_c_init + jnp.log((total + pb_c_base + 1) / pb_c_base)
+    c = config.pb_c_init + jnp.log((total + config.pb_c_base + 1) / config.pb_c_base)
     prior = jax.nn.softmax(tree.children_prior_logits[node])
     score = completed_qvalues(tree, node) + c * prior * jnp.sqrt(total) / (1 + visits)
+    return _best_open(tree, node, score)
+
+
+def _best_open(tree, node, score):
     return jnp.argmax(jnp.where(tree.extra_data.open[node], score, CLOSED)).astype(jnp.int32)
+
+
+# The rules for the root and below it, by `search.policy`.
+RULES = {"gumbel": (gumbel_root, gumbel_interior), "puct": (puct, puct)}

@@ -4,8 +4,8 @@ A tree search wants verdicts while it goes on, for its leaves. Guess-and-check d
 solutions are verified while the next batch is being drawn.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -44,69 +44,49 @@ class Searched(NamedTuple):
 class SelfPlay:
     """Of an expert that asks the verifier as it searches: its leaves are worth their verdicts."""
 
-    def __init__(self, player: Player, verifier: HostVerifier, budget: int):
-        self._player, self._verifier, self._budget = player, verifier, budget
+    def __init__(self, player: Player, verifier: HostVerifier):
+        self._player, self._verifier = player, verifier
 
     def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
         """Searches one batch after another."""
         for problems, key in batches:
             self._verifier.problems = problems
-            rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
-            yield Searched(rows, [problems[row] for row in rows], trees)
+            yield self._searched(params, problems, key)
+
+    def _searched(self, params, problems: Sequence[Problem], key) -> Searched:
+        questions = [problem.question for problem in problems]
+        rows, trees = self._player.play_own(params, questions, key, self._player.expert.most)
+        return Searched(rows, [problems[row] for row in rows], trees)
 
 
-class GuessAndCheck:
+class GuessAndCheck(SelfPlay):
     """Of an expert whose solutions are verified after the search."""
 
-    def __init__(self, player: Player, verifier: Verifier, budget: int):
-        self._player, self._verifier, self._budget = player, verifier, budget
+    def __init__(self, player: Player, verifier: Verifier):
+        self._player, self._verifier = player, verifier
 
     def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
         """Searches one batch after another, each before the verdicts on the one before it are
         waited for: they are given in other processes meanwhile.
         """
-        drawn = None
-        for batch in batches:
-            before, drawn = drawn, self._draw(params, batch)
-            if before is not None:
-                yield _verified(before)
-        if drawn is not None:
-            yield _verified(drawn)
+        asked = (self._ask(self._searched(params, *batch)) for batch in batches)
+        for verified, _ in itertools.pairwise(itertools.chain(asked, [None])):
+            yield verified()
 
-    def _draw(self, params, batch: Batch) -> "_Drawn":
-        problems, key = batch
-        rows, trees = self._player.play_own(params, _questions(problems), key, self._budget)
-        own, c = [problems[row] for row in rows], trees.candidates
+    def _ask(self, searched: Searched) -> Callable[[], Searched]:
+        """Hands all solutions to the verifier. The function returned waits for the verdicts."""
+        trees, c = searched.trees, searched.trees.candidates
         asked = np.nonzero(c.finished & c.valid)
         texts = [
             self._player.tokenizer.decode(tokens[:length].tolist())
             for tokens, length in zip(c.token[asked], c.length[asked], strict=True)
         ]
-        verdicts = self._verifier.submit([own[b] for b in asked[0]], texts)
-        return _Drawn(Searched(rows, own, trees), asked, verdicts)
+        verdicts = self._verifier.submit([searched.problems[b] for b in asked[0]], texts)
 
+        def verified() -> Searched:
+            won = np.zeros_like(c.finished)
+            won[asked] = verdicts.result()
+            value = won.astype(trees.value.dtype)
+            return searched._replace(trees=trees._replace(won=won, value=value, q=value))
 
-class _Drawn(NamedTuple):
-    """A batch whose verdicts are still being given.
-
-    Attributes:
-      searched: the batch.
-      asked: indices [B, N, K] of the candidates that the verdicts are about.
-      verdicts: those, when they are there.
-    """
-
-    searched: Searched
-    asked: tuple[np.ndarray, ...]
-    verdicts: Future[list[bool]]
-
-
-def _verified(drawn: _Drawn) -> Searched:
-    trees = drawn.searched.trees
-    won = np.zeros_like(trees.candidates.finished)
-    won[drawn.asked] = drawn.verdicts.result()
-    value = won.astype(trees.value.dtype)
-    return drawn.searched._replace(trees=trees._replace(won=won, value=value, q=value))
-
-
-def _questions(problems: Sequence[Problem]):
-    return [problem.question for problem in problems]
+        return verified

@@ -288,8 +288,7 @@ def test_a_bandit_is_searched_by_sequential_halving(search):
             tree.candidates.prior_logit[:, 0],
             tree.q[:, 0],
             tree.visits[:, 0],
-            BANDIT_CONFIG.value_scale,
-            BANDIT_CONFIG.maxvisit_init,
+            BANDIT_CONFIG,
         )
         best = np.argmax(BANDIT.arms, axis=1)
         assert (policy[np.arange(ROWS), best] > 0.9).all()

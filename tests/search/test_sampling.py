@@ -58,10 +58,8 @@ def draw(network, params, ids):
                 num_candidates=K,
                 max_tokens=LENGTH,
                 config=sampler,
-                step_ends=None if step_end is None else steps_of(ids),
-                text_ends=ids.ends,
-                pad=ids.pad,
-                never=(ids.pad, ids.bos),
+                steps=steps_of(ids),
+                whole=step_end is None,
                 live_B=live,
             )
 

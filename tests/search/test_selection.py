@@ -10,8 +10,10 @@ import pytest
 from mctx._src import action_selection, qtransforms, seq_halving
 
 from expert_iter.search import selection
+from expert_iter.search.search_config import SearchConfig
 
 SCALE = {"value_scale": 0.1, "maxvisit_init": 20.0}
+CONFIG = SearchConfig(**SCALE, pb_c_init=1.25, pb_c_base=500.0)
 MIXED = functools.partial(
     qtransforms.qtransform_completed_by_mix_value, rescale_values=False, **SCALE
 )
@@ -65,11 +67,11 @@ def one_node(rng, visits, prior=None, q=None, own=None, is_open=None, valid=None
 @jax.jit
 def gumbel_root(tree, node, planned):
     tree = tree.replace(extra_data=tree.extra_data._replace(planned=planned))
-    return selection.gumbel_root(tree, node, moves=1, **SCALE)
+    return selection.gumbel_root(CONFIG, None, tree, node)
 
 
-gumbel_interior = jax.jit(functools.partial(selection.gumbel_interior, **SCALE))
-puct = jax.jit(functools.partial(selection.puct, pb_c_init=1.25, pb_c_base=500.0))
+gumbel_interior = jax.jit(functools.partial(selection.gumbel_interior, CONFIG, None, depth=1))
+puct = jax.jit(functools.partial(selection.puct, CONFIG, None))
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -152,14 +154,14 @@ def test_an_unvisited_candidate_counts_with_its_own_value():
 def test_improved_policy_by_hand():
     prior, q, visits = np.array([0.0, 1.0, -1.0]), np.array([0.9, 0.1, 0.5]), np.array([3, 7, 0])
     weight = np.exp(prior + (20 + 7) * 0.1 * q)
-    policy = selection.improved_policy(prior, q, visits, **SCALE)
+    policy = selection.improved_policy(prior, q, visits, CONFIG)
     np.testing.assert_allclose(policy, weight / weight.sum(), rtol=1e-5)
     # Masked candidates have no part in it, and no row has a part in another's.
     many = selection.improved_policy(
         np.array([[*prior, -1e9], [0.0, 0, 0, 0]]),
         np.array([[*q, 0.9], [0.2, 0.2, 0.2, 0.2]]),
         np.array([[*visits, 0], [0, 0, 0, 0]]),
-        **SCALE,
+        CONFIG,
     )
     np.testing.assert_allclose(many, [[*policy, 0], [0.25] * 4], rtol=1e-5)
 

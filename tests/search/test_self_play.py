@@ -180,6 +180,7 @@ class Log:
         self.events = []
 
     tokenizer = SimpleNamespace(decode=lambda tokens: str(tokens))
+    expert = SimpleNamespace(most=3)
 
     def play_own(self, params, questions, key, budget):
         self.events.append(f"draw {questions[0].id}")
@@ -203,7 +204,7 @@ class Log:
 
 def test_guesses_are_verified_while_the_next_are_drawn():
     log = Log()
-    expert = GuessAndCheck(log, log, 3)
+    expert = GuessAndCheck(log, log)
     batches = [
         ([Problem(f"{i}{b}", "", f"[{(i + b) % 3}]") for b in (0, 1)], key)
         for i, key in enumerate(jax.random.split(jax.random.key(0), 4))

@@ -109,7 +109,7 @@ class OnTable:
             read = lambda table: jnp.asarray(table)[at][:, :count]  # noqa: E731
             valid, finished = read(world.valid), read(world.finished)
             drawn = Candidates(
-                token=read(world.tokens(self.ids)),
+                token=read(world.tokens(self.steps.ids)),
                 length=read(world.length),
                 log_pi=read(world.log_pi),
                 log_beta=2 * read(world.log_pi),
