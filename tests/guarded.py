@@ -42,6 +42,9 @@ class Letters:
     def decode(self, ids):
         return "".join(map(self.token_text, map(int, ids)))
 
+    def decode_all(self, texts):
+        return [self.decode(ids) for ids in texts]
+
     def token_text(self, i):
         return "" if i < 3 else "\n" if i == 3 else LETTERS[i - 4]
 

@@ -1,19 +1,19 @@
 """Searched trees as records to be stored: see `storage.tree_record`."""
 
 import itertools
-from collections.abc import Mapping
 
 import numpy as np
 
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.search.self_play import Searched
+from expert_iter.search.tree import SearchTree
 from expert_iter.storage.tree_record import Steps, Summary, TreeRecord, flattened, to_bytes
 
 
 def tree_records(searched: Searched, tokenizer: TextTokenizer) -> list[bytes]:
     """A record of each problem's tree, with the texts of its prompt and its steps."""
     arrays = flattened(searched.trees)
-    steps = _steps({name.rpartition(".")[2]: array for name, array in arrays.items()}, tokenizer)
+    steps = steps_of(searched.trees, tokenizer)
     nodes = searched.trees.live.sum(axis=1).tolist()
     records = []
     for b, problem in enumerate(searched.problems):
@@ -33,25 +33,30 @@ def tree_records(searched: Searched, tokenizer: TextTokenizer) -> list[bytes]:
     return records
 
 
-def _steps(fields: Mapping[str, np.ndarray], tokenizer: TextTokenizer) -> list[Steps]:
-    """The steps of each tree: all candidates of nodes that exist, by node and candidate."""
-    there = fields["valid"] & fields["live"][..., None]  # [B, N, K]
+def steps_of(trees: SearchTree, tokenizer: TextTokenizer) -> list[Steps]:
+    """The steps of each tree (host arrays): all candidates of nodes that exist, by node and
+    candidate.
+    """
+    c = trees.candidates
+    there = c.valid & trees.live[..., None]  # [B, N, K]
     number = np.cumsum(there.reshape(len(there), -1), axis=1).reshape(there.shape) - 1
     rows = np.arange(len(there))[:, None]
-    parent = number[rows, fields["parent"], fields["action"]].astype(np.int32)  # [B, N]
+    parent = number[rows, trees.parent, trees.action].astype(np.int32)  # [B, N]
     parent[:, 0] = -1
-    logits = fields["prior_logit"]
-    prior = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    prior = np.exp(c.prior_logit - c.prior_logit.max(axis=-1, keepdims=True))
     prior /= prior.sum(axis=-1, keepdims=True)
     columns = {
         "parent": np.broadcast_to(parent[..., None], there.shape),
         "prior": prior,
-        "value": fields["model_value"],
-        **{name: fields[name] for name in ("q", "visits", "finished", "won")},
+        "value": c.model_value,
+        "q": trees.q,
+        "visits": trees.visits,
+        "finished": c.finished,
+        "won": trees.won,
     }
     ends = np.cumsum(there.sum(axis=(1, 2)))[:-1]
     parts = {name: np.split(column[there], ends) for name, column in columns.items()}
-    texts = _texts(fields["token"][there], fields["length"][there], tokenizer)
+    texts = _texts(c.token[there], c.length[there], tokenizer)
     starts = [0, *ends.tolist()]
     return [
         Steps(texts[a:b], **{name: part[row] for name, part in parts.items()})

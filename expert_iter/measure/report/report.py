@@ -2,6 +2,7 @@
 search trees of chosen problems, as the data of `measure.report.page`.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ import jax
 from expert_iter.measure.comparison import standings
 from expert_iter.measure.comparison.comparison import FOLDER, ROWS, Comparison, budget_of
 from expert_iter.measure.report.show import tree_of
-from expert_iter.measure.report.tree_text import TreeNode
 from expert_iter.measure.value_head import CALIBRATION, calibrate, sampled_steps
 from expert_iter.search import readout
 from expert_iter.storage.metrics import read as read_metrics
@@ -142,21 +142,7 @@ def _tree(comparison: Comparison, evaluator, tree, b: int, expert: str, tokens: 
         "verdict": answer is not None and verdict(text),
         "expert": standings.label(expert),
         "budget": tokens,
-        "root": _node(root),
-    }
-
-
-def _node(node: TreeNode) -> dict:
-    return {
-        "text": node.text,
-        "visits": node.visits,
-        "prior": node.prior,
-        "q": node.value,
-        "value": node.estimate,
-        "finished": node.finished,
-        "verdict": node.verdict,
-        "chosen": node.chosen,
-        "children": [_node(child) for child in node.children],
+        "root": dataclasses.asdict(root),
     }
 
 

@@ -1,6 +1,6 @@
 """A stored tree as text and as JSON; reads no tokens and needs no JAX."""
 
-from expert_iter.measure.report.tree_text import TreeNode
+from expert_iter.measure.report.tree_text import TreeNode, nested
 from expert_iter.storage.tree_record import TreeRecord
 
 
@@ -10,28 +10,8 @@ def drawn(record: TreeRecord) -> TreeNode:
     The right solution that the value head likes best is marked as chosen, if there is one.
     """
     steps = record.steps
-    root = TreeNode(record.summary.prompt.strip(), chosen=True)
-    nodes = [
-        TreeNode(
-            text=steps.text[i],
-            visits=int(steps.visits[i]),
-            value=float(steps.q[i]),
-            prior=float(steps.prior[i]),
-            finished=bool(steps.finished[i]),
-            estimate=float(steps.value[i]),
-            verdict=bool(steps.won[i]),
-        )
-        for i in range(len(steps.text))
-    ]
-    for node, parent in zip(nodes, steps.parent.tolist(), strict=True):
-        (nodes[parent] if parent >= 0 else root).children.append(node)
-    root.visits = sum(child.visits for child in root.children)
-    won = steps.won.nonzero()[0].tolist()
-    at = max(won, key=lambda i: steps.value[i], default=-1)
-    while at >= 0:
-        nodes[at].chosen = True
-        at = int(steps.parent[at])
-    return root
+    best = max(steps.won.nonzero()[0], key=lambda i: steps.value[i], default=-1)
+    return nested(record.summary.prompt, steps, steps.won.tolist(), best)
 
 
 def as_json(record: TreeRecord) -> dict:

@@ -1,7 +1,9 @@
 """A search tree as text: which steps were looked at, how often, and what they seemed worth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+from expert_iter.storage.tree_record import Steps
 
 
 @dataclass
@@ -11,24 +13,54 @@ class TreeNode:
     Attributes:
         text: of the step; at the root, the prompt.
         visits: simulations that went through this step.
-        value: estimated probability of ending in a right solution, or None.
+        q: estimated probability of ending in a right solution, or None.
         prior: probability of this step among its siblings before the search, or None.
         finished: the solution ends here.
         chosen: on the path of the answer.
-        estimate: the value head's, by itself, or None.
+        value: the value head's estimate, by itself, or None.
         verdict: whether the finished solution is right, if that was asked after the search.
         children: candidate next steps.
     """
 
     text: str
     visits: int = 0
-    value: float | None = None
+    q: float | None = None
     prior: float | None = None
     finished: bool = False
     chosen: bool = False
-    estimate: float | None = None
+    value: float | None = None
     verdict: bool | None = None
     children: list["TreeNode"] = field(default_factory=list)
+
+
+def nested(prompt: str, steps: Steps, verdicts: Sequence[bool | None], last: int = -1) -> TreeNode:
+    """The tree of a prompt and its steps.
+
+    Args:
+      prompt: its text.
+      steps: parents before children.
+      verdicts: of each step; None for one that was not judged, or has not finished.
+      last: the last step of the answer, -1 if there is none. It and all before it are chosen.
+    """
+    known = {name: getattr(steps, name).tolist() for name in ("visits", "q", "prior", "value")}
+    finished, parents = steps.finished.tolist(), steps.parent.tolist()
+    nodes = [
+        TreeNode(
+            text.strip(),
+            finished=finished[i],
+            verdict=verdicts[i],
+            **{name: column[i] for name, column in known.items()},
+        )
+        for i, text in enumerate(steps.text)
+    ]
+    root = TreeNode(prompt.strip(), chosen=True)
+    for node, parent in zip(nodes, parents, strict=True):
+        (nodes[parent] if parent >= 0 else root).children.append(node)
+    root.visits = sum(child.visits for child in root.children)
+    while last >= 0:
+        nodes[last].chosen = True
+        last = parents[last]
+    return root
 
 
 @dataclass(frozen=True)
@@ -133,7 +165,7 @@ def _columns(nodes: list[TreeNode]) -> list[list[str]]:
     """Aligned cells under their heading; a column without content is left out."""
     cells = {
         "visits": [str(node.visits) for node in nodes],
-        "value": [_number(node.value) for node in nodes],
+        "value": [_number(node.q) for node in nodes],
         "prior": [_number(node.prior) for node in nodes],
         "outcome": [_outcome(node) for node in nodes],
     }

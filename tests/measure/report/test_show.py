@@ -7,7 +7,12 @@ from expert_iter.measure.report.show import tree_of
 from expert_iter.search.readout import solutions
 from tests.steps import steps_at
 
-TOKENIZER = SimpleNamespace(decode=lambda tokens: " ".join(map(str, tokens)) + "\n")
+
+def write(tokens):
+    return " ".join(map(str, tokens)) + "\n"
+
+
+TOKENIZER = SimpleNamespace(decode=write, decode_all=lambda steps: list(map(write, steps)))
 
 
 def test_every_candidate_is_shown_once_under_its_node(written_tree):
@@ -26,7 +31,7 @@ def test_every_candidate_is_shown_once_under_its_node(written_tree):
     assert texts(first) == ["5 2", "6 3"] and texts(first.children[1]) == ["4 3", "4 3", "8 9 2"]
     assert [child.children for child in root.children[1:]] == [[], []]
     assert [child.visits for child in root.children] == [2, 0, 0]
-    assert [child.value for child in root.children] == [0.25, 0.5, 0.125]
+    assert [child.q for child in root.children] == [0.25, 0.5, 0.125]
     assert [child.prior for child in root.children] == pytest.approx([1 / 8, 2 / 8, 5 / 8])
     assert [child.prior for child in first.children] == pytest.approx([1 / 4, 3 / 4])
     assert [child.finished for child in root.children] == [False, True, False]

@@ -10,8 +10,8 @@ def test_the_tree_has_its_steps_where_they_belong():
     first, second = root.children
     [solution] = second.children
     assert (root.text, root.visits) == ("1 2 -> 3", 4)
-    assert (first.text, first.visits, first.prior, first.value) == ("1 + 1 = 2\n", 1, 0.25, 0.5)
-    assert (solution.text, solution.estimate, solution.verdict) == ("done\n", 0.75, True)
+    assert (first.text, first.visits, first.prior, first.q) == ("1 + 1 = 2", 1, 0.25, 0.5)
+    assert (solution.text, solution.value, solution.verdict) == ("done", 0.75, True)
     assert [node.chosen for node in (root, first, second, solution)] == [True, False, True, True]
 
 

@@ -9,14 +9,14 @@ def step(text, visits, *children, **known):
 
 def countdown(**answer):
     """A hand-made search on 3 5 7 -> 26."""
-    won = step("21 + 5 = 26", 9, value=0.93, prior=0.4, finished=True, chosen=True, **answer)
-    lost = step("21 - 5 = 16", 2, value=0.04, prior=0.3, finished=True)
+    won = step("21 + 5 = 26", 9, q=0.93, prior=0.4, finished=True, chosen=True, **answer)
+    lost = step("21 - 5 = 16", 2, q=0.04, prior=0.3, finished=True)
     unvisited = [step(f"never {i}", 0, prior=0.01) for i in range(5)]
-    good = step("3 * 7 = 21", 12, lost, won, *unvisited, value=0.8, prior=0.3, chosen=True)
+    good = step("3 * 7 = 21", 12, lost, won, *unvisited, q=0.8, prior=0.3, chosen=True)
     frontier = [step(f"frontier {i}", 0, prior=0.5) for i in range(2)]
-    bad = step("3 + 5 = 8", 4, *frontier, value=0.1, prior=0.5)
+    bad = step("3 + 5 = 8", 4, *frontier, q=0.1, prior=0.5)
     lone = step("5 + 7 = 12", 0, prior=0.2)
-    return step("numbers: 3 5 7\ntarget: 26\n", 16, bad, lone, good, value=0.25)
+    return step("numbers: 3 5 7\ntarget: 26\n", 16, bad, lone, good, q=0.25)
 
 
 def test_the_whole_picture():
@@ -73,7 +73,7 @@ def test_too_long_a_tree_keeps_the_most_visited_and_the_chosen():
 def test_lines_are_never_wider_than_asked_however_deep_the_tree(width, ascii):
     node = step("end", 1)
     for i in range(60):
-        node = step(f"a step that goes on for quite a while, number {i}", i + 2, node, value=0.5)
+        node = step(f"a step that goes on for quite a while, number {i}", i + 2, node, q=0.5)
     lines = render(node, width=width, max_lines=100, ascii=ascii).splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) == 63
