@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from expert_iter.learn.objectives import OBJECTIVES
-from expert_iter.learn.objectives.objective import Lessons, ObjectiveConfig
+from expert_iter.learn.objectives.objective import Lessons, Objective, ObjectiveConfig
 from expert_iter.learn.step_tree import Column
 
 
@@ -18,12 +18,8 @@ class UnlikelihoodConfig(ObjectiveConfig):
     weight: float = 0.1  # config.unlikelihood.weight
 
 
-class Unlikelihood:
+class Unlikelihood(Objective):
     columns = (Column("unlikelihood.weight", along="last"),)
-    heads = ()
-
-    def __init__(self, config: UnlikelihoodConfig):
-        self.config = config
 
     def lessons(self, searched, rngs):
         tree = searched.trees

@@ -3,6 +3,8 @@
 Shape suffixes as in `packing`: R rows, T tokens a row, G steps a row.
 """
 
+import collections
+import itertools
 from collections.abc import Mapping
 
 import jax
@@ -57,7 +59,8 @@ def loss(
     objectives: Mapping[str, Objective],
     where: Sharding | None = None,
 ) -> tuple[jax.Array, Figures]:
-    """Weighed sum of the objectives' losses on a batch, and their figures.
+    """Weighed sum of the objectives' losses on a batch, and their figures. One that several give is
+    named OBJECTIVE.FIGURE.
 
     All are divided by the number of rows, a constant: a mean over what happens to be in the batch
     would weigh the same step differently from batch to batch. So those of a batch are the means of
@@ -66,10 +69,12 @@ def loss(
     rows = batch.token_RxT.shape[0]
     outputs = step_outputs(network, params, batch, where)
     total, figures = 0.0, {}
-    for objective in objectives.values():
-        own, its_figures = objective.loss(outputs, batch)
+    for name, objective in objectives.items():
+        own, figures[name] = objective.loss(outputs, batch)
         total += objective.config.weight * (own / rows)
-        figures |= {
-            name: (sum / rows, weight / rows) for name, (sum, weight) in its_figures.items()
-        }
-    return total, figures
+    given = collections.Counter(itertools.chain(*figures.values()))
+    return total, {
+        figure if given[figure] == 1 else f"{name}.{figure}": (sum / rows, weight / rows)
+        for name, own in figures.items()
+        for figure, (sum, weight) in own.items()
+    }

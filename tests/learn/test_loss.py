@@ -216,6 +216,16 @@ def test_objectives_are_added_up_with_their_weights(params, batch, network, grad
     assert len({round(float(gradient_of[p](params, batch)[0][0]), 2) for p in POLICIES}) == 4
 
 
+def test_a_figure_that_several_objectives_give_is_named_by_each(network, params, batch):
+    once = objectives("improved", "value")
+    (_, figures), (_, expected) = (
+        loss(network, params, batch, made) for made in (once | {"again": once["improved"]}, once)
+    )
+    twice = expected.pop("improved_loss")
+    expected |= {"improved.improved_loss": twice, "again.improved_loss": twice}
+    assert figures == expected
+
+
 def test_figures_are_sums_over_the_batch_by_its_rows(params, batch, gradient_of):
     figures = gradient_of["improved"](params, batch)[0][1]
     for name in ("improved", "value"):

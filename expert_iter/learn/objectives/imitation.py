@@ -1,20 +1,12 @@
 """Demonstrations are imitated: −Σ log π of their steps. The warm start, and its rehearsal."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax.numpy as jnp
-import numpy as np
 
-from expert_iter.learn.objectives.objective import (
-    Figures,
-    Lessons,
-    ObjectiveConfig,
-    Outputs,
-)
+from expert_iter.learn.objectives.objective import Figures, Objective, ObjectiveConfig, Outputs
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.step_tree import IMITATED, Column
-from expert_iter.search.self_play import Searched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +17,11 @@ class ImitationConfig(ObjectiveConfig):
         self.check("imitation")
 
 
-class Imitation:
+class Imitation(Objective):
     """Searches teach it nothing: demonstrations come with its column (`learn.warm_start`)."""
 
     columns = (Column(IMITATED),)
-    heads = ()
-
-    def __init__(self, config: ImitationConfig):
-        self.config = config
-
-    def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
-        return Lessons(np.zeros(searched.trees.won.shape, bool), {})
+    config: ImitationConfig
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[jnp.ndarray, Figures]:
         return weighed_log_pi("imitation_loss", batch.columns[IMITATED], outputs.log_pi_RxG)

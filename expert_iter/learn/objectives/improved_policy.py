@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from expert_iter.learn.objectives.imitation import weighed_log_pi
-from expert_iter.learn.objectives.objective import Lessons, ObjectiveConfig, Outputs
+from expert_iter.learn.objectives.objective import Lessons, Objective, ObjectiveConfig, Outputs
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.solved import qualifying, shares, won_below
 from expert_iter.learn.step_tree import Column
@@ -33,27 +33,21 @@ class ImprovedConfig(ObjectiveConfig):
     value_scale: float = 0.1
     maxvisit_init: float = 50.0
 
-    def __post_init__(self):
-        self._check_in("improved")
-
-    def _check_in(self, section: str) -> None:
+    def __post_init__(self, section: str = "improved"):
         check = self.check(section)
         check.one_of("nodes", "root", "won", "all")
         check.at_least(1, "min_visits")
         check.not_negative("value_scale", "maxvisit_init")
 
 
-class Improved:
+class Improved(Objective):
     """The improved policy's share of a candidate is the weight of its log π."""
 
     columns = (Column("improved.weight", combine="sum"),)
-    heads = ()
-
-    def __init__(self, config: ImprovedConfig):
-        self.config = config
+    config: ImprovedConfig
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
-        weight = improved_weights(searched.trees, won_below(searched.trees), self.config)
+        weight = improved_weights(searched.trees, self.config)
         return Lessons(weight > 0, {"improved.weight": weight})
 
     def loss(self, outputs: Outputs, batch: Batch):
@@ -61,8 +55,9 @@ class Improved:
         return weighed_log_pi("improved_loss", weight, outputs.log_pi_RxG)
 
 
-def improved_weights(tree: SearchTree, won: np.ndarray, config: ImprovedConfig) -> np.ndarray:
-    """[B, N, K] float. π' at each node that qualifies, else 0; `won` as of `won_below`."""
+def improved_weights(tree: SearchTree, config: ImprovedConfig) -> np.ndarray:
+    """[B, N, K] float. π' at each node that qualifies, else 0."""
+    won = won_below(tree)
     scale = (config.maxvisit_init + tree.visits.max(axis=-1, keepdims=True)) * config.value_scale
     # A finished candidate's q is its verdict; what leads to a verified solution is solved, so it is
     # worth one.

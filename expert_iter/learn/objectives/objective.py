@@ -8,7 +8,7 @@ the loss reads them from the batch.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -67,21 +67,25 @@ class Outputs(NamedTuple):
     heads: Mapping[str, jax.Array]
 
 
-class Objective(Protocol):
-    """See the module. It is made from its section of the settings.
+class Objective:
+    """See the module. By itself it teaches nothing.
 
     Attributes:
-      config: that section.
+      config: its section of the settings.
       columns: the values that it gives steps.
       heads: scalar heads on the trunk that it reads or trains, beside "value".
     """
 
-    config: ObjectiveConfig
-    columns: tuple[Column, ...]
-    heads: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
+    heads: tuple[str, ...] = ()
+
+    def __init__(self, config: ObjectiveConfig):
+        self.config = config
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
         """On the host. rngs: one a problem."""
+        return Lessons(np.zeros(searched.trees.won.shape, bool), {})
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[jax.Array, Figures]:
         """On the device: the sum over the batch, which the caller divides by its rows."""
+        raise NotImplementedError

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from expert_iter.learn.objectives.objective import Lessons, ObjectiveConfig, Outputs
+from expert_iter.learn.objectives.objective import Lessons, Objective, ObjectiveConfig, Outputs
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.step_tree import Column
 from expert_iter.search.self_play import Searched
@@ -40,7 +40,7 @@ class PolicyGradientConfig(ObjectiveConfig):
 _LARGEST_LOG_RATIO = 20.0
 
 
-class PolicyGradient:
+class PolicyGradient(Objective):
     """A node whose candidates are worth the same teaches nothing. Each other weighs one, shared by
     its draws.
     """
@@ -51,10 +51,7 @@ class PolicyGradient:
         Column("policy_gradient.behaviour", along="last"),
         Column("policy_gradient.steps", along="steps"),
     )
-    heads = ()
-
-    def __init__(self, config: PolicyGradientConfig):
-        self.config = config
+    config: PolicyGradientConfig
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
         tree = searched.trees

@@ -13,10 +13,9 @@ import numpy as np
 
 from expert_iter.learn.objectives.imitation import weighed_log_pi
 from expert_iter.learn.objectives.improved_policy import ImprovedConfig, improved_weights
-from expert_iter.learn.objectives.objective import Lessons, Outputs
+from expert_iter.learn.objectives.objective import Lessons, Objective, Outputs
 from expert_iter.learn.objectives.winners import winner_weights
 from expert_iter.learn.packing import Batch
-from expert_iter.learn.solved import won_below
 from expert_iter.learn.step_tree import Column
 from expert_iter.search.self_play import Searched
 
@@ -32,11 +31,11 @@ class SetNormalisedConfig(ImprovedConfig):
     towards: str = "improved"
 
     def __post_init__(self):
-        self._check_in("set_normalised")
+        super().__post_init__("set_normalised")
         self.check("set_normalised").one_of("towards", "improved", "winners")
 
 
-class SetNormalised:
+class SetNormalised(Objective):
     """All candidates of a node that teaches are kept. One of several steps is in no set: its steps
     are imitated with its weight.
     """
@@ -46,18 +45,11 @@ class SetNormalised:
         Column("set_normalised.correction", along="alone"),
         Column("set_normalised.in_set", dtype="bool", along="alone", family=True),
     )
-    heads = ()
-
-    def __init__(self, config: SetNormalisedConfig):
-        self.config = config
+    config: SetNormalisedConfig
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
-        tree, c, won = searched.trees, self.config, won_below(searched.trees)
-        if c.towards == "winners":
-            weight = winner_weights(tree, won, c.nodes, c.min_visits)
-        else:
-            weight = improved_weights(tree, won, c)
-        drawn = tree.candidates
+        weights = winner_weights if self.config.towards == "winners" else improved_weights
+        weight, drawn = weights(searched.trees, self.config), searched.trees.candidates
         in_set = drawn.valid & (weight > 0).any(axis=-1, keepdims=True)
         columns = {
             "set_normalised.weight": weight,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from expert_iter.learn.objectives.objective import Lessons, ObjectiveConfig, Outputs
+from expert_iter.learn.objectives.objective import Lessons, Objective, ObjectiveConfig, Outputs
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.solved import won_below
 from expert_iter.learn.step_tree import Column
@@ -37,7 +37,7 @@ class PreferencesConfig(ObjectiveConfig):
         check.positive("margin", "beta")
 
 
-class StepPreferences:
+class StepPreferences(Objective):
     """All pairs of a node count alike, and each node with pairs weighs one. Candidates of several
     steps are in no pair.
     """
@@ -47,10 +47,7 @@ class StepPreferences:
         Column("step_preferences.reference", along="alone"),
         Column("step_preferences.compared", dtype="bool", along="alone", family=True),
     )
-    heads = ()
-
-    def __init__(self, config: PreferencesConfig):
-        self.config = config
+    config: PreferencesConfig
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
         tree = searched.trees

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from expert_iter.learn.objectives.objective import Lessons, ObjectiveConfig, Outputs
+from expert_iter.learn.objectives.objective import Lessons, Objective, ObjectiveConfig, Outputs
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.solved import won_below
 from expert_iter.learn.step_tree import Column
@@ -37,17 +37,14 @@ class ValueConfig(ObjectiveConfig):
         check.share("mix")
 
 
-class Value:
+class Value(Objective):
     """Labels the prompt, what was continued, all that finished right, and some of what finished
     wrong.
     """
 
     # A prefix is worth its best continuation.
     columns = (Column("value.target", combine="max"), Column("value.weight"))
-    heads = ()
-
-    def __init__(self, config: ValueConfig):
-        self.config = config
+    config: ValueConfig
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
         tree, mix = searched.trees, self.config.mix

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from expert_iter.learn.objectives.imitation import weighed_log_pi
-from expert_iter.learn.objectives.objective import Lessons, ObjectiveConfig, Outputs
+from expert_iter.learn.objectives.improved_policy import ImprovedConfig
+from expert_iter.learn.objectives.objective import Lessons, Objective, ObjectiveConfig, Outputs
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.solved import qualifying, shares, won_below
 from expert_iter.learn.step_tree import Column
@@ -35,25 +36,22 @@ class WinnersConfig(ObjectiveConfig):
         check.at_least(1, "min_visits")
 
 
-class Winners:
+class Winners(Objective):
     """The weight of a node is shared by its candidates that lead to a solution."""
 
     columns = (Column("winners.weight", combine="sum"),)
-    heads = ()
-
-    def __init__(self, config: WinnersConfig):
-        self.config = config
+    config: WinnersConfig
 
     def lessons(self, searched: Searched, rngs: Sequence[np.random.Generator]) -> Lessons:
-        tree, c = searched.trees, self.config
-        weight = winner_weights(tree, won_below(tree), c.nodes, c.min_visits)
+        weight = winner_weights(searched.trees, self.config)
         return Lessons(weight > 0, {"winners.weight": weight})
 
     def loss(self, outputs: Outputs, batch: Batch):
         return weighed_log_pi("winners_loss", batch.columns["winners.weight"], outputs.log_pi_RxG)
 
 
-def winner_weights(tree: SearchTree, won: np.ndarray, nodes: str, min_visits: int) -> np.ndarray:
-    """[B, N, K] float. Uniform over a node's winners; see `solved` for the arguments."""
-    qualifies = qualifying(tree, won, nodes, min_visits) & won.any(axis=-1)
+def winner_weights(tree: SearchTree, config: WinnersConfig | ImprovedConfig) -> np.ndarray:
+    """[B, N, K] float. Uniform over the winners of each node that qualifies."""
+    won = won_below(tree)
+    qualifies = qualifying(tree, won, config.nodes, config.min_visits) & won.any(axis=-1)
     return shares(won.astype(np.float64), qualifies)

@@ -1,8 +1,7 @@
 import numpy as np
-import pytest
 
 from expert_iter.learn.objectives.improved_policy import ImprovedConfig, improved_weights
-from expert_iter.learn.solved import won_below
+from expert_iter.learn.solved import qualifying, won_below
 from tests.learn.search_trees import (
     SCALE,
     A,
@@ -19,7 +18,7 @@ from tests.learn.search_trees import (
 
 
 def weights(tree, **config):
-    return improved_weights(tree, won_below(tree), ImprovedConfig(**SCALE | config))[0]
+    return improved_weights(tree, ImprovedConfig(**SCALE | config))[0]
 
 
 def test_improved_policy_by_hand():
@@ -34,22 +33,13 @@ def test_improved_policy_by_hand():
     np.testing.assert_allclose(weights(small(), nodes="all"), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("nodes", "min_visits", "teach"),
-    [
-        ("all", 1, [1, 1, 1]),
-        ("won", 1, [1, 1, 0]),
-        ("root", 1, [1, 0, 0]),
-        ("all", 2, [1, 0, 0]),  # a node's first visit is its expansion: 3, 1 and 1 visits
-        ("all", 3, [1, 0, 0]),
-        ("all", 4, [0, 0, 0]),
-    ],
-)
-def test_weights_of_a_node_that_teaches_sum_to_one(nodes, min_visits, teach):
-    found = weights(small(), nodes=nodes, min_visits=min_visits)
-    np.testing.assert_allclose(found.sum(-1), teach, rtol=1e-6)
-    dead = small()._replace(live=np.array([[True, True, False]]))
-    assert not weights(dead, nodes=nodes, min_visits=min_visits)[2].any()
+def test_weights_sum_to_one_at_nodes_that_teach_and_are_zero_elsewhere():
+    tree = small()
+    for nodes, min_visits in (("won", 1), ("all", 2)):
+        teach = qualifying(tree, won_below(tree), nodes, min_visits)[0]
+        assert 0 < teach.sum() < 3
+        found = weights(tree, nodes=nodes, min_visits=min_visits)
+        np.testing.assert_allclose(found.sum(-1), teach, rtol=1e-6)
 
 
 def test_negligible_weights_are_dropped():

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from expert_iter.learn.objectives.improved_policy import ImprovedConfig
 from expert_iter.learn.objectives.winners import winner_weights
-from expert_iter.learn.solved import won_below
 from tests.learn.search_trees import A, B, D, E, assert_columns, by_path, guesses, lesson, small
 
 
 def weights(tree, nodes="won", min_visits=1):
-    return winner_weights(tree, won_below(tree), nodes, min_visits)[0]
+    return winner_weights(tree, ImprovedConfig(nodes=nodes, min_visits=min_visits))[0]
 
 
 def test_winners_share_a_nodes_weight():
