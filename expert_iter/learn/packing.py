@@ -42,35 +42,6 @@ class Batch(NamedTuple):
         return self.parent_RxG[:, :, None] == self.parent_RxG[:, None, :]
 
 
-class Layout(NamedTuple):
-    """Where a tree's tokens and steps lie relative to its own start; arrays `[T]`, `[G]` and `[G,
-    G]`.
-    """
-
-    position: np.ndarray
-    before: np.ndarray
-    step: np.ndarray
-    end: np.ndarray
-    ancestor: np.ndarray
-
-
-def layout(tree: StepTree) -> Layout:
-    G = len(tree.length)
-    start = np.cumsum(tree.length) - tree.length
-    end = start + tree.length - 1
-    depth = np.zeros(G, np.int64)  # place of the step's first token in its own text
-    ancestor = np.eye(G, dtype=bool)
-    for g in range(1, G):
-        parent = tree.parent[g]
-        depth[g] = depth[parent] + tree.length[parent]
-        ancestor[g] |= ancestor[parent]
-    step = np.repeat(np.arange(G), tree.length)
-    offset = np.arange(tree.size) - start[step]
-    before = np.arange(tree.size) - 1
-    before[start] = np.where(tree.parent >= 0, end[tree.parent], 0)
-    return Layout(depth[step] + offset, before, step, end, ancestor)
-
-
 class Packer:
     """Fills rows first-fit, in the order given. Trees larger than a row do not fit: see
     `splitting`.
@@ -114,14 +85,26 @@ class Packer:
 
     @staticmethod
     def _place(batch: Batch, row: int, t: int, g: int, tree: StepTree) -> None:
-        where = layout(tree)
-        tokens, steps = slice(t, t + tree.size), slice(g, g + len(tree.length))
+        """Writes the tree into a row, its tokens from place `t` on and its steps from `g` on."""
+        G = len(tree.length)
+        start = np.cumsum(tree.length) - tree.length
+        end = start + tree.length - 1
+        depth = np.zeros(G, np.int64)  # place of the step's first token in its own text
+        ancestor = np.eye(G, dtype=bool)
+        for i, parent in enumerate(tree.parent[1:], start=1):
+            depth[i] = depth[parent] + tree.length[parent]
+            ancestor[i] |= ancestor[parent]
+        number = np.arange(tree.size)
+        step = np.repeat(np.arange(G), tree.length)
+        before = number - 1
+        before[start] = np.where(tree.parent >= 0, end[tree.parent], 0)
+        tokens, steps = slice(t, t + tree.size), slice(g, g + G)
         batch.token_RxT[row, tokens] = tree.token
-        batch.position_RxT[row, tokens] = where.position
-        batch.before_RxT[row, tokens] = where.before + t
-        batch.step_RxT[row, tokens] = where.step + g
-        batch.ancestor_RxGxG[row, steps, steps] = where.ancestor
-        batch.end_RxG[row, steps] = where.end + t
+        batch.position_RxT[row, tokens] = depth[step] + number - start[step]
+        batch.before_RxT[row, tokens] = before + t
+        batch.step_RxT[row, tokens] = step + g
+        batch.ancestor_RxGxG[row, steps, steps] = ancestor
+        batch.end_RxG[row, steps] = end + t
         batch.parent_RxG[row, steps] = np.where(tree.parent >= 0, tree.parent + g, -1)
         for name, values in tree.columns.items():
             if name in batch.columns:

@@ -46,12 +46,10 @@ class ReplayConfig:
                 "replay.min_trees must be between 1 and replay.max_trees, got "
                 f"{self.min_trees} and {self.max_trees}"
             )
-        if self.growth < 0 or not 0 < self.exponent <= 1:
-            raise UserError(
-                "replay.growth must not be negative and replay.exponent must be in (0, 1], got "
-                f"{self.growth} and {self.exponent}"
-            )
-        Checks("replay", self).share("reanalyse")
+        check = Checks("replay", self)
+        check.not_negative("growth")
+        check.positive("exponent")
+        check.share("exponent", "reanalyse")
 
 
 class Replay:

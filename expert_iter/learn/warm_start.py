@@ -12,6 +12,7 @@ from expert_iter.learn.step_tree import IMITATED, StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod import processes
+from expert_iter.range_checks import Checks
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task
 
@@ -30,8 +31,7 @@ class WarmStartConfig:
     demonstrations: str = ""
 
     def __post_init__(self):
-        if self.updates < 0:
-            raise UserError(f"warm_start.updates must not be negative, got {self.updates}")
+        Checks("warm_start", self).not_negative("updates")
 
 
 class Demonstration(NamedTuple):
