@@ -117,7 +117,7 @@ class Task(Protocol):
         """`n` training prompts with demonstrations, to train a tokenizer."""
 
 
-def check(key: str, value: Any, least: float, most: float) -> None:
-    """Raises UserError unless `least <= value <= most`. `key` names the setting of the task."""
+def check(key: str, value: Any, least: float, most: float, section: str = "task") -> None:
+    """Raises UserError, naming the setting, unless `least <= value <= most`."""
     if not least <= value <= most:
-        raise UserError(f"task.{key}={value} is out of range: use {least} to {most}")
+        raise UserError(f"{section}.{key}={value} is out of range: use {least} to {most}")

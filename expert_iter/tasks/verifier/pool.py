@@ -5,15 +5,14 @@ problem's id and the reason. It delays other verdicts by at most its own time li
 """
 
 import dataclasses
-import threading
+import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from expert_iter import extensions
-from expert_iter.errors import UserError
 from expert_iter.tasks import load_task
-from expert_iter.tasks.task import Problem, Task
+from expert_iter.tasks.task import Problem, Task, check
 from expert_iter.tasks.verifier import worker as pool_worker
 from expert_iter.tasks.verifier.dispatch import Batch, Dispatcher, Item, log_wrong
 
@@ -33,77 +32,22 @@ class VerifierConfig:
     megabytes: int = 2048
 
     def __post_init__(self):
-        for key, least, most in (
-            ("workers", 1, 1024),
-            ("seconds", 0.01, 86_400),
-            ("megabytes", 256, 1 << 20),
-        ):
-            value = getattr(self, key)
-            if not least <= value <= most:
-                raise UserError(f"verifier.{key}={value} is out of range: use {least} to {most}")
+        check("workers", self.workers, 1, 1024, section="verifier")
+        check("seconds", self.seconds, 0.01, 86_400, section="verifier")
+        check("megabytes", self.megabytes, 256, 1 << 20, section="verifier")
 
 
-class InProcessVerifier:
-    """A verifier in this process, for a task whose verdicts are cheap and safe."""
-
-    def __init__(self, task: Task):
-        self._task = task
-
-    def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
-        """Whether each solution is right. None counts as wrong."""
-        return [
-            solution is not None and self._verdict(problem, solution)
-            for problem, solution in zip(problems, solutions, strict=True)
-        ]
+class Verifier:
+    """Gives verdicts. As a context manager, it closes itself."""
 
     def submit(
         self, problems: Sequence[Problem], solutions: Sequence[str | None]
     ) -> Future[list[bool]]:
-        """`verify` with the signature of the pool's `submit`; the future is done."""
-        future = Future()
-        future.set_result(self.verify(problems, solutions))
-        return future
+        """`verify` in the background. The future's `result()` raises what `verify` raises.
 
-    def _verdict(self, problem: Problem, solution: str) -> bool:
-        try:
-            return self._task.verdict(problem, solution)
-        except Exception as error:
-            log_wrong(problem.id, pool_worker.reason_of(error))
-            return False
-
-    def close(self) -> None:
-        """Does nothing; the pool needs it."""
-
-    def __enter__(self) -> "InProcessVerifier":
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()
-
-
-def _load(name: str, settings: Mapping[str, Any], imports: str) -> Task:
-    extensions.load(imports)
-    task = load_task(name, settings)
-    task.prepare()
-    return task
-
-
-class VerifierPool:
-    """A verifier in worker processes, which start with the first request and stay.
-
-    Several threads may use it. A separate thread owns the workers; they end with that thread, and
-    so with this process, however it ends.
-    """
-
-    _load = staticmethod(_load)  # makes the task in a worker, from its name and settings
-
-    def __init__(self, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig):
-        """Starts no process yet. The workers make the task from its name and settings."""
-        self._config = config
-        self._arguments = (task_name, dict(task_settings), extensions.loaded())
-        self._lock = threading.Lock()
-        self._dispatcher: Dispatcher | None = None
-        self._closed = False
+        The future's callbacks must be short, for other verdicts wait for them.
+        """
+        raise NotImplementedError
 
     def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
         """Whether each solution is right. None counts as wrong.
@@ -113,44 +57,77 @@ class VerifierPool:
         """
         return self.submit(problems, solutions).result()
 
-    def submit(
-        self, problems: Sequence[Problem], solutions: Sequence[str | None]
-    ) -> Future[list[bool]]:
-        """`verify` in the background. The future's `result()` raises what `verify` raises.
-
-        The future's callbacks must be short, for other verdicts wait for them.
-        """
-        pairs = list(zip(problems, solutions, strict=True))
-        asked = [i for i, (_, solution) in enumerate(pairs) if solution is not None]
-        batch = Batch(len(pairs), len(asked))
-        items = [Item(batch, i, pairs[i][0].id, pool_worker.to_frame(pairs[i])) for i in asked]
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the pool of verifiers is closed")
-            if items and self._dispatcher is None:
-                start = pool_worker.to_frame((self._load, self._arguments, self._config.megabytes))
-                self._dispatcher = Dispatcher(start, self._config.workers, self._config.seconds)
-                self._dispatcher.start()
-        if items:
-            self._dispatcher.put(items)
-        return batch.future
-
     def close(self) -> None:
-        """Ends the workers. Futures that are not done raise RuntimeError."""
-        with self._lock:
-            self._closed = True
-        if self._dispatcher is not None:
-            self._dispatcher.stop()
-            self._dispatcher.join()
+        """Ends the workers, if there are some. Futures that are not done raise RuntimeError."""
 
-    def __enter__(self) -> "VerifierPool":
+    def __enter__(self) -> "Verifier":
         return self
 
     def __exit__(self, *exc_info) -> None:
         self.close()
 
 
-Verifier = InProcessVerifier | VerifierPool
+class InProcessVerifier(Verifier):
+    """A verifier in this process, for a task whose verdicts are cheap and safe."""
+
+    def __init__(self, task: Task):
+        self._task = task
+
+    def submit(
+        self, problems: Sequence[Problem], solutions: Sequence[str | None]
+    ) -> Future[list[bool]]:
+        """The future is done."""
+        future = Future()
+        future.set_result([self._verdict(*pair) for pair in zip(problems, solutions, strict=True)])
+        return future
+
+    def _verdict(self, problem: Problem, solution: str | None) -> bool:
+        try:
+            return solution is not None and self._task.verdict(problem, solution)
+        except Exception as error:
+            log_wrong(problem.id, pool_worker.reason_of(error))
+            return False
+
+
+def _load(name: str, settings: Mapping[str, Any], imports: str) -> Task:
+    extensions.load(imports)
+    task = load_task(name, settings)
+    task.prepare()
+    return task
+
+
+class VerifierPool(Verifier):
+    """A verifier in worker processes, which start with the first request and stay.
+
+    Several threads may use it. Each worker ends with the thread that owns it, and so with this
+    process, however it ends.
+    """
+
+    _load = staticmethod(_load)  # makes the task in a worker, from its name and settings
+
+    def __init__(self, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig):
+        """Starts no process yet. The workers make the task from its name and settings."""
+        arguments = (task_name, dict(task_settings), extensions.loaded())
+        first_frame = pool_worker.to_frame((self._load, arguments, config.megabytes))
+        self._dispatcher = Dispatcher(first_frame, config.workers, config.seconds)
+        self._closed = False
+
+    def submit(
+        self, problems: Sequence[Problem], solutions: Sequence[str | None]
+    ) -> Future[list[bool]]:
+        if self._closed:
+            raise RuntimeError("the pool of verifiers is closed")
+        pairs = list(zip(problems, solutions, strict=True))
+        asked = [i for i, (_, solution) in enumerate(pairs) if solution is not None]
+        batch = Batch(len(pairs), len(asked))
+        self._dispatcher.put(
+            [Item(batch, i, pairs[i][0].id, pickle.dumps(pairs[i])) for i in asked]
+        )
+        return batch.future
+
+    def close(self) -> None:
+        self._closed = True
+        self._dispatcher.close()
 
 
 def make_verifier(task: Task, config: VerifierConfig) -> Verifier:

@@ -2,44 +2,38 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import deque
-from typing import Generic, TypeVar
-
-T = TypeVar("T")
 
 _MOST_LINE = 1 << 16  # bytes; a correct line is far shorter
 # Threads of numerical libraries would use up the limited address space.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-class WorkerProcess(Generic[T]):
-    """A worker process. Only `end` blocks.
+class Lost(Exception):
+    """The process gave no verdict; the text says why."""
+
+
+class WorkerProcess:
+    """A worker process.
 
     It is a new interpreter and not a fork, since this process has threads and JAX.
-
-    Attributes:
-      socket: select on it to know when to `read`, or to `flush` while `unsent`.
-      items: its requests; it works on the first.
-      since: when it began with the first request, or to start, in seconds of `time.monotonic`.
-      ready: whether it has started.
     """
 
     def __init__(self, start: bytes):
         """Starts the process, which ends when the calling thread does.
 
         Args:
-          start: the first message, which makes the task.
+          start: the first frame, which makes the task; see worker.py.
 
         Raises:
           OSError: the system cannot start a process.
         """
-        self.socket, theirs = socket.socketpair()
-        self.socket.setblocking(False)
+        self._socket, theirs = socket.socketpair()
         module = "expert_iter.tasks.verifier.worker"
         # The same module path as here, whatever the working directory.
         path = os.pathsep.join(map(os.path.abspath, sys.path))
@@ -53,54 +47,52 @@ class WorkerProcess(Generic[T]):
                 start_new_session=True,  # a process group for `end` to kill
             )
         except OSError:
-            self.socket.close()
+            self._socket.close()
             raise
         finally:
             theirs.close()
-        self.items: deque[T] = deque()
-        self.since = time.monotonic()
-        self.ready = False
         self._received = b""
-        self._unsent = bytearray()
         self.send(start)
 
-    @property
-    def unsent(self) -> bool:
-        return bool(self._unsent)
+    def send(self, frame: bytes, seconds: float | None = None) -> None:
+        """Sends a frame, within the time limit. If it fails, `receive` reports it."""
+        self._socket.settimeout(seconds)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            self._socket.sendall(frame)
 
-    def assign(self, item: T, frame: bytes) -> None:
-        """Sends a request and adds it to `items`."""
-        if not self.items:
-            self.since = time.monotonic()
-        self.items.append(item)
-        self.send(frame)
+    def receive(self, seconds: float) -> tuple[str, str]:
+        """The next answer: its mark and its reason.
 
-    def send(self, frame: bytes) -> None:
-        self._unsent += frame
-        self.flush()
+        Raises:
+          Lost: the process has ended, or does not answer within the time limit.
+        """
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._received and len(self._received) < _MOST_LINE:
+            # Waits at least a little: this thread may be late, and the answer may be there.
+            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                received = self._socket.recv(_MOST_LINE)
+            except TimeoutError:
+                raise Lost(f"not done within {seconds:g} seconds") from None
+            except ConnectionError:
+                received = b""
+            if not received:
+                raise Lost(f"its process {self.end()}")
+            self._received += received
+        line, _, self._received = self._received.partition(b"\n")
+        text = line.decode(errors="replace")
+        return text[:1], text[1:]
 
-    def flush(self) -> None:
-        """Sends what the socket has room for."""
-        # If the process has ended, `read` reports it.
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            while self._unsent:
-                del self._unsent[: self.socket.send(self._unsent)]
+    def is_idle(self) -> bool:
+        """Whether the process waits for a message: it has not ended, and sent nothing unasked."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not self._received and not poll.poll(0)
 
-    def read(self) -> tuple[list[str], bool]:
-        """The complete lines received, and whether the process may send more."""
-        alive = True
-        try:
-            while alive and len(self._received) < _MOST_LINE:
-                received = self.socket.recv(_MOST_LINE)
-                self._received += received
-                alive = bool(received)
-        except BlockingIOError:
-            pass
-        except ConnectionError:
-            alive = False
-        *lines, self._received = self._received.split(b"\n")
-        alive = alive and len(self._received) < _MOST_LINE
-        return [line.decode(errors="replace") for line in lines], alive
+    def hang_up(self) -> None:
+        """Makes `receive` raise in the thread that waits there."""
+        with contextlib.suppress(OSError):  # has ended
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> str:
         """Kills the process and all that it started.
@@ -108,8 +100,9 @@ class WorkerProcess(Generic[T]):
         Returns:
           How it ended, which may be before the kill, for the log.
         """
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
-        self.socket.close()
+        self._socket.close()
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

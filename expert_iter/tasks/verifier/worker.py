@@ -2,11 +2,13 @@
 
 FD is one end of a socket pair. The worker receives frames: a length (four bytes, big-endian), then
 a pickle. The first is `(load, arguments, megabytes)`, which makes the task; each other one is a
-`(problem, solution)`. It answers each with a line: a mark, then a reason. Its stdin is empty and
-its output is discarded, so that a task cannot break the protocol by reading or printing.
+list of pickled requests, `(problem, solution)`. It answers the first, and each request, with a
+line: a mark, then a reason. Its stdin is empty and its output is discarded, so that a task cannot
+break the protocol by reading or printing.
 """
 
 import ctypes
+import itertools
 import os
 import pickle
 import resource
@@ -60,8 +62,8 @@ def main(fd: int, parent: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     channel.sendall(_line(READY))
     own = os.getpid()
-    for frame in frames:
-        reply = _reply(verdict, frame)
+    for request in itertools.chain.from_iterable(map(pickle.loads, frames)):
+        reply = _reply(verdict, request)
         if os.getpid() != own:  # a verdict forked, and this is the child
             return
         channel.sendall(reply)
@@ -78,9 +80,9 @@ def _make_task(frame: bytes) -> Task:
         raise UserError(f"{megabytes} MiB are too few to start with") from None
 
 
-def _reply(verdict: Callable[[Problem, str], bool], frame: bytes) -> bytes:
+def _reply(verdict: Callable[[Problem, str], bool], request: bytes) -> bytes:
     try:
-        return _line(RIGHT if verdict(*pickle.loads(frame)) else WRONG)
+        return _line(RIGHT if verdict(*pickle.loads(request)) else WRONG)
     except MemoryError:
         return _line(OUT_OF_MEMORY)
     except BaseException as error:  # even SystemExit
