@@ -82,7 +82,8 @@ def compare(parts, params, problems, workdir: Path, methods, checkpoint: str) ->
 
     folder = workdir / FOLDER
     wanted = methods, _budgets(), _units(), flags.FLAGS.seeds
-    comparison = Comparison(parts, params, problems, folder, *wanted, checkpoint)
+    who = parts.evaluator(), parts.verifier, params
+    comparison = Comparison(*who, problems, folder, *wanted, checkpoint)
     print(comparison.write(comparison.run()))
     print(value_head.write(comparison))
     print(f"\n{folder} holds this as comparison.md, comparison.csv and pictures.")

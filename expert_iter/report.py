@@ -44,8 +44,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     problems = (parts.task.read(path) if path else parts.task.problems("test"))[: flags.FLAGS.trees]
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out={out} cannot be written: name a file in an existing directory")
-    comparison = Comparison(parts, params, problems, workdir / FOLDER, checkpoint=describe(saved))
-    data = report_data(comparison, workdir, flags.FLAGS.expert, flags.FLAGS.tokens)
+    who = parts.evaluator(), parts.verifier, params
+    comparison = Comparison(*who, problems, workdir / FOLDER, checkpoint=describe(saved))
+    data = report_data(comparison, checked, workdir, flags.FLAGS.expert, flags.FLAGS.tokens)
     compare = (
         f"python -m expert_iter.evaluate --workdir={workdir} --methods=all --budget=72,288,1152"
     )

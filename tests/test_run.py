@@ -266,7 +266,8 @@ def test_two_checkpoints_share_no_rows_of_a_comparison(make, tmp_path):
 
     def rows_file(checkpoint):
         params = load_params(tmp_path, run.parts, checkpoint)
-        return Comparison(run.parts, params, problems, tmp_path / "comparison")._rows_file
+        who = run.parts.evaluator(), run.parts.verifier, params
+        return Comparison(*who, problems, tmp_path / "comparison")._rows_file
 
     assert rows_file("best") == rows_file("1") != rows_file("last")
     assert rows_file("last") == rows_file("4") == rows_file("5")  # of one network

@@ -135,27 +135,26 @@ class Answers(NamedTuple):
         return METHODS.get((self.expert, self.readout), self.expert)
 
 
+@dataclasses.dataclass(eq=False)
 class Evaluator:
     """The experts over one network, without a verifier. All budgets of an expert share one compiled
     program.
 
-    Args:
+    Attributes:
+      settings: of the experts in training; `experts` are those in evaluation.
       propose: the task's notion of equal answers, for votes.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        tokenizer: TextTokenizer,
-        steps: StepEnds,
-        config: EvaluationConfig,
-        experts: ExpertSettings,
-        propose: Propose,
-        layout: Layout,
-    ):
-        self.config, self.network, self.tokenizer = config, network, tokenizer
-        self.steps, self.propose, self.layout = steps, propose, layout
-        self.experts = evaluated(experts, config)
+    network: Network
+    tokenizer: TextTokenizer
+    steps: StepEnds
+    config: EvaluationConfig
+    settings: ExpertSettings
+    propose: Propose
+    layout: Layout
+
+    def __post_init__(self):
+        self.experts = evaluated(self.settings, self.config)
         self._players: dict[str, Player] = {}
 
     def answer(
@@ -181,9 +180,7 @@ class Evaluator:
                 [text for s in row for text in [self.tokenizer.decode(s.tokens)] * s.draws]
                 for row in found
             ]
-            guesses, bill, more = {}, tree.bill, 0.0
-            if tree.live.shape[1] > 1:
-                guesses, bill, more = self._guess_where_empty(params, questions, key, found, bill)
+            guesses, bill, more = self._guess_where_empty(params, questions, key, found, tree)
             for readout in readouts or USUAL_READOUTS.get(expert, ("best",)):
                 if readout == ORACLE:
                     answers, candidates = [None] * len(questions), texts
@@ -235,11 +232,8 @@ class Evaluator:
                 raise UserError(
                     f"a budget of {budget} is beyond what {expert} was compiled for, {most}"
                 )
-        for together in (
-            [budgets]
-            if player.expert.shares_draws and budgets
-            else [[budget] for budget in budgets]
-        ):
+        one_search = budgets and player.expert.shares_draws
+        for together in [budgets] if one_search else [[budget] for budget in budgets]:
             begin = time.monotonic()
             parts = [
                 player.play_each(params, questions[i : i + size], key, together)
@@ -261,15 +255,16 @@ class Evaluator:
         chosen = readout_lib.choose(found, readout, self.config.prior_weight, propose)
         return None if chosen is None else self.tokenizer.decode(chosen.tokens)
 
-    def _guess_where_empty(self, params, questions, key, found, bill: Bill):
+    def _guess_where_empty(self, params, questions, key, found, searched: SearchTree):
         """A small tree may not reach any end: then the network's own first guess is the answer,
         and is paid for. Returns the guesses by question, the bill, and the time.
         """
-        empty = [b for b, solutions in enumerate(found) if not solutions]
+        is_tree = searched.live.shape[1] > 1
+        empty = [b for b, solutions in enumerate(found) if is_tree and not solutions]
         if not empty:
-            return {}, bill, 0.0
+            return {}, searched.bill, 0.0
         tree, seconds = self.play(params, [questions[b] for b in empty], "greedy", 1, key)
-        bill, guesses = jax.tree.map(np.array, bill), {}
+        bill, guesses = jax.tree.map(np.array, searched.bill), {}
         for at, b in enumerate(empty):
             guesses[b] = self._choose(questions[b], self.solutions(tree, at), "best")
             for total, extra in zip(bill, tree.bill, strict=True):

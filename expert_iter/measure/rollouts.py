@@ -3,51 +3,44 @@
 This needs the verifier, so it is for training and for judging a value head, never for answering.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from expert_iter.search.experts import ExpertSettings, build
-from expert_iter.search.player import Player
+from expert_iter.measure.evaluator import Evaluator
 from expert_iter.tasks.task import Problem, Question
+from expert_iter.tasks.verifier.pool import Verifier
 
 
-class Rollouts:
-    """Completes prefixes `num_rollouts` times each, by independent samples of the policy."""
+def success_rates(
+    evaluator: Evaluator,
+    verifier: Verifier,
+    params,
+    problems: Sequence[Problem],
+    prefixes: Sequence[str],
+    num_rollouts: int,
+) -> np.ndarray:
+    """The share `[prefixes]` of completions of each prefix that solve its problem.
 
-    def __init__(self, parts, num_rollouts: int, batch_size: int):
-        settings = parts.settings
-        guess = dataclasses.replace(settings.guess, num_samples=num_rollouts)
-        experts = ExpertSettings(settings.search, settings.sampler, guess)
-        self.parts, self.num_rollouts = parts, num_rollouts
-        expert = build("samples", parts.network, experts, parts.steps)
-        self._player = Player(expert, parts.tokenizer, batch_size, parts.layout)
-
-    def success_rates(
-        self, params, problems: Sequence[Problem], prefixes: Sequence[str], key
-    ) -> np.ndarray:
-        """The share `[prefixes]` of completions of each prefix that solve its problem."""
-        rates, size = [], self._player.batch_size
-        for begin in range(0, len(prefixes), size):
-            rows = range(begin, min(begin + size, len(prefixes)))
-            questions = [
-                Question(f"{problems[i].id}\n{prefixes[i]}", problems[i].prompt + prefixes[i])
-                for i in rows
-            ]
-            tree = self._player.play(params, questions, key, self.num_rollouts)
-            for b, i in enumerate(rows):
-                rates.append(self._rate(tree, b, problems[i], prefixes[i]))
-        return np.array(rates)
-
-    def _rate(self, tree, b: int, problem: Problem, prefix: str) -> float:
-        c = jax.tree.map(lambda x: x[b, 0], tree.candidates)
+    Completions are independent samples of the policy, `num_rollouts` a prefix; the evaluator must
+    be set up for as many.
+    """
+    pairs = list(zip(problems, prefixes, strict=True))
+    if not pairs:
+        return np.array([])
+    questions = [Question(f"{p.id}\n{prefix}", p.prompt + prefix) for p, prefix in pairs]
+    key = jax.random.key(evaluator.config.seed)
+    tree, _ = evaluator.play(params, questions, "samples", num_rollouts, key)
+    rates = []
+    for b, (problem, prefix) in enumerate(pairs):
+        c = jax.tree.map(lambda x, b=b: x[b, 0], tree.candidates)
         finished = np.flatnonzero(c.valid & c.finished)
         tokens = [c.token[k, : c.length[k] - 1].tolist() for k in finished]
-        texts = [prefix + self.parts.tokenizer.decode(written) for written in tokens]
-        right = self.parts.verifier.verify([problem] * len(texts), texts)
-        return float(np.dot(c.count[finished], right)) / self.num_rollouts
+        texts = [prefix + evaluator.tokenizer.decode(written) for written in tokens]
+        right = verifier.verify([problem] * len(texts), texts)
+        rates.append(float(np.dot(c.count[finished], right)) / num_rollouts)
+    return np.array(rates)
 
 
 def against_values(position, value, rate) -> list[dict]:

@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from expert_iter.measure import calibration, rollouts
 from expert_iter.measure.comparison import plots as comparison_plots
-from expert_iter.measure.comparison.comparison import Comparison, budget_of
+from expert_iter.measure.comparison.comparison import Comparison, Sizes
 from expert_iter.storage.files import write_atomic
 
 SAMPLES = 8  # of a problem
@@ -36,16 +35,12 @@ class Step(NamedTuple):
 def sampled_steps(comparison: Comparison) -> list[Step]:
     """Of `SAMPLES` solutions a problem, the first steps first; equal prefixes are one step."""
     tokens = round(SAMPLES * comparison.pilot.solution_tokens)
-    evaluator = comparison.evaluator("samples", tokens)
-    key = jax.random.key(evaluator.config.seed)
-    tree, _ = evaluator.play(
-        comparison.params, comparison.questions, "samples", budget_of("tokens", tokens), key
-    )
+    evaluator, tree = comparison.searched("samples", tokens)
     found: dict[tuple, Step] = {}
     for b, problem in enumerate(comparison.problems):
         solutions = evaluator.solutions(tree, b)
         texts = [evaluator.tokenizer.decode(solution.tokens) for solution in solutions]
-        verdicts = comparison.parts.verifier.verify([problem] * len(texts), texts)
+        verdicts = comparison.verifier.verify([problem] * len(texts), texts)
         for solution, text, right in zip(solutions, texts, verdicts, strict=True):
             steps, last = evaluator.steps.split(solution.tokens), len(solution.step_values)
             for number, value in enumerate(solution.step_values, 1):
@@ -79,14 +74,13 @@ def against_rollouts(comparison: Comparison, steps: Sequence[Step]) -> list[dict
     steps = [step for step in steps if step.position != FINAL]
     chosen = np.random.default_rng(0).permutation(len(steps))[:MOST_PREFIXES]
     steps = [steps[i] for i in sorted(chosen)]
-    meter = rollouts.Rollouts(
-        comparison.parts, ROLLOUTS, comparison.parts.settings.evaluation.batch_size
-    )
-    rates = meter.success_rates(
+    rates = rollouts.success_rates(
+        comparison.resized(Sizes(1, 1, 1, num_samples=ROLLOUTS)),
+        comparison.verifier,
         comparison.params,
         [comparison.problems[step.problem] for step in steps],
         [step.prefix for step in steps],
-        jax.random.key(comparison.parts.settings.evaluation.seed),
+        ROLLOUTS,
     )
     return rollouts.against_values(
         [step.position for step in steps], [step.value for step in steps], rates

@@ -418,7 +418,7 @@ def test_a_method_may_have_no_budgets_at_all(network, params, problems, task, em
         Letters(),
         StepEnds(Letters(), "line"),
         config,
-        experts,
+        settings=experts,
         propose=task.answer,
         layout=one_device(),
     )

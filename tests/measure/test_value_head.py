@@ -1,32 +1,29 @@
 """Calibration by step and rollouts from prefixes, against counts by hand."""
 
-import dataclasses
 import itertools
 from collections import Counter
 
-import jax
 import numpy as np
 import pytest
 
 from expert_iter.assembly import Parts
 from expert_iter.measure import rollouts, value_head
-from expert_iter.measure.comparison.comparison import Comparison
+from expert_iter.measure.comparison.comparison import Comparison, Sizes
 from expert_iter.model.transformer import Network
+from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.guarded import GuardedTask, Letters, fresh_params, settings
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory):
-    parts = Parts(
-        settings(),
-        GuardedTask(),
-        Letters(),
-        Network(settings().model, Letters.vocab_size),
-        objectives={},
-    )
-    folder = tmp_path_factory.mktemp("comparison")
-    problems = parts.task.problems("test")
-    return Comparison(parts, fresh_params(parts.network), problems, folder)
+def parts():
+    network = Network(settings().model, Letters.vocab_size)
+    return Parts(settings(), GuardedTask(), Letters(), network, objectives={})
+
+
+@pytest.fixture(scope="module")
+def comparison(parts, tmp_path_factory):
+    who = parts.evaluator(), parts.verifier, fresh_params(parts.network)
+    return Comparison(*who, parts.task.problems("test"), tmp_path_factory.mktemp("comparison"))
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +31,13 @@ def steps(comparison):
     return value_head.sampled_steps(comparison)
 
 
-def test_steps_are_the_lines_of_solutions(comparison, steps):
+def test_steps_are_the_lines_of_solutions(parts, comparison, steps):
     """Each once, first steps first; what is final is a whole text, judged by the task."""
     assert len({(s.problem, s.position, s.prefix) for s in steps}) == len(steps)
     places = [place for place, _ in itertools.groupby(steps, key=lambda s: s.position)]
     assert places[0] == "step 1" and places[-1] == value_head.FINAL
     assert places == list(dict.fromkeys(places))
-    verdict, problems = comparison.parts.task.verdict, comparison.problems
+    verdict, problems = parts.task.verdict, comparison.problems
     for step in steps:
         assert 0 <= step.right <= step.draws > 0 and 0 < step.value < 1
         if step.position == value_head.FINAL:
@@ -74,16 +71,19 @@ def test_calibration_counts_every_draw(steps):
 
 def test_rollouts_continue_the_prefix_and_ask_about_the_whole_text(comparison):
     """From an empty prefix they are samples; from a whole text with its end, what it says."""
-    parts, problems = comparison.parts, comparison.problems
-    meter = rollouts.Rollouts(parts, 32, batch_size=4)
+    problems, evaluator = comparison.problems, comparison.resized(Sizes(1, 1, 1, num_samples=32))
     prefixes = ["", "b\n", "", "", "a", "c\nc\n", ""]
-    rates = meter.success_rates(comparison.params, problems, prefixes, jax.random.key(0))
+
+    def success_rates(verifier):
+        given = comparison.params, problems, prefixes
+        return rollouts.success_rates(evaluator, verifier, *given, num_rollouts=32)
+
+    rates = success_rates(comparison.verifier)
     assert rates.shape == (7,) and ((rates >= 0) & (rates <= 1)).all() and 0 < rates.mean() < 1
     asked = set()
     task = GuardedTask()
     task.verdict = lambda problem, text: asked.add((problem.id, text)) or True
-    whole = rollouts.Rollouts(dataclasses.replace(parts, task=task), 32, batch_size=4)
-    finished = whole.success_rates(comparison.params, problems, prefixes, jax.random.key(0))
+    finished = success_rates(InProcessVerifier(task))
     assert (finished >= rates).all()  # all that finish are right now
     for (identity, text), prefix in itertools.product(asked, prefixes):
         i = [problem.id for problem in problems].index(identity)

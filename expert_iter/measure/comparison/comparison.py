@@ -19,7 +19,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from expert_iter.assembly import Parts
 from expert_iter.measure.comparison import plots as comparison_plots
 from expert_iter.measure.comparison import standings
 from expert_iter.measure.comparison import tables as standings_tables
@@ -27,9 +26,11 @@ from expert_iter.measure.evaluator import ORACLE, Evaluator
 from expert_iter.measure.scores import scored
 from expert_iter.search.bill import Budget, price
 from expert_iter.search.experts import EXPERTS, build
+from expert_iter.search.tree import SearchTree
 from expert_iter.storage.files import write_atomic
 from expert_iter.storage.progress import progress
 from expert_iter.tasks.task import Problem
+from expert_iter.tasks.verifier.pool import Verifier
 
 ALL = tuple(name for name in EXPERTS if name != "guess")  # which is one of the samplers
 READOUTS = {
@@ -100,12 +101,15 @@ def sizes(tokens: int, pilot: Pilot, max_steps: int, rollouts: int = 0) -> Sizes
 class Comparison:
     """Runs experts over a grid of budgets and seeds, and keeps what came of it in `folder`.
 
-    checkpoint: whose parameters these are, in words for people.
+    Args:
+      verifier: who judges answers, once a game is over.
+      checkpoint: whose parameters these are, in words for people.
     """
 
     def __init__(
         self,
-        parts: Parts,
+        evaluator: Evaluator,
+        verifier: Verifier,
         params,
         problems: Sequence[Problem],
         folder: Path,
@@ -115,11 +119,10 @@ class Comparison:
         seeds: int = 3,
         checkpoint: str = "",
     ):
-        self.checkpoint = checkpoint
-        self.parts, self.params, self.problems, self.folder = parts, params, problems, folder
+        self.evaluator, self.verifier, self.checkpoint = evaluator, verifier, checkpoint
+        self.params, self.problems, self.folder = params, problems, folder
         self.experts, self.budgets, self.units, self.seeds = experts, budgets, units, seeds
         self.questions = [problem.question for problem in problems]  # no answers in them
-        self._settings = parts.settings
         folder.mkdir(parents=True, exist_ok=True)
         self._rows_file = folder / f"rows-{self._fingerprint()}.jsonl"
 
@@ -137,7 +140,7 @@ class Comparison:
             for expert, unit, budget, seed in [cell for cell in wanted if cell not in done]:
                 tokens = self._tokens(unit, budget)
                 if playing != (expert, tokens):  # seeds share a program
-                    playing, evaluator = (expert, tokens), self.evaluator(expert, tokens)
+                    playing, evaluator = (expert, tokens), self._for_budget(expert, tokens)
                 made = self._play(evaluator, expert, unit, budget, seed)
                 with open(self._rows_file, "a") as file:  # a line a game: whole, or not there
                     file.write(json.dumps(made) + "\n")
@@ -177,7 +180,7 @@ class Comparison:
         amount = 1 if expert == "greedy" else budget_of(unit, budget)
         readouts = READOUTS.get(expert, ("best",))
         answered = evaluator.answer(self.params, self.questions, expert, [amount], readouts, seed)
-        rows = scored(self.parts.verifier, self.problems, answered)
+        rows = scored(self.verifier, self.problems, answered)
         return [
             {
                 "expert": expert,
@@ -208,31 +211,38 @@ class Comparison:
     @functools.cached_property
     def pilot(self) -> Pilot:
         """By greedy answers to the questions."""
-        evaluator = self._evaluator(Sizes(1, 1, 1, 1))
+        evaluator = self.resized(Sizes(1, 1, 1, 1))
         tree, _ = evaluator.play(self.params, self.questions, "greedy", 1, jax.random.key(0))
         found = [s for b in range(len(self.questions)) for s in evaluator.solutions(tree, b)]
-        step_tokens = self._settings.search.max_step_tokens
+        step_tokens = evaluator.settings.search.max_step_tokens
         if found:
             steps = sum(len(s.step_values) for s in found)
             step_tokens = sum(len(s.tokens) + 1 for s in found) / steps
-        shape = self.parts.network.config, self.parts.network.vocab_size
+        shape = evaluator.network.config, evaluator.network.vocab_size
         prompts = price(*shape, 0, tree.bill.prefilled, 0, tree.bill.prefilled)
         prompt_flops = float(np.mean(prompts.flops))
         solution_flops = float(np.mean(tree.bill.flops)) - prompt_flops
         tokens = float(np.mean(tree.bill.generated))
         return Pilot(tokens, step_tokens, prompt_flops, solution_flops)
 
-    def evaluator(self, expert: str, tokens: int) -> Evaluator:
-        """Set up for an expert at a budget in tokens."""
-        parts = self.parts
-        made = build(expert, parts.network, parts.evaluator().experts, parts.steps)
-        rollouts = getattr(made.config, "rollouts", 0)
-        return self._evaluator(sizes(tokens, self.pilot, self._settings.search.max_steps, rollouts))
+    def searched(self, expert: str, tokens: float) -> tuple[Evaluator, SearchTree]:
+        """The trees of an expert at a budget in tokens, and the evaluator that made them."""
+        evaluator = self._for_budget(expert, round(tokens))
+        key, budget = jax.random.key(evaluator.config.seed), budget_of("tokens", tokens)
+        tree, _ = evaluator.play(self.params, self.questions, expert, budget, key)
+        return evaluator, tree
 
-    def _evaluator(self, size: Sizes) -> Evaluator:
-        evaluator = self.parts.evaluator()
+    def _for_budget(self, expert: str, tokens: int) -> Evaluator:
+        """Set up for an expert at a budget in tokens."""
+        base = self.evaluator
+        made = build(expert, base.network, base.experts, base.steps)
+        rollouts = getattr(made.config, "rollouts", 0)
+        return self.resized(sizes(tokens, self.pilot, base.settings.search.max_steps, rollouts))
+
+    def resized(self, size: Sizes) -> Evaluator:
+        """With programs of this size, and trees of this width."""
         config = dataclasses.replace(
-            evaluator.config,
+            self.evaluator.config,
             num_candidates=size.num_candidates,
             root_candidates=size.root_candidates,
             simulations=(size.num_simulations,),
@@ -240,15 +250,7 @@ class Comparison:
             round_samples=1,
             samples=(size.num_samples,),
         )
-        return Evaluator(
-            evaluator.network,
-            evaluator.tokenizer,
-            evaluator.steps,
-            config,
-            evaluator.experts,
-            evaluator.propose,
-            evaluator.layout,
-        )
+        return dataclasses.replace(self.evaluator, config=config)
 
     def _read(self) -> list[dict]:
         if not self._rows_file.exists():
@@ -266,9 +268,9 @@ class Comparison:
         digest = hashlib.sha256()
         for leaf in jax.tree.leaves(self.params):
             digest.update(np.asarray(leaf).tobytes())
-        for part in (self._settings.search, self._settings.sampler, self._settings.guess):
+        for part in self.evaluator.settings:
             digest.update(repr(part).encode())
-        evaluation = self._settings.evaluation
+        evaluation = self.evaluator.config
         digest.update(repr((evaluation.prior_weight, evaluation.seed)).encode())
         digest.update(repr([(p.id, p.prompt) for p in self.problems]).encode())
         return digest.hexdigest()[:12]

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from expert_iter.measure.comparison import standings
-from expert_iter.measure.comparison.comparison import FOLDER, ROWS, Comparison, budget_of
+from expert_iter.measure.comparison.comparison import FOLDER, ROWS, Comparison
 from expert_iter.measure.report.show import tree_of
 from expert_iter.measure.value_head import CALIBRATION, calibrate, sampled_steps
 from expert_iter.search import readout
@@ -21,11 +21,13 @@ from expert_iter.tasks.task import Problem
 SOLUTIONS = 4  # samples shown of each chosen problem
 
 
-def report_data(comparison: Comparison, workdir: Path, expert: str, tokens: int) -> dict:
+def report_data(comparison: Comparison, settings, workdir: Path, expert: str, tokens: int) -> dict:
     """Everything that `page.page` shows.
 
     The problems of `comparison` are searched by `expert` with `tokens` a problem; the verifier
     judges after all searches are over.
+
+    settings: the run's, a `config.Settings`.
     """
     summary = _read_json(workdir / SUMMARY) or {}
     compared = _read_json(workdir / FOLDER / ROWS)
@@ -33,8 +35,9 @@ def report_data(comparison: Comparison, workdir: Path, expert: str, tokens: int)
         compared = {"of": "nothing yet", "rows": []}
     rows = compared["rows"]
     return {
-        "title": f"{comparison.parts.settings.task_name}: {workdir}",
-        "facts": _facts(comparison, workdir, summary) + [["compared", compared["of"]]],
+        "title": f"{settings.task_name}: {workdir}",
+        "facts": _facts(comparison, settings.run, workdir, summary)
+        + [["compared", compared["of"]]],
         "rounds": summary.get("rounds", []),
         "finals": summary.get("results", []),
         "comparison": standings.aggregate(rows),
@@ -47,9 +50,8 @@ def report_data(comparison: Comparison, workdir: Path, expert: str, tokens: int)
     }
 
 
-def _facts(comparison: Comparison, workdir: Path, summary: dict) -> list[list]:
-    parts = comparison.parts
-    run, costs = parts.settings.run, summary.get("costs", {})
+def _facts(comparison: Comparison, run, workdir: Path, summary: dict) -> list[list]:
+    costs = summary.get("costs", {})
     size = sum(x.size for x in jax.tree.leaves(comparison.params))
     facts = [
         ["trees and solutions", comparison.describe()],
@@ -99,16 +101,14 @@ def _slopes(rows: Sequence[dict]) -> list[dict]:
 
 
 def _samples(comparison: Comparison) -> list[dict]:
-    evaluator = comparison.evaluator("samples", round(SOLUTIONS * comparison.pilot.solution_tokens))
-    key = jax.random.key(evaluator.config.seed)
-    budget = budget_of("tokens", SOLUTIONS * comparison.pilot.solution_tokens)
-    tree, _ = evaluator.play(comparison.params, comparison.questions, "samples", budget, key)
+    tokens = SOLUTIONS * comparison.pilot.solution_tokens
+    evaluator, tree = comparison.searched("samples", tokens)
     found = [
         (problem, solution, evaluator.tokenizer.decode(solution.tokens))
         for b, problem in enumerate(comparison.problems)
         for solution in evaluator.solutions(tree, b)
     ]
-    verdicts = comparison.parts.verifier.verify([p for p, _, _ in found], [t for _, _, t in found])
+    verdicts = comparison.verifier.verify([p for p, _, _ in found], [t for _, _, t in found])
     return [
         {
             "prompt": problem.prompt.strip(),
@@ -122,28 +122,23 @@ def _samples(comparison: Comparison) -> list[dict]:
 
 
 def _trees(comparison: Comparison, expert: str, tokens: int) -> list[dict]:
-    evaluator = comparison.evaluator(expert, tokens)
-    key = jax.random.key(evaluator.config.seed)
-    tree, _ = evaluator.play(
-        comparison.params, comparison.questions, expert, budget_of("tokens", tokens), key
-    )
-    return [_tree(comparison, evaluator, tree, b, expert, tokens) for b in range(len(tree.live))]
+    evaluator, tree = comparison.searched(expert, tokens)
 
+    def shown(b: int, problem: Problem) -> dict:
+        answer = readout.best(evaluator.solutions(tree, b), evaluator.config.prior_weight)
+        text = "" if answer is None else evaluator.tokenizer.decode(answer.tokens)
+        verdict = lambda text: comparison.verifier.verify([problem], [text])[0]  # noqa: E731
+        root = tree_of(tree, answer, evaluator.tokenizer, problem.prompt, b, verdict)
+        return {
+            "prompt": problem.prompt.strip(),
+            "answer": text,
+            "verdict": answer is not None and verdict(text),
+            "expert": standings.label(expert),
+            "budget": tokens,
+            "root": dataclasses.asdict(root),
+        }
 
-def _tree(comparison: Comparison, evaluator, tree, b: int, expert: str, tokens: int) -> dict:
-    problem: Problem = comparison.problems[b]
-    answer = readout.best(evaluator.solutions(tree, b), evaluator.config.prior_weight)
-    text = "" if answer is None else evaluator.tokenizer.decode(answer.tokens)
-    verdict = lambda text: comparison.parts.verifier.verify([problem], [text])[0]  # noqa: E731
-    root = tree_of(tree, answer, evaluator.tokenizer, problem.prompt, b, verdict)
-    return {
-        "prompt": problem.prompt.strip(),
-        "answer": text,
-        "verdict": answer is not None and verdict(text),
-        "expert": standings.label(expert),
-        "budget": tokens,
-        "root": dataclasses.asdict(root),
-    }
+    return [shown(b, problem) for b, problem in enumerate(comparison.problems)]
 
 
 def _read_json(path: Path):

@@ -51,7 +51,8 @@ def compare(parts, params, task):
 
     def make(folder, experts=FEW, budgets=(12, 30), seeds=2, params=params, **changes):
         problems = task.problems("test")
-        made = Comparison(parts, params, problems, folder, experts, budgets, seeds=seeds, **changes)
+        who = parts.evaluator(), parts.verifier, params
+        made = Comparison(*who, problems, folder, experts, budgets, seeds=seeds, **changes)
         made.games = games
         return made
 

@@ -12,6 +12,10 @@ from expert_iter.model.transformer import Network
 from tests.guarded import GuardedTask, Letters, fresh_params, settings
 
 
+def who(parts):
+    return parts.evaluator(), parts.verifier, fresh_params(parts.network)
+
+
 @pytest.fixture(scope="module")
 def parts():
     task = GuardedTask()
@@ -23,8 +27,15 @@ def parts():
 def workdir(parts, tmp_path_factory):
     """Of a run with a comparison of checkpoint 3 on all seven problems."""
     workdir = tmp_path_factory.mktemp("run")
-    arguments = parts, fresh_params(parts.network), parts.task.problems("test"), workdir / FOLDER
-    made = Comparison(*arguments, ("samples",), (12,), seeds=1, checkpoint="checkpoint 3")
+    made = Comparison(
+        *who(parts),
+        parts.task.problems("test"),
+        workdir / FOLDER,
+        ("samples",),
+        (12,),
+        seeds=1,
+        checkpoint="checkpoint 3",
+    )
     made.write(made.run())
     return workdir
 
@@ -32,9 +43,9 @@ def workdir(parts, tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(parts, workdir):
     """Of a report on two problems with checkpoint 5."""
-    arguments = parts, fresh_params(parts.network), parts.task.problems("test")[:2]
-    comparison = Comparison(*arguments, workdir / FOLDER, checkpoint="checkpoint 5")
-    return report_data(comparison, workdir, "mcts", 30)
+    problems = parts.task.problems("test")[:2]
+    comparison = Comparison(*who(parts), problems, workdir / FOLDER, checkpoint="checkpoint 5")
+    return report_data(comparison, parts.settings, workdir, "mcts", 30)
 
 
 def test_it_says_which_checkpoint_is_shown_and_which_was_compared(data):
@@ -45,10 +56,9 @@ def test_it_says_which_checkpoint_is_shown_and_which_was_compared(data):
 
 def test_a_comparison_that_does_not_say_whose_it_is_is_left_out(parts, tmp_path):
     folder = tmp_path / FOLDER
-    arguments = parts, fresh_params(parts.network), parts.task.problems("test")[:2], folder
-    comparison = Comparison(*arguments)
+    comparison = Comparison(*who(parts), parts.task.problems("test")[:2], folder)
     (folder / "comparison.json").write_text(json.dumps([{"expert": "mcts"}]))
-    data = report_data(comparison, tmp_path, "mcts", 30)
+    data = report_data(comparison, parts.settings, tmp_path, "mcts", 30)
     assert data["comparison"] == [] and ["compared", "nothing yet"] in data["facts"]
 
 
