@@ -1,4 +1,4 @@
-"""Stores a task's problems as a TFDS dataset (without TensorFlow), or as a JSONL or CSV file.
+"""Stores a task's problems as a TFDS dataset, without TensorFlow.
 
 The task defines what to store: its `splits`, the text `fields` of a record besides `id`, and
 `records(split)`. `problem_of(record, id)` restores a problem. `dataset_setting` names the setting
@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from expert_iter.errors import UserError
-from expert_iter.tasks import load_task
-from expert_iter.tasks.files import write_records
 
 
 class TaskBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -52,33 +49,6 @@ class TaskBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split):
         return enumerate(self._task.records(split))
-
-
-class CountdownBuilder(TaskBuilder):
-    """Countdown problems, by default those of the default settings."""
-
-    name = "countdown"
-
-    def __init__(self, task: Any = None, **kwargs):
-        super().__init__(task or load_task(self.name), **kwargs)
-
-
-class Game24Builder(CountdownBuilder):
-    """Puzzles of the Game of 24, by default those of the default settings."""
-
-    name = "game24"
-
-
-def export(task: Any, split: str, path: str | os.PathLike) -> None:
-    """Writes a split's records to a `.jsonl` or `.csv` file.
-
-    `task.read` reads the file of a number game, and the task `jsonl` (with the same answer_type)
-    that of a text task.
-
-    Raises:
-      UserError: the file name has another ending.
-    """
-    write_records(path, task.records(split))
 
 
 def load_records(task: Any) -> dict[str, list[dict[str, str]]]:

@@ -1,10 +1,9 @@
-"""Reads and writes files of problems: JSON lines, a JSON list, or CSV with a header."""
+"""Reads files of problems: JSON lines, a JSON list, or CSV with a header."""
 
 import gzip
-import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +11,6 @@ from expert_iter.errors import UserError
 from expert_iter.tasks.records import (
     DamagedRecord,
     Record,
-    csv_line,
     csv_rows,
     json_lines,
     json_list,
@@ -68,22 +66,3 @@ def _text(path: Path, compressed: bool) -> str:
     except UnicodeDecodeError as error:
         before = error.object[: error.start] + b"."
         raise DamagedRecord(len(before.splitlines()), "not UTF-8 text") from None
-
-
-def write_records(path: str | os.PathLike, records: Iterable[Mapping[str, str]]) -> None:
-    """Writes records, all with the same fields, to a file for `read_records`.
-
-    Raises:
-      UserError: the name ends in neither .jsonl nor .csv.
-    """
-    path = Path(path)
-    records = list(records)
-    if path.suffix == ".csv":
-        fields = list(records[0])
-        rows = [fields, *([record[field] for field in fields] for record in records)]
-        lines = list(map(csv_line, rows))
-    elif path.suffix == ".jsonl":
-        lines = [f"{json.dumps(record, ensure_ascii=False)}\n" for record in records]
-    else:
-        raise UserError(f"{path}: the name of a file of problems must end in .jsonl or .csv")
-    path.write_text("".join(lines), encoding="utf-8", newline="")

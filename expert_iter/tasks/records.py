@@ -6,7 +6,7 @@ carriage returns only, not at Unicode's other line ends. A parser raises Damaged
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ _TO_NEXT = re.compile(r"[\s,]*")
 _BLANK_LINE = re.compile(r"[^\S\r\n]*(?:\r\n?|\n|\Z)")
 # `csv.reader` has a limit on the length of cells, which can be changed only for the whole process.
 _CELL = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|(?!")([^,\r\n]*+))(,|\r\n?|\n|\Z)')
-_TO_QUOTE = re.compile(r'[",\r\n]|\A\s*\Z')
 
 
 class DamagedRecord(ValueError):
@@ -86,16 +85,6 @@ def csv_rows(text: str) -> Iterator[tuple[int, Record]]:
                 yield line, dict(zip(header, cells, strict=True))
         line += _line_ends(text, begin, end)
         begin = end
-
-
-def csv_line(cells: Iterable[str]) -> str:
-    """A row for `csv_rows`, with its line end."""
-    return ",".join(map(_quoted, cells)) + "\n"
-
-
-def _quoted(cell: str) -> str:
-    doubled = cell.replace('"', '""')
-    return f'"{doubled}"' if _TO_QUOTE.search(cell) else cell
 
 
 def _object(line: int, text: str) -> Record:

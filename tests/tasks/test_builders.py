@@ -4,7 +4,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import load_task
-from expert_iter.tasks.builders import CountdownBuilder, Game24Builder, export
+from expert_iter.tasks.builders import TaskBuilder
 from expert_iter.tasks.task import SPLITS
 
 SETTINGS = {
@@ -33,7 +33,7 @@ def test_training_from_a_dataset_gives_the_same_problems(name, tmp_path, capfd):
 
 def test_data_source_fields_and_order(tmp_path):
     task = load_task("countdown", SETTINGS["countdown"])
-    builder = CountdownBuilder(task, data_dir=tmp_path)
+    builder = TaskBuilder(task, data_dir=tmp_path)
     builder.download_and_prepare()
     source = builder.as_data_source("train")
     problems = task.problems("train")
@@ -46,26 +46,6 @@ def test_data_source_fields_and_order(tmp_path):
             "target": str(target).encode(),
         }
     assert builder.info.file_format.value == "array_record"
-
-
-def test_default_builder(tmp_path):
-    builder = Game24Builder(data_dir=tmp_path)
-    builder.download_and_prepare()
-    assert {s: info.num_examples for s, info in builder.info.splits.items()} == {
-        "train": 1162,
-        "validation": 100,
-        "test": 100,
-    }
-
-
-@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-def test_export_is_read_back_identically(name, suffix, tmp_path):
-    task = load_task(name, SETTINGS[name])
-    for split in SPLITS:
-        export(task, split, tmp_path / f"{split}.{suffix}")
-        assert task.read(tmp_path / f"{split}.{suffix}") == task.problems(split)
-    with pytest.raises(UserError, match="must end in .jsonl or .csv"):
-        export(task, "test", tmp_path / "test.parquet")
 
 
 def test_a_changed_problems_file_is_built_anew(tmp_path):

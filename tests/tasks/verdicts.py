@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from expert_iter.tasks.code.sandbox import Limits
+from expert_iter.tasks.code.sandbox.program import Limits
 from expert_iter.tasks.code.unit_tests import CodeTests, passes
 from tests.tasks.sandboxes import WORKING
 

@@ -17,10 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from expert_iter.tasks.code.sandbox import Limits
 from expert_iter.tasks.code.sandbox.containment import pick_containment
 from expert_iter.tasks.code.sandbox.output import collect
-from expert_iter.tasks.code.sandbox.program import Program, in_memory
+from expert_iter.tasks.code.sandbox.program import Limits, Program, in_memory
 
 _PASS = b"pass"
 _LIMITS = Limits()

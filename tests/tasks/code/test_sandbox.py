@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.code import sandbox
-from expert_iter.tasks.code.sandbox import Limits, containment, program, run
+from expert_iter.tasks.code.sandbox import containment, program
 from expert_iter.tasks.code.sandbox.mounts import python_mounts
-from tests.tasks.sandboxes import WORKING, left_of, own_memory
+from expert_iter.tasks.code.sandbox.program import Limits
+from tests.tasks.sandboxes import WORKING, left_of, own_memory, run
 
 pytestmark = pytest.mark.skipif(not WORKING, reason="no containment works on this machine")
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(params=WORKING)
@@ -71,7 +71,7 @@ def test_it_starts_without_environment_descriptors_and_rights(within, tmp_path, 
 
 def test_it_reads_neither_home_nor_project_nor_the_hosts_files(within):
     private = [path for path in Path.home().iterdir() if path.is_file()]
-    wanted = [__file__, sandbox.__file__, PROJECT / "setup.py", *private, "/etc/passwd"]
+    wanted = [__file__, program.__file__, PROJECT / "setup.py", *private, "/etc/passwd"]
     wanted += ["/etc/hostname", "/proc/self/status", "/proc/1/environ", "/sys/kernel/notes"]
     code = f"""
         for path in {[str(path) for path in wanted]}:
@@ -331,7 +331,7 @@ def test_it_cannot_kill_what_is_around_it(within):
 def test_a_killed_parent_leaves_nothing(within):
     memory = own_memory()
     code = (
-        "from expert_iter.tasks.code.sandbox import Limits, run\n"
+        "from tests.tasks.sandboxes import Limits, run\n"
         f"run('while True: pass', Limits(seconds=600, cpu_seconds=600, memory_mb={memory}), "
         f"within={within!r})"
     )

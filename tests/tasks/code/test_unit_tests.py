@@ -11,7 +11,8 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks.code import unit_tests as code_tests
-from expert_iter.tasks.code.sandbox import Limits, containment
+from expert_iter.tasks.code.sandbox import containment
+from expert_iter.tasks.code.sandbox.program import Limits
 from expert_iter.tasks.code.unit_tests import CodeTests, passes
 from tests.tasks.sandboxes import WORKING, left_of, own_memory
 from tests.tasks.verdicts import LONG, contained, right

@@ -6,7 +6,6 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks import load_task
-from expert_iter.tasks.builders import export
 from expert_iter.tasks.code.unit_tests import CodeTests
 from expert_iter.tasks.task import SPLITS
 from tests.tasks import made_up
@@ -246,15 +245,6 @@ def test_few_shot_examples_need_solutions(tmp_path):
         p.prompt for p in load_task("jsonl", {**settings, "shots": 1}).problems("train")[5:6]
     }
     assert prompt.count("Task: ") == 2
-
-
-def test_an_exported_split_is_read_by_this_task(tmp_path):
-    task = load_task("mbpp", {"data_dir": str(made_up.mbpp(tmp_path)), "verify_files": False})
-    for name in ("train.jsonl", "train.csv"):
-        export(task, "train", tmp_path / name)
-        read = load_task("jsonl", {"answer_type": "code"}).read(tmp_path / name)
-        known = [(p.id, p.answer) for p in task.problems("train")]
-        assert [(p.id, p.answer) for p in read] == known and "\n" in known[0][1].solution
 
 
 @pytest.mark.parametrize("settings", [{"answer_type": "word"}, {"question_field": ""}])
