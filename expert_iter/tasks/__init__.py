@@ -8,15 +8,17 @@ from typing import Any
 
 from expert_iter.errors import UserError
 from expert_iter.tasks.code.humaneval import HumanEval, HumanEvalConfig
-from expert_iter.tasks.code.mbpp import Mbpp, MbppConfig
+from expert_iter.tasks.code.mbpp import Mbpp
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24, Game24Config
 from expert_iter.tasks.task import Problem, Question, Task
+from expert_iter.tasks.words.file_task import FileConfig
 from expert_iter.tasks.words.gsm8k import Gsm8k, Gsm8kConfig
 from expert_iter.tasks.words.jsonl import Jsonl, JsonlConfig
-from expert_iter.tasks.words.math import Math, MathConfig
-from expert_iter.tasks.words.mawps import Mawps, MawpsConfig
-from expert_iter.tasks.words.svamp import Svamp, SvampConfig
+from expert_iter.tasks.words.math import Math
+from expert_iter.tasks.words.mawps import Mawps
+from expert_iter.tasks.words.published_task import PublishedConfig
+from expert_iter.tasks.words.svamp import Svamp
 
 __all__ = ["TASKS", "Problem", "Question", "Task", "load_task", "task_settings"]
 
@@ -27,10 +29,10 @@ TASKS: dict[str, tuple[type, type]] = {
     "gsm8k": (Gsm8k, Gsm8kConfig),
     "humaneval": (HumanEval, HumanEvalConfig),
     "jsonl": (Jsonl, JsonlConfig),
-    "math": (Math, MathConfig),
-    "mawps": (Mawps, MawpsConfig),
-    "mbpp": (Mbpp, MbppConfig),
-    "svamp": (Svamp, SvampConfig),
+    "math": (Math, FileConfig),
+    "mawps": (Mawps, PublishedConfig),
+    "mbpp": (Mbpp, PublishedConfig),
+    "svamp": (Svamp, PublishedConfig),
 }
 
 
@@ -52,7 +54,10 @@ def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
       UserError: there is no such task or setting, or a value has the wrong type or range.
     """
     config = task_settings(name)
-    settings = {key: _expanded(value) for key, value in (settings or {}).items()}
+    settings = {
+        key: os.path.expanduser(value) if isinstance(value, str) else value
+        for key, value in (settings or {}).items()
+    }
     types = {field.name: field.type for field in dataclasses.fields(config)}
     for key, value in settings.items():
         if key not in types:
@@ -61,10 +66,6 @@ def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise UserError(f"task.{key}={value!r} must be of type {types[key].__name__}")
     return TASKS[name][0](config(**settings))
-
-
-def _expanded(value: Any) -> Any:
-    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _near(name: str, known: Iterable[str]) -> str:

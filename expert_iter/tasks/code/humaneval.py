@@ -39,6 +39,7 @@ class HumanEval(PublishedTask):
 
     name = "humaneval"
     kind = CODE
+    published = (published_files.HUMANEVAL,)
     wording = _WORDING
 
     def files(self, split: str) -> list[Path]:
@@ -47,14 +48,14 @@ class HumanEval(PublishedTask):
                 f"task humaneval has no {split} problems, for it is for evaluation only: train on "
                 "another task, such as mbpp"
             )
-        return [self.locate(published_files.HUMANEVAL)]
+        return super().files(split)
 
     def rows_of_files(self, split: str) -> list[Row]:
-        self.files(split)
-        return self.read_file(
-            lambda record, i, place: self.row_at(record, text_field(record, "task_id"), place),
-            published_files.HUMANEVAL,
-        )
+        self.files(split)  # raises if there is no such split
+        return self.read_files()
+
+    def id_of(self, record: Mapping[str, Any], name: str, i: int) -> str:
+        return text_field(record, "task_id")
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads the fields `prompt`, `entry_point`, `canonical_solution` and `test`."""

@@ -1,23 +1,14 @@
 """MBPP: write a small Python function from a description (Austin et al. 2021, arXiv 2108.07732)."""
 
-import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from expert_iter.tasks.words import published_files
-from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
+from expert_iter.tasks.words.published_task import PublishedTask
 from expert_iter.tasks.words.rows import CODE, Row, tests_of, text_field, whole_number
 
 # The paper's split by task_id. Training has the rest, 601 to 974.
-_EXAMPLES = range(1, 11)
-_SPLITS = {"test": range(11, 511), "validation": range(511, 601)}
-
-
-@dataclasses.dataclass(frozen=True)
-class MbppConfig(PublishedConfig):
-    """The settings of `PublishedConfig`."""
+_SPLITS = {"examples": range(1, 11), "test": range(11, 511), "validation": range(511, 601)}
 
 
 class Mbpp(PublishedTask):
@@ -30,23 +21,17 @@ class Mbpp(PublishedTask):
 
     name = "mbpp"
     kind = CODE
+    published = (published_files.MBPP,)
 
-    def files(self, split: str) -> list[Path]:
-        return [self.locate(published_files.MBPP)]
+    def id_of(self, record: Mapping[str, Any], name: str, i: int) -> str:
+        return f"mbpp-{whole_number(record, 'task_id')}"
 
-    def rows_of_files(self, split: str) -> list[Row]:
-        return [row for own_split, row in self._file if own_split == split]
+    def split_of(self, row: Row) -> str:
+        number = int(row.id.removeprefix("mbpp-"))
+        return next((split for split, numbers in _SPLITS.items() if number in numbers), "train")
 
     def shot_rows(self) -> Sequence[Row]:
         return self.rows_of_files("examples")
-
-    @functools.cached_property
-    def _file(self) -> list[tuple[str, Row]]:
-        def convert(record, i, place):
-            number = whole_number(record, "task_id")
-            return _split_of(number), self.row_at(record, f"mbpp-{number}", place)
-
-        return self.read_file(convert, published_files.MBPP)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads the fields `text`, `code`, `test_setup_code` and `test_list`."""
@@ -60,9 +45,3 @@ class Mbpp(PublishedTask):
 
     def asked(self, row: Row) -> str:
         return f"{row.question}\nIt must pass these tests:\n" + "\n".join(row.answer.tests)
-
-
-def _split_of(number: int) -> str:
-    if number in _EXAMPLES:
-        return "examples"
-    return next((split for split, numbers in _SPLITS.items() if number in numbers), "train")

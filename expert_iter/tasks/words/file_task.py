@@ -7,12 +7,10 @@ from typing import Any
 
 from expert_iter.errors import UserError
 from expert_iter.tasks.files import read_records
-from expert_iter.tasks.words.questions import share_of
+from expert_iter.tasks.words.questions import is_held_out
 from expert_iter.tasks.words.rows import Row
 from expert_iter.tasks.words.text_config import TextConfig
 from expert_iter.tasks.words.text_task import TextTask
-
-VALIDATION_SHARE = 0.05  # of the training file, where there is no validation file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +58,7 @@ class FileTask(TextTask):
         rows = self._read(path, "train")
         if self.config.validation_file:
             return rows
-        held_out = split == "validation"
-        return [row for row in rows if (share_of(row.question) < VALIDATION_SHARE) == held_out]
+        return [row for row in rows if is_held_out(row.question) == (split == "validation")]
 
     def _read(self, path: Path, prefix: str) -> list[Row]:
         numbers = itertools.count()

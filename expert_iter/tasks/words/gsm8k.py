@@ -1,7 +1,6 @@
 """GSM8K: grade-school word problems with solutions (Cobbe et al. 2021, arXiv 2110.14168)."""
 
 import dataclasses
-import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +9,10 @@ from typing import Any
 from expert_iter.errors import UserError
 from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.answers import check_gold
-from expert_iter.tasks.words.published_files import Published
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
-from expert_iter.tasks.words.questions import share_of
+from expert_iter.tasks.words.questions import is_held_out
 from expert_iter.tasks.words.rows import Row, answer_line, text_field
 
-VALIDATION_SHARE = 0.05  # of the published training file
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 # The model solutions that were published with the problems end with `A: 72`.
 _ANSWER = re.compile(r"(?:####|A:)\s*(.+)")
@@ -50,29 +47,17 @@ class Gsm8k(PublishedTask):
 
     name = "gsm8k"
     kind = "number"
+    published = (published_files.GSM8K_TRAIN,)
     row_settings = (*PublishedTask.row_settings, "annotations")
 
+    def split_of(self, row: Row) -> str:
+        return "validation" if is_held_out(row.question) else "train"
+
     def files(self, split: str) -> list[Path]:
-        return [self.locate(*(_TEST_FILES if split == "test" else (published_files.GSM8K_TRAIN,)))]
+        return [self.locate(*_TEST_FILES)] if split == "test" else super().files(split)
 
     def rows_of_files(self, split: str) -> list[Row]:
-        if split == "test":
-            return self._read("test", *_TEST_FILES)
-        held_out = split == "validation"
-        return [
-            row
-            for row in self._train_file
-            if (share_of(row.question) < VALIDATION_SHARE) == held_out
-        ]
-
-    @functools.cached_property
-    def _train_file(self) -> list[Row]:
-        return self._read("train", published_files.GSM8K_TRAIN)
-
-    def _read(self, prefix: str, *files: Published) -> list[Row]:
-        return self.read_file(
-            lambda record, i, place: self.row_at(record, f"{prefix}-{i}", place), *files
-        )
+        return self.read_file(*_TEST_FILES) if split == "test" else super().rows_of_files(split)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads `question` and `answer`, a solution whose last line is `#### 72` or `A: 72`."""

@@ -4,19 +4,13 @@ This is the format of MATH (Hendrycks et al. 2021, arXiv 2103.03874) and many ot
 project comes with no data: bring your own files.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from expert_iter.tasks.words.answers import check_gold, final
 from expert_iter.tasks.words.answers.final_answer import has_box
-from expert_iter.tasks.words.file_task import FileConfig, FileTask
+from expert_iter.tasks.words.file_task import FileTask
 from expert_iter.tasks.words.rows import Row, answer_field, text_field, with_answer_line
-
-
-@dataclasses.dataclass(frozen=True)
-class MathConfig(FileConfig):
-    """The settings of `FileConfig`."""
 
 
 class Math(FileTask):

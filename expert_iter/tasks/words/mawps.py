@@ -4,21 +4,13 @@
 SingleOp.
 """
 
-import dataclasses
-import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from expert_iter.tasks.words import published_files
-from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
-from expert_iter.tasks.words.questions import normalised, split_of_story
+from expert_iter.tasks.words.published_task import PublishedTask
+from expert_iter.tasks.words.questions import normalised
 from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_field
-
-
-@dataclasses.dataclass(frozen=True)
-class MawpsConfig(PublishedConfig):
-    """The settings of `PublishedConfig`."""
 
 
 class Mawps(PublishedTask):
@@ -35,24 +27,13 @@ class Mawps(PublishedTask):
 
     name = "mawps"
     kind = "number"
+    published = published_files.MAWPS
 
-    def files(self, split: str) -> list[Path]:
-        return [self.locate(file) for file in published_files.MAWPS]
-
-    def rows_of_files(self, split: str) -> list[Row]:
-        return [row for row in self._distinct if split_of_story(row.question) == split]
-
-    @functools.cached_property
-    def _distinct(self) -> list[Row]:
+    def read_files(self) -> list[Row]:
         first: dict[str, Row] = {}
-        for file in published_files.MAWPS:
-            rows = self.read_file(functools.partial(self._row, Path(file.name).stem), file)
-            for row in rows:
-                first.setdefault(normalised(row.question), row)
+        for row in super().read_files():
+            first.setdefault(normalised(row.question), row)
         return list(first.values())
-
-    def _row(self, name: str, record: Mapping[str, Any], i: int, place: str) -> Row:
-        return self.row_at(record, f"{name}-{i}", place)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads `input` and `target`."""

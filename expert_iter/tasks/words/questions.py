@@ -35,6 +35,11 @@ def share_of(text: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
+def is_held_out(text: str) -> bool:
+    """Whether a training question is for validation, as about one in twenty are."""
+    return share_of(text) < 0.05
+
+
 def split_of_story(text: str) -> str:
     """A split for sets without one: about 70% train, 10% validation and 20% test."""
     share = share_of(opening(text))

@@ -1,19 +1,15 @@
 """SVAMP: variations of short word problems (Patel et al. 2021, arXiv 2103.07191)."""
 
 import ast
-import dataclasses
-import functools
 import operator
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.answers import number
-from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
-from expert_iter.tasks.words.questions import split_of_story
+from expert_iter.tasks.words.published_task import PublishedTask
 from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_field
 
 _OPERATIONS = {
@@ -22,11 +18,6 @@ _OPERATIONS = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class SvampConfig(PublishedConfig):
-    """The settings of `PublishedConfig`."""
 
 
 class Svamp(PublishedTask):
@@ -42,20 +33,7 @@ class Svamp(PublishedTask):
 
     name = "svamp"
     kind = "number"
-
-    def files(self, split: str) -> list[Path]:
-        return [self.locate(published_files.SVAMP)]
-
-    def rows_of_files(self, split: str) -> list[Row]:
-        return [row for own_split, row in self._file if own_split == split]
-
-    @functools.cached_property
-    def _file(self) -> list[tuple[str, Row]]:
-        def convert(record, i, place):
-            split = split_of_story(text_field(record, "Body"))
-            return split, self.row_at(record, f"SVAMP-{i}", place)
-
-        return self.read_file(convert, published_files.SVAMP)
+    published = (published_files.SVAMP,)
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads `Body`, `Question`, `Answer`, and `Equation` if there is one."""

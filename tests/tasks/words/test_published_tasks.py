@@ -110,16 +110,17 @@ def test_files_that_are_not_the_published_ones(task):
             verified.problems(split)
 
 
-def test_the_checksum(tmp_path, monkeypatch):
+def test_the_checksum(tmp_path):
     made_up.gsm8k(tmp_path)
     file = dataclasses.replace(published_files.GSM8K_TRAIN, rows=120)
-    read = lambda verify: published_files.read(str(tmp_path), (file,), verify, lambda r, i, p: i)  # noqa: E731
+    task = load_task("gsm8k", {"data_dir": str(tmp_path)})
     with pytest.raises(UserError, match="SHA-256.*verify_files=false"):
-        read(True)
-    assert read(False) == list(range(120))
+        task.read_file(file)
+    ids = [f"train-{i}" for i in range(120)]
+    assert [row.id for row in task_of("gsm8k", tmp_path).read_file(file)] == ids
     # Where no checksum is known the rows are counted.
     file = dataclasses.replace(file, sha256="")
-    assert read(True) == list(range(120))
+    assert [row.id for row in task.read_file(file)] == ids
 
 
 def test_a_problem_knows_its_file_and_line_where_it_was_read_from_one(task, tmp_path):
