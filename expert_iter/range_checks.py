@@ -15,6 +15,9 @@ class Checks:
     def at_least(self, least: int, *keys: str) -> None:
         self._all(keys, lambda value: value >= least, f"at least {least}")
 
+    def between(self, least: float, most: float, *keys: str) -> None:
+        self._all(keys, lambda value: least <= value <= most, f"between {least} and {most}")
+
     def positive(self, *keys: str) -> None:
         self._all(keys, lambda value: value > 0, "positive")
 

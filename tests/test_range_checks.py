@@ -8,6 +8,7 @@ from expert_iter.range_checks import Checks
 NAN = float("nan")
 CHECKS = [  # name, arguments, what it takes, what it refuses, what it says
     ("at_least", (2,), [2, 3], [1, -5], "at least 2"),
+    ("between", (2, 3.5), [2, 3, 3.5], [1, 4, NAN], "between 2 and 3.5"),
     ("positive", (), [1, 1e-9], [0, -1, NAN], "positive"),
     ("not_negative", (), [0, 3.5], [-1e-9, NAN], "0 or more"),
     ("share", (), [0, 0.5, 1], [-0.1, 1.1, NAN], "between 0 and 1"),

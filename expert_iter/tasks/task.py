@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from expert_iter.errors import UserError
-
 SPLITS = ("train", "validation", "test")
 
 
@@ -115,9 +113,3 @@ class Task(Protocol):
 
     def sample_texts(self, n: int, seed: int) -> list[str]:
         """`n` training prompts with demonstrations, to train a tokenizer."""
-
-
-def check(key: str, value: Any, least: float, most: float, section: str = "task") -> None:
-    """Raises UserError, naming the setting, unless `least <= value <= most`."""
-    if not least <= value <= most:
-        raise UserError(f"{section}.{key}={value} is out of range: use {least} to {most}")

@@ -182,11 +182,9 @@ def _global_names(code):
 def _run_tests(tester: Tester, task: dict) -> None:
     """Runs all tests; raises what a failing test raises."""
     names = Names(tester)
-    if task["prefix"]:
+    if task["prefix"]:  # the checker may use its helpers
         try:
-            exec(
-                compile(task["prefix"], "prefix", "exec"), names
-            )  # the checker may use its helpers
+            exec(compile(task["prefix"], "prefix", "exec"), names)
         except SyntaxError:
             pass  # it ends inside a statement, which the code under test completes
     tests = [compile(test, f"test {n}", "exec") for n, test in enumerate(task["tests"])]

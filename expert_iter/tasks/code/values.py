@@ -18,7 +18,7 @@ import builtins
 import functools
 import marshal
 import operator
-from collections import deque, namedtuple
+from collections import namedtuple
 
 _TYPES = {
     kind.__name__: kind
@@ -121,19 +121,15 @@ def _contents(value):
 
 
 def _refill(value, contents):
-    if isinstance(value, list):
-        value[:] = contents
-    elif isinstance(value, dict):
+    if hasattr(value, "clear"):
         value.clear()
+    else:  # an array
+        del value[:]
+    if isinstance(value, dict):
         value.update(_dict(*contents))
     elif isinstance(value, set):
-        value.clear()
         value.update(contents)
-    elif isinstance(value, deque):
-        value.clear()
-        value.extend(contents)
     else:
-        del value[:]
         value.extend(contents)
 
 

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 from expert_iter.tasks.numbers.arithmetic import Goal
 from expert_iter.tasks.numbers.generate import distinct, hash_of, random_goals
 from expert_iter.tasks.numbers.number_game import MOST_NUMBERS, MOST_VALUE, NumberGame
-from expert_iter.tasks.task import SPLITS, check
+from expert_iter.tasks.task import SPLITS
 
 # Random plays from which problems are picked. The number is fixed, so that a larger training set
 # does not change the held-out problems; only one that could exhaust the plays adds more.
@@ -47,15 +48,15 @@ class CountdownConfig:
     data_dir: str = ""
 
     def __post_init__(self):
-        check("seed", self.seed, 0, 2**32 - 1)
-        check("numbers", self.numbers, 2, MOST_NUMBERS)
-        check("max_value", self.max_value, 1, MOST_VALUE)
-        check("largest", self.largest, 1, self.max_value)
-        check("smallest", self.smallest, 0, self.largest)
-        check("max_target", self.max_target, 0, self.max_value)
-        check("min_target", self.min_target, 0, self.max_target)
-        for split in SPLITS:
-            check(f"{split}_size", getattr(self, f"{split}_size"), 1, 1_000_000)
+        check = Checks("task", self)
+        check.between(0, 2**32 - 1, "seed")
+        check.between(2, MOST_NUMBERS, "numbers")
+        check.between(1, MOST_VALUE, "max_value")
+        check.between(1, self.max_value, "largest")
+        check.between(0, self.largest, "smallest")
+        check.between(0, self.max_value, "max_target")
+        check.between(0, self.max_target, "min_target")
+        check.between(1, 1_000_000, "train_size", "validation_size", "test_size")
 
 
 class Countdown(NumberGame):

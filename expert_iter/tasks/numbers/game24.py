@@ -2,18 +2,17 @@
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.numbers.arithmetic import Goal
 from expert_iter.tasks.numbers.generate import distinct, hash_of, random_goals
-from expert_iter.tasks.numbers.number_game import MOST_VALUE, NumberGame, make_goal
-from expert_iter.tasks.task import check
+from expert_iter.tasks.numbers.number_game import MOST_VALUE, NumberGame, make_goal, whole_number
 
 TARGET = 24
 LARGEST = 13
@@ -60,16 +59,13 @@ class Game24Config:
     data_dir: str = ""
 
     def __post_init__(self):
-        check("seed", self.seed, 0, 2**32 - 1)
-        check("max_value", self.max_value, TARGET, MOST_VALUE)
-        check("max_denominator", self.max_denominator, 1, self.max_value)
-        check("train_size", self.train_size, 1, 1_000_000)
-        check("curriculum_share", self.curriculum_share, 0.0, 1.0)
-        check("max_target", self.max_target, 1, self.max_value)
-        if self.train_targets not in ("game", "any"):
-            raise UserError(
-                f"task.train_targets={self.train_targets!r} is neither 'game' nor 'any'"
-            )
+        check = Checks("task", self)
+        check.between(0, 2**32 - 1, "seed")
+        check.between(TARGET, MOST_VALUE, "max_value")
+        check.between(1, self.max_value, "max_denominator", "max_target")
+        check.between(1, 1_000_000, "train_size")
+        check.share("curriculum_share")
+        check.one_of("train_targets", "game", "any")
 
 
 class Game24(NumberGame):
@@ -130,11 +126,7 @@ class Game24(NumberGame):
         if len(goal.numbers) != 4 or goal.target != TARGET or not in_range:
             raise ValueError(f"not a puzzle of four numbers from 1 to {LARGEST} for {TARGET}")
         rank = record.get("Rank")
-        if rank is None:
-            return goal, None
-        if not re.fullmatch("[0-9]{1,9}", str(rank).strip()):
-            raise ValueError(f"the rank {str(rank)[:40]!r} is not a whole number")
-        return goal, int(str(rank))
+        return goal, None if rank is None else whole_number(rank)
 
     def _with_curriculum(
         self, puzzles: list[Goal], kept_out: set[tuple[int, ...]], rng: np.random.Generator

@@ -70,11 +70,7 @@ class NumberGame:
         """The problems as text fields, from which `problem_of` restores them."""
         for problem in self.problems(split):
             numbers, target = problem.answer
-            yield {
-                "id": problem.id,
-                "numbers": " ".join(map(str, numbers)),
-                "target": str(target),
-            }
+            yield {"id": problem.id, "numbers": " ".join(map(str, numbers)), "target": str(target)}
 
     def problem_of(self, record: Mapping[str, Any], id: str) -> Problem:
         """The problem of a record. Raises ValueError, with the reason, for an invalid one."""
@@ -163,10 +159,11 @@ def make_goal(numbers: Any, target: Any) -> Goal:
         numbers = re.split(r"\s*,\s*|\s+", numbers.strip())
     if not isinstance(numbers, list) or not 2 <= len(numbers) <= MOST_NUMBERS:
         raise ValueError(f"there must be 2 to {MOST_NUMBERS} numbers")
-    return Goal(tuple(map(_whole_number, numbers)), _whole_number(target))
+    return Goal(tuple(map(whole_number, numbers)), whole_number(target))
 
 
-def _whole_number(value: Any) -> int:
+def whole_number(value: Any) -> int:
+    """Reads a number or a text. Raises ValueError, with the reason, if it is invalid."""
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch("[0-9]{1,9}", text) or int(text) > MOST_VALUE:
         raise ValueError(f"{text[:40]!r} is not a whole number from 0 to {MOST_VALUE}")

@@ -11,8 +11,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from expert_iter import extensions
+from expert_iter.range_checks import Checks
 from expert_iter.tasks import load_task
-from expert_iter.tasks.task import Problem, Task, check
+from expert_iter.tasks.task import Problem, Task
 from expert_iter.tasks.verifier import worker as pool_worker
 from expert_iter.tasks.verifier.dispatch import Batch, Dispatcher, Item, log_wrong
 
@@ -32,9 +33,10 @@ class VerifierConfig:
     megabytes: int = 2048
 
     def __post_init__(self):
-        check("workers", self.workers, 1, 1024, section="verifier")
-        check("seconds", self.seconds, 0.01, 86_400, section="verifier")
-        check("megabytes", self.megabytes, 256, 1 << 20, section="verifier")
+        check = Checks("verifier", self)
+        check.between(1, 1024, "workers")
+        check.between(0.01, 86_400, "seconds")
+        check.between(256, 1 << 20, "megabytes")
 
 
 class Verifier:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.answers import check_gold
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
@@ -33,8 +33,7 @@ class Gsm8kConfig(PublishedConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.annotations not in ("strip", "keep"):
-            raise UserError(f"task.annotations={self.annotations!r} is neither 'strip' nor 'keep'")
+        Checks("task", self).one_of("annotations", "strip", "keep")
 
 
 class Gsm8k(PublishedTask):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 from expert_iter.tasks.words.answers import ANSWER_TYPES, check_gold
 from expert_iter.tasks.words.file_task import FileConfig, FileTask
 from expert_iter.tasks.words.rows import (
@@ -15,8 +16,6 @@ from expert_iter.tasks.words.rows import (
     text_field,
     with_answer_line,
 )
-
-_TYPES = (*ANSWER_TYPES, CODE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,7 @@ class JsonlConfig(FileConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.answer_type not in _TYPES:
-            raise UserError(f"task.answer_type={self.answer_type!r} is none of {', '.join(_TYPES)}")
+        Checks("task", self).one_of("answer_type", *ANSWER_TYPES, CODE)
         for key in ("question_field", "answer_field", "solution_field"):
             if not getattr(self, key):
                 raise UserError(f"task.{key} is empty: name a field of the files")

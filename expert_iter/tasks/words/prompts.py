@@ -2,10 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from expert_iter.tasks.words.chat_template import ChatTemplate
 
 MODES = ("plain", "few_shot", "chat")
 
@@ -30,29 +26,25 @@ class Wording:
         shown = (f"{self.plain_prompt(example)}{solution}\n\n" for example, solution in examples)
         return "".join(shown) + self.plain_prompt(question)
 
-    def chat_prompt(self, template: "ChatTemplate", question: str) -> str:
-        return template.render(self.chat.replace("{question}", question))
+    def chat_message(self, question: str) -> str:
+        return self.chat.replace("{question}", question)
 
 
-_STEPS = "Work it out step by step, one step a line."
-_QUESTION = "Question: {question}\nAnswer:\n"
-WORDINGS = {
-    "exact": Wording(
-        _QUESTION, f"{{question}}\n\n{_STEPS} End with a line that has #### and the answer."
-    ),
-    "number": Wording(
-        _QUESTION,
-        f"{{question}}\n\n{_STEPS} End with a line that has #### and the answer, a number alone.",
-    ),
-    "math": Wording(
-        _QUESTION, f"{{question}}\n\n{_STEPS} End with a line that has the answer in \\boxed{{}}."
-    ),
-    "choice": Wording(
-        _QUESTION,
-        f"{{question}}\n\n{_STEPS} End with a line that has #### and the letter of your choice.",
-    ),
-    "code": Wording(
-        "Task: {question}\nProgram in Python:\n",
-        "Solve this task in Python. Give the whole program in one ```python block.\n\n{question}",
-    ),
+_LAST_LINES = {  # by the kind of answer: what a chat asks for in the last line
+    "exact": "#### and the answer",
+    "number": "#### and the answer, a number alone",
+    "math": "the answer in \\boxed{}",
+    "choice": "#### and the letter of your choice",
 }
+WORDINGS = {
+    kind: Wording(
+        "Question: {question}\nAnswer:\n",
+        "{question}\n\nWork it out step by step, one step a line. "
+        f"End with a line that has {last_line}.",
+    )
+    for kind, last_line in _LAST_LINES.items()
+}
+WORDINGS["code"] = Wording(
+    "Task: {question}\nProgram in Python:\n",
+    "Solve this task in Python. Give the whole program in one ```python block.\n\n{question}",
+)

@@ -38,22 +38,16 @@ class Row:
     @classmethod
     def of_texts(cls, record: Mapping[str, str], kind: str) -> "Row":
         """Restores a row from `texts`."""
-        answer = record["answer"]
-        return cls(
-            record["id"],
-            record["question"],
-            tests_of(answer) if kind == CODE else answer,
-            record["solution"],
-        )
+        answer = tests_of(record["answer"]) if kind == CODE else record["answer"]
+        return cls(record["id"], record["question"], answer, record["solution"])
 
     def texts(self) -> dict[str, str]:
         """Its fields as strings; tests become a JSON object."""
-        answer = self.answer
-        if isinstance(answer, CodeTests):
-            answer = json.dumps(dataclasses.asdict(answer))
-        return {"id": self.id, "question": self.question, "answer": answer} | {
-            "solution": self.solution
-        }
+        texts = dataclasses.asdict(self)
+        del texts["place"]
+        if isinstance(self.answer, CodeTests):
+            texts["answer"] = json.dumps(texts["answer"])
+        return texts
 
 
 @dataclass(frozen=True)

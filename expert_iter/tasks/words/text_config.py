@@ -3,11 +3,8 @@
 import dataclasses
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.task import SPLITS, check
+from expert_iter.range_checks import Checks
 from expert_iter.tasks.words.prompts import MODES
-
-MOST_SHOTS = 64
-MOST_ROWS = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +35,13 @@ class TextConfig:
     tfds_dir: str = ""
 
     def __post_init__(self):
-        if self.prompt not in MODES:
-            raise UserError(f"task.prompt={self.prompt!r} is none of {', '.join(MODES)}")
+        check = Checks("task", self)
+        check.one_of("prompt", *MODES)
         if self.prompt == "chat" and not self.chat_template:
             raise UserError(
                 "task.prompt=chat needs task.chat_template: name the checkpoint's "
                 "tokenizer_config.json or chat_template.jinja"
             )
-        check("shots", self.shots, 1, MOST_SHOTS)
-        check("shots_seed", self.shots_seed, 0, 2**32 - 1)
-        for split in SPLITS:
-            check(f"{split}_size", getattr(self, f"{split}_size"), 0, MOST_ROWS)
+        check.between(1, 64, "shots")
+        check.between(0, 2**32 - 1, "shots_seed")
+        check.not_negative("train_size", "validation_size", "test_size")

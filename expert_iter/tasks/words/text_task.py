@@ -209,7 +209,7 @@ class TextTask:
 
     def _prompt(self, row: Row, asked: str) -> str:
         if self.config.prompt == "chat":
-            return self.wording.chat_prompt(self._chat_template, asked)
+            return self._chat_template.render(self.wording.chat_message(asked))
         if self.config.prompt == "few_shot":
             return self.wording.few_shot_prompt(self._examples(row), asked)
         return self.wording.plain_prompt(asked)

@@ -156,7 +156,7 @@ def test_verdict_of_a_puzzle_that_needs_fractions():
         ("7,1 2 3", "not a puzzle of four numbers"),
         ("7,1 2 3 14", "not a puzzle of four numbers"),
         ("7,1 2 3 x", "'x' is not a whole number"),
-        ("seven,1 1 4 6", "the rank 'seven'"),
+        ("seven,1 1 4 6", "'seven' is not a whole number"),
     ],
 )
 def test_a_damaged_list_names_the_line(tmp_path, row, reason):
@@ -177,5 +177,5 @@ def test_too_short_a_list(tmp_path):
     [{"train_targets": "all"}, {"curriculum_share": 1.5}, {"max_target": 0}, {"max_value": 23}],
 )
 def test_impossible_settings(settings):
-    with pytest.raises(UserError, match=f"task.{next(iter(settings))}="):
+    with pytest.raises(UserError, match=f"task.{next(iter(settings))} must be "):
         Game24Config(**settings)

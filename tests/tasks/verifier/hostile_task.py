@@ -27,7 +27,7 @@ class HostileTask:
         if start == "raise":
             raise KeyError("no such thing")
         if start == "refuse":
-            raise UserError("task.start=refuse is out of range: use another")
+            raise UserError("task.start is refused: use another")
         if start == "exit":
             os._exit(3)
         if start == "memory":

@@ -131,14 +131,11 @@ class Program:
 
     def ends_by(self, deadline: float) -> bool:
         """Whether the program ends by itself before `deadline`, in seconds of `time.monotonic`."""
-        process = os.pidfd_open(self._process.pid)
         try:
-            ended = _has_ended(process, max(0.0, deadline - time.monotonic()))
-        finally:
-            os.close(process)
-        if ended:
-            self._process.wait()
-        return ended
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     @property
     def exit_code(self) -> int | None:
@@ -158,7 +155,9 @@ class Program:
                 signal.pidfd_send_signal(first, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # has ended
-            _has_ended(first, None)
+            poll = select.poll()
+            poll.register(first, select.POLLIN)
+            poll.poll()
             os.close(first)
         else:
             try:
@@ -180,13 +179,6 @@ class Program:
             return os.pidfd_open(json.loads(info)["child-pid"]) if info else None
         except ProcessLookupError:
             return None
-
-
-def _has_ended(process: int, seconds: float | None) -> bool:
-    """Waits until the process of a pidfd ends, at most `seconds` (None: without limit)."""
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def in_memory(data: bytes) -> int:

@@ -12,6 +12,7 @@ solutions need no rounding: its right answers are integers, and comparing the la
 rationals gives every label.
 """
 
+import functools
 import unicodedata
 
 from expert_iter.tasks.words.answers import choice, final_answer, mathematics, number
@@ -58,9 +59,7 @@ def agrees(gold: str, solution: str, kind: str) -> bool:
 
 def final(solution: str, kind: str) -> Final:
     """The final answer of a solution, as text and as read."""
-    if kind not in _READERS:
-        raise ValueError(f"{kind!r} is none of {', '.join(ANSWER_TYPES)}")
-    found = final_answer.final(solution, kind, _READERS[kind])
+    found = final_answer.final(solution, kind, functools.partial(_read, kind=kind))
     return found or Final("", _LAST[kind](solution))
 
 

@@ -17,7 +17,7 @@ block, count as one line.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 _MOST_MARKS = 16  # the last ones; bounds the time for hostile text
@@ -70,11 +70,7 @@ _DISPLAY = re.compile(
         (
             _block(r"(?<!\\)\\\[", r"(?<!\\)\\[\[\]]", r"(?<!\\)\\\]"),
             _block(r"(?<!\\)\$\$", r"\$\$", r"\$\$"),
-            _block(
-                rf"\\begin\{{({_ROWS})\}}",
-                r"\\(?:begin|end)\{\3\}",
-                r"\\end\{\3\}",
-            ),
+            _block(rf"\\begin\{{({_ROWS})\}}", r"\\(?:begin|end)\{\3\}", r"\\end\{\3\}"),
         )
     ),
     re.DOTALL,
@@ -141,6 +137,18 @@ def last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2].strip()
 
 
+def brace_depths(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
+    r"""How many groups are open after each brace from `start`, and where it ends.
+
+    \{ is not a brace.
+    """
+    depth = 0
+    for match in _BRACE.finditer(text, start):
+        if match[0] in "{}":
+            depth += 1 if match[0] == "{" else -1
+            yield depth, match.end()
+
+
 def _after_hashes(solution: str, kind: str, read: Callable[[str], str | None]) -> Final | None:
     for segment in reversed(_HASHES.split(solution)[1:]):
         if (box := _last_box(segment)) is not None:
@@ -204,7 +212,7 @@ def _last_box(text: str) -> str | None:
 def _end_of_argument(text: str, start: int, token: re.Pattern) -> int | None:
     r"""The end of the group in braces at `start`, or of the token there with its arguments.
 
-    None if there is neither, or the braces do not balance; \{ is not a brace.
+    None if there is neither, or the braces do not balance.
     """
     if not text.startswith("{", start):
         match = token.match(text, start)
@@ -212,12 +220,7 @@ def _end_of_argument(text: str, start: int, token: re.Pattern) -> int | None:
         for _ in range(_ARGUMENTS.get(match[1], 0) if match else 0):
             end = end and _end_of_argument(text, _BLANK.match(text, end).end(), _ARGUMENT)
         return end
-    depth = 0
-    for match in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if depth == 0:
-            return match.end()
-    return None
+    return next((end for depth, end in brace_depths(text, start) if depth == 0), None)
 
 
 def _flattened(text: str) -> str:

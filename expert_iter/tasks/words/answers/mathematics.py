@@ -17,12 +17,11 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from expert_iter.tasks.words.answers import latex, number
+from expert_iter.tasks.words.answers import final_answer, latex, number
 
 MOST_CHARACTERS = 400
 _MOST_DECIMALS = 1000  # computing more would take minutes
 
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("`", "`"))
 _SPELLINGS = [
     (re.compile(pattern), replacement)
@@ -134,9 +133,5 @@ def _inner(text: str) -> str:
 
 
 def _balanced(text: str) -> bool:
-    depth = 0
-    for match in _BRACE.finditer(text):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if depth < 0:
-            return False
-    return depth == 0
+    depths = [0, *(depth for depth, _ in final_answer.brace_depths(text))]
+    return min(depths) == depths[-1] == 0
