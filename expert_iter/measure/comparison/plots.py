@@ -1,29 +1,30 @@
 """The pictures of a comparison of methods: accuracy by cost, best-of-N, and the judge's honesty.
 
-They look as those of `plots` do: colours and markers of Okabe & Ito (2008), names beside the ends
-of the lines, no pyplot. Rows are those of `standings`.
+Rows are those of `standings`.
 """
 
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
-from PIL import Image
 
-from expert_iter.errors import UserError
 from expert_iter.measure.comparison.standings import ORACLE, Method, aggregate, label, labels
-from expert_iter.measure.plots import _DPI, _LOOKS, _MARGIN, _SPARE_LOOKS, _STYLE, _spread
+from expert_iter.measure.drawing import (
+    LOOKS,
+    MARGIN,
+    SPARE_LOOKS,
+    End,
+    accuracy_axes,
+    log_ticks,
+    name_ends,
+    picture,
+)
 from expert_iter.measure.tables import si
 
 _COSTS = {"tokens": "tokens generated per problem", "flops": "model FLOPs per problem"}
 _FORMATS = {"tokens": si, "flops": lambda flops: si(flops, "FLOP")}
-_VIVID = [look for look in (*_LOOKS.values(), *_SPARE_LOOKS) if look[1]]  # that have a marker
+_VIVID = [look for look in (*LOOKS.values(), *SPARE_LOOKS) if look[1]]  # that have a marker
 _GREY = "#808080"
 _COLOURED = 7  # methods drawn in colour where the caller names none
 _LABEL_GAP = 0.034  # between two names, as a share of the height of the axes
@@ -34,7 +35,10 @@ _COLUMNS = 4
 
 
 class _Line(NamedTuple):
-    """How one method is drawn. points: of `aggregate`. marker: empty for a line that is thin."""
+    """How one method is drawn.
+
+    points: of `aggregate`, the cheapest first. marker: empty for a line that is thin.
+    """
 
     points: list[dict]
     name: str
@@ -57,17 +61,11 @@ def accuracy_against(
         cost: "tokens" or "flops".
         highlight: methods (expert, readout) to colour, at most nine; without it the seven with the
             highest accuracy, averaged over all rows, so that pictures of both units agree.
-
-    Raises:
-        ValueError: another cost.
-        UserError: no rows, or a method to highlight is an oracle or not among them.
     """
-    if cost not in _COSTS:
-        raise ValueError(f"cost must be one of {', '.join(_COSTS)}, got {cost!r}")
     names = labels(rows)
-    looks = dict(zip(_vivid(rows, highlight), _VIVID, strict=False))
+    looks = dict(zip(_vivid(rows, cost, highlight), _VIVID, strict=False))
     lines, below = [], []
-    methods = _by_method([row for row in rows if row["unit"] == cost] or rows)
+    methods = _by_method([row for row in rows if row["unit"] == cost] or rows, cost)
     floor = min(
         (p["low"] for m, points in methods.items() if m in looks for p in points), default=0
     )
@@ -98,16 +96,10 @@ def over_optimisation(rows: Sequence[dict], path, expert: str = "samples") -> No
     Args:
         rows: of the comparison; those with budgets in tokens are drawn, or those in FLOPs.
         expert: the one that samples.
-
-    Raises:
-        UserError: the expert has no rows.
     """
     own = [row for row in rows if row["expert"] == expert]
-    if not own:
-        there = ", ".join(dict.fromkeys(row["expert"] for row in rows)) or "none"
-        raise UserError(f"there are no rows of the expert {expert!r} to draw; there are: {there}")
     cost = "tokens" if any(row["unit"] == "tokens" for row in own) else "flops"
-    methods = _by_method([row for row in own if row["unit"] == cost])
+    methods = _by_method([row for row in own if row["unit"] == cost], cost)
     readouts = [readout for _, readout in methods if readout != ORACLE]
     looks = dict(zip(readouts, _VIVID, strict=False))
     lines = []
@@ -128,18 +120,12 @@ def reliability_diagram(positions: Sequence[dict], path) -> None:
 
     Args:
         positions: what `calibration.by_position` returned.
-
-    Raises:
-        UserError: there are none.
     """
-    if not positions:
-        raise UserError("there is nothing to draw: no position has probabilities")
     columns = min(_COLUMNS, len(positions))
     lines = -(-len(positions) // columns)
     width, height = max(_PANEL[0] * columns + 0.6, 6), _PANEL[1] * lines + 1.1
-    left, top = _MARGIN / width, 1 - _MARGIN / height
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure((width, height), heading=0.65)
+    left, top = MARGIN / width, 1 - MARGIN / height
+    with picture(path, (width, height), heading=0.65) as figure:
         title = "How often a probability comes true"
         figure.text(left, top, title, va="top", fontsize=13, fontweight="bold")
         note = "dots: bins, area by share of solutions; dotted: base rate"
@@ -151,7 +137,6 @@ def reliability_diagram(positions: Sequence[dict], path) -> None:
             axes.remove()
         figure.supxlabel("probability given", fontsize=10.5)
         figure.supylabel("share that is right", fontsize=10.5)
-        _write(figure, path)
 
 
 def _panel(axes, position: dict):
@@ -183,35 +168,24 @@ def _panel(axes, position: dict):
     axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
-def _vivid(rows, highlight) -> list[Method]:
+def _vivid(rows, cost, highlight) -> list[Method]:
     """The methods to colour, in order of appearance."""
     means = {
         method: np.mean([point["accuracy"] for point in points])
-        for method, points in _by_method(rows).items()
+        for method, points in _by_method(rows, cost).items()
         if method[1] != ORACLE
     }
-    if not means:
-        raise UserError("there is nothing to draw: the comparison has no rows but oracles")
     if highlight is None:
         highlight = sorted(means, key=means.get, reverse=True)[:_COLOURED]
-    highlight = [tuple(method) for method in highlight]
-    for expert, readout in highlight:
-        if (expert, readout) not in means:
-            raise UserError(
-                f"cannot highlight {expert}/{readout}, which is not among the methods compared: "
-                + ", ".join(map("/".join, means))
-            )
-    if len(highlight) > len(_VIVID):
-        raise UserError(f"highlight at most {len(_VIVID)} methods, got {len(highlight)}")
     return [method for method in means if method in highlight]
 
 
-def _by_method(rows) -> dict[Method, list[dict]]:
-    """The points of every method, in order of appearance."""
+def _by_method(rows, cost) -> dict[Method, list[dict]]:
+    """The points of every method by their cost; methods in order of appearance."""
     methods = {}
     for point in aggregate(rows):
         methods.setdefault((point["expert"], point["readout"]), []).append(point)
-    return methods
+    return {of: sorted(points, key=lambda point: point[cost]) for of, points in methods.items()}
 
 
 def _draw(title, cost, lines: Sequence[_Line], path, rings=False, footnote=""):
@@ -220,43 +194,32 @@ def _draw(title, cost, lines: Sequence[_Line], path, rings=False, footnote=""):
         note += "; grey: the other methods"
     if any(line.style == ":" for line in lines):
         note += "; dotted: pass@N, the verifier picks"
-    if rings and any(line.marker and _peak(line, cost) for line in lines):
+    if rings and any(line.marker and _peak(line) for line in lines):
         note += "; rings: a peak before the end"
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(_SIZE)
-        axes = figure.subplots()
-        axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=26)
-        axes.annotate(
-            note, (0, 1), (0, 9), "axes fraction", textcoords="offset points", color="#555555"
-        )
-        axes.set_ylabel("problems solved")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlabel(_COSTS[cost])
-        costs = [point[cost] for line in lines for point in line.points]
-        axes.set_xscale("log")
+    costs = [point[cost] for line in lines for point in line.points]
+    with picture(path, _SIZE) as figure:
+        axes = accuracy_axes(figure, title, note, _COSTS[cost])
+        subs = (1, 2, 5) if max(costs) > 8 * min(costs) else (1, 1.5, 2, 3, 5, 7)
+        log_ticks(axes, subs, _FORMATS[cost])
         if max(costs) < 2 * min(costs):  # else ticks would come so close that all read the same
             middle = (min(costs) * max(costs)) ** 0.5
             axes.set_xlim(middle / 2, middle * 2)
-        subs = (1, 2, 5) if max(costs) > 8 * min(costs) else (1, 1.5, 2, 3, 5, 7)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs))
-        axes.xaxis.set_major_formatter(lambda x, _: _FORMATS[cost](x))
-        axes.xaxis.set_minor_locator(NullLocator())
         for line in lines:
             _curve(axes, line, cost, rings)
         axes.margins(y=0.03)
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, 0), min(high, 1.01))
-        _names(axes, lines, cost)
+        if len(lines) > _NAMED:
+            lines = [line for line in lines if line.colour != _GREY]
+        name_ends(axes, [_end(line, cost) for line in lines], _LABEL_GAP)
         if footnote:
             figure.supxlabel(
                 textwrap.fill(footnote, 120), x=0.02, ha="left", fontsize=8, color="#555555"
             )
-        _write(figure, path)
 
 
 def _curve(axes, line: _Line, cost: str, rings: bool):
-    points = _in_order(line, cost)
-    x, y, low, high = ([p[key] for p in points] for key in (cost, "accuracy", "low", "high"))
+    x, y, low, high = ([p[key] for p in line.points] for key in (cost, "accuracy", "low", "high"))
     if not line.marker:
         dot = "" if line.style == ":" and len(x) > 1 else "."
         style = {"linewidth": 1.1, "marker": dot, "markersize": 4, "zorder": 1.5}
@@ -266,64 +229,18 @@ def _curve(axes, line: _Line, cost: str, rings: bool):
     axes.fill_between(x, low, high, color=line.colour, alpha=0.08, linewidth=0)
     if max(x) <= 1.01 * min(x):  # a band over a single x cannot be seen
         axes.vlines(x, low, high, color=line.colour, linewidth=1.2)
-    peak = _peak(line, cost)
+    peak = _peak(line)
     if rings and peak:
         ring = {"s": 120, "facecolors": "none", "edgecolors": line.colour, "linewidths": 1.2}
         axes.scatter(peak[cost], peak["accuracy"], zorder=4, **ring)
 
 
-def _in_order(line: _Line, cost: str) -> list[dict]:
-    return sorted(line.points, key=lambda point: point[cost])
-
-
-def _peak(line: _Line, cost: str) -> dict | None:
+def _peak(line: _Line) -> dict | None:
     """The highest point of a line that ends lower."""
-    points = _in_order(line, cost)
-    peak = max(points, key=lambda point: point["accuracy"])
-    return peak if peak["accuracy"] > points[-1]["accuracy"] else None
+    peak = max(line.points, key=lambda point: point["accuracy"])
+    return peak if peak["accuracy"] > line.points[-1]["accuracy"] else None
 
 
-def _names(axes, lines: Sequence[_Line], cost: str):
-    """Writes names right of the axes, each as near the height of its line's end as room allows.
-
-    Where there is no room for all, only the coloured lines are named.
-    """
-    if len(lines) > _NAMED:
-        lines = [line for line in lines if line.colour != _GREY]
-    bottom, top = axes.get_ylim()
-    ends = [(_in_order(line, cost)[-1], line) for line in lines]
-    ends.sort(key=lambda end: end[0]["accuracy"])
-    wanted = [(end["accuracy"] - bottom) / (top - bottom) for end, _ in ends]
-    for (end, line), height in zip(ends, _spread(wanted, _LABEL_GAP), strict=True):
-        axes.annotate(
-            line.name,
-            xy=(end[cost], end["accuracy"]),
-            xytext=(1.05, height),
-            textcoords="axes fraction",
-            color=line.colour,
-            va="center",
-            fontsize=9.5 if line.marker else 8,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": line.colour,
-                "alpha": 0.35,
-                "linewidth": 0.8,
-                "relpos": (0, 0.5),
-            },
-        )
-
-
-def _figure(size, heading: float = 0) -> Figure:
-    """size, and the height of what the layout leaves free at the top, are in inches."""
-    layout = ConstrainedLayoutEngine(
-        w_pad=_MARGIN, h_pad=_MARGIN, rect=(0, 0, 1, 1 - heading / size[1])
-    )
-    return Figure(figsize=size, dpi=_DPI, facecolor="white", layout=layout)
-
-
-def _write(figure: Figure, path):
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    # A palette makes the file a third of the size, which matters in a repository.
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256)
-    picture.save(path, format="PNG", optimize=True, dpi=(_DPI, _DPI))
+def _end(line: _Line, cost: str) -> End:
+    x, y = line.points[-1][cost], line.points[-1]["accuracy"]
+    return End(x, y, line.name, line.colour, 9.5 if line.marker else 8)
