@@ -73,17 +73,13 @@ def _facts(comparison: Comparison, run, workdir: Path, summary: dict) -> list[li
 
 def _paired(rows: Sequence[dict], baseline: standings.Method) -> list[dict]:
     names = standings.labels(rows)
-    if baseline not in names:
-        return []
     return [
         {
             "unit": unit,
             "budget": row["budget"],
             "method": names[row["expert"], row["readout"]],
             "baseline": names[baseline],
-            "difference": row["difference"],
-            "low": row["low"],
-            "high": row["high"],
+            **{key: row[key] for key in ("difference", "low", "high")},
         }
         for unit in dict.fromkeys(row["unit"] for row in rows)
         for row in standings.paired(rows, unit, baseline)

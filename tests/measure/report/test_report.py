@@ -10,6 +10,7 @@ from expert_iter.measure.report.page import page
 from expert_iter.measure.report.report import report_data
 from expert_iter.model.transformer import Network
 from tests.guarded import GuardedTask, Letters, fresh_params, settings
+from tests.measure.report.test_page import PARTS, example
 
 
 def who(parts):
@@ -27,15 +28,10 @@ def parts():
 def workdir(parts, tmp_path_factory):
     """Of a run with a comparison of checkpoint 3 on all seven problems."""
     workdir = tmp_path_factory.mktemp("run")
-    made = Comparison(
-        *who(parts),
-        parts.task.problems("test"),
-        workdir / FOLDER,
-        ("samples",),
-        (12,),
-        seeds=1,
-        checkpoint="checkpoint 3",
-    )
+    problems, folder = parts.task.problems("test"), workdir / FOLDER
+    experts = "samples", "samples_without_replacement"
+    changes = {"units": ("tokens",), "seeds": 1, "checkpoint": "checkpoint 3"}
+    made = Comparison(*who(parts), problems, folder, experts, (12, 30), **changes)
     made.write(made.run())
     return workdir
 
@@ -90,6 +86,20 @@ def test_trees_lead_to_their_answers(data, parts):
             nodes += node["children"]
             assert sum(child["visits"] for child in node["children"]) <= node["visits"]
             assert (node["verdict"] is not None) == node["finished"]
+
+
+def test_rows_have_the_keys_that_the_page_shows(data):
+    """The page's own example stands for what it shows; seconds may be there in another form."""
+    assert data.keys() == example().keys()
+    for part in PARTS:
+        [shown] = example()[part]
+        rows = data[part]
+        assert rows or part in ("rounds", "finals")  # which only training makes
+        assert all(shown.keys() - {"seconds"} <= row.keys() for row in rows), part
+    [tree] = example()["trees"]
+    assert data["trees"][0]["root"].keys() == tree["root"].keys()
+    [shown], [first, *_] = example()["calibration"], data["calibration"]
+    assert first["bins"][0].keys() == shown["bins"][0].keys()
 
 
 def test_the_page_takes_it(data):
