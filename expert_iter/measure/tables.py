@@ -1,4 +1,4 @@
-"""Evaluation results as tables: aligned text for the terminal, Markdown for a README.
+"""Evaluation results as a table: aligned text for the terminal.
 
 An evaluation row is a plain dict, as kept in `summary.json`:
 
@@ -68,35 +68,22 @@ def terminal(rows: Sequence[dict]) -> str:
     """The rows as aligned text: one line a method and budget, its times side by side.
 
     It is at most 100 columns wide: where many times leave no room, cost columns give way. Oracle
-    rows come last under their own heading. Arguments as for `markdown`.
+    rows come last under their own heading.
+
+    Args:
+        rows: evaluation rows; of two with the same time, method and budget the later one counts.
     """
+    if not rows:
+        return ""
     for kept in range(len(COSTS), -1, -1):
-        text = _aligned(rows, ["accuracy", *list(COSTS)[:kept]])
-        if max(map(len, text.splitlines()), default=0) <= TERMINAL_WIDTH:
+        text = _aligned(rows, list(COSTS)[:kept])
+        if max(map(len, text.splitlines())) <= TERMINAL_WIDTH:
             break
     return text
 
 
-def markdown(rows: Sequence[dict], columns: Sequence[str] = ("accuracy", *COSTS)) -> str:
-    """The rows as a Markdown table, and oracle rows as a second one under their own heading.
-
-    Args:
-        rows: evaluation rows; of two with the same time, method and budget the later one counts.
-        columns: "accuracy" (which makes one column a time) and any of `COSTS`, in this order.
-    """
-    header, judged, oracle = _cells(rows, columns)
-    rule = [":--"] + ["--:"] * (len(header) - 1)
-    parts = [_caption(rows, columns)] if rows else []
-    for note, lines in ((None, judged), (_ORACLE_NOTE, oracle)):
-        if lines:
-            cells = [[" ".join(cell.split()) for cell in line] for line in [header, rule, *lines]]
-            parts += [note] if note else []
-            parts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
-    return "\n\n".join(parts)
-
-
-def _aligned(rows: Sequence[dict], columns: Sequence[str]) -> str:
-    header, judged, oracle = _cells(rows, columns)
+def _aligned(rows: Sequence[dict], costs: Sequence[str]) -> str:
+    header, judged, oracle = _cells(rows, costs)
     widths = [max(map(len, column)) for column in zip(header, *judged, *oracle, strict=True)]
     last_time = len(_times(rows))
 
@@ -109,7 +96,7 @@ def _aligned(rows: Sequence[dict], columns: Sequence[str]) -> str:
             text += cell.center(width) if cells is header and i <= last_time else cell.rjust(width)
         return text.rstrip()
 
-    blocks = [_caption(rows, columns), "\n".join(map(line, [header, *judged]))] if rows else []
+    blocks = [_caption(rows, costs), "\n".join(map(line, [header, *judged]))]
     if oracle:
         blocks.append("\n".join([_ORACLE_NOTE, *map(line, oracle)]))
     return "\n\n".join(blocks)
@@ -119,35 +106,27 @@ def _times(rows: Sequence[dict]) -> list[str]:
     return chronological(row["when"] for row in rows)
 
 
-def _caption(rows: Sequence[dict], columns: Sequence[str]) -> str:
+def _caption(rows: Sequence[dict], costs: Sequence[str]) -> str:
     problems = " or ".join(f"{n:,}" for n in sorted({row["problems"] for row in rows}))
     text = f"Accuracy in % (95% interval) on {problems} problems"
-    if set(columns) & set(COSTS):
+    if costs:
         *earlier, latest = _times(rows)
         text += "; costs per problem" + (f", {latest}" if earlier else "")
     return text + "."
 
 
-def _cells(rows: Sequence[dict], columns: Sequence[str]) -> tuple[list, list, list]:
+def _cells(rows: Sequence[dict], costs: Sequence[str]) -> tuple[list, list, list]:
     """Header, lines of the methods and lines of the oracles, each line a list of cells."""
-    times = _times(rows)
-    header = ["method"]
-    for column in columns:
-        header += times if column == "accuracy" else [COSTS[column]]
-    groups = {}
+    times, groups = _times(rows), {}
     for row in rows:
         groups.setdefault((row["method"], row["budget"]), {})[row["when"]] = row
     judged, oracle = [], []
     for (method, budget), at in groups.items():
+        accuracies = [_accuracy(at[when]) if when in at else "" for when in times]
         latest = at[[when for when in times if when in at][-1]]
-        line = [label(method, budget)]
-        for column in columns:
-            if column == "accuracy":
-                line += [_accuracy(at[when]) if when in at else "" for when in times]
-            else:
-                line.append(_cost(latest, column))
+        line = [label(method, budget), *accuracies, *(_cost(latest, cost) for cost in costs)]
         (oracle if method in ORACLES else judged).append(line)
-    return header, judged, oracle
+    return ["method", *times, *(COSTS[cost] for cost in costs)], judged, oracle
 
 
 def _accuracy(row: dict) -> str:

@@ -22,10 +22,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from expert_iter.errors import UserError
 from expert_iter.measure.bootstrap import interval, paired_difference
 
 ORACLE = "oracle"
+COSTS = ("tokens", "prefill_tokens", "flops")  # per problem
 UNITS = {"tokens": "generated tokens", "flops": "model FLOPs"}
 
 Method = tuple[str, str]  # expert, readout
@@ -76,9 +76,7 @@ def aggregate(rows: Iterable[dict]) -> list[dict]:
                 "high": high,
                 "seed_low": float(by_seed.min()),
                 "seed_high": float(by_seed.max()),
-                "tokens": _mean(runs.values(), "tokens"),
-                "prefill_tokens": _mean(runs.values(), "prefill_tokens"),
-                "flops": _mean(runs.values(), "flops"),
+                **{cost: _mean(runs.values(), cost) for cost in COSTS},
                 "seconds_per_problem": _mean(runs.values(), "seconds") / scores_SP.shape[1],
                 "problems": scores_SP.shape[1],
             }
@@ -95,17 +93,12 @@ def paired(rows: Iterable[dict], unit: str, baseline: Method) -> list[dict]:
         baseline: (expert, readout), not an oracle.
 
     Returns:
-        One dict for each budget and method, from the lowest budget up: `unit`, `budget`, `expert`,
+        One dict for each budget and method, from the lowest budget up: `budget`, `expert`,
         `readout`; `difference` (accuracy minus the baseline's) with its 95% interval `low`,
-        `high`; `accuracy` and `baseline_accuracy`; `cost` and `baseline_cost`, the mean per problem
-        in the unit; `seeds`. Only seeds that both have count, and a pair without any is left out,
-        as are budgets that the baseline has not.
-
-    Raises:
-        UserError: the baseline has no rows of this unit.
+        `high`; `relative_cost`, the mean cost in the unit over the baseline's. Only seeds that both
+        have count, and a pair without any is left out, as are budgets that the baseline has not.
     """
-    baseline, runs_of = tuple(baseline), runs_judged(rows, unit)
-    check_baseline(baseline, runs_of)
+    runs_of = _judged(rows, unit)
     pairs = []
     for (method, budget), runs in runs_of.items():
         base = runs_of.get((baseline, budget), {})
@@ -113,51 +106,36 @@ def paired(rows: Iterable[dict], unit: str, baseline: Method) -> list[dict]:
         if method == baseline or not seeds:
             continue
         ours, theirs = [runs[seed] for seed in seeds], [base[seed] for seed in seeds]
-        scores_SP, base_SP = _scores(ours), _scores(theirs)
-        difference, low, high = paired_difference(scores_SP, base_SP)
+        difference, low, high = paired_difference(_scores(ours), _scores(theirs))
         pairs.append(
             {
-                "unit": unit,
                 "budget": budget,
                 "expert": method[0],
                 "readout": method[1],
                 "difference": difference,
                 "low": low,
                 "high": high,
-                "accuracy": float(scores_SP.mean()),
-                "baseline_accuracy": float(base_SP.mean()),
-                "cost": _mean(ours, unit),
-                "baseline_cost": _mean(theirs, unit),
-                "seeds": len(seeds),
+                "relative_cost": _mean(ours, unit) / _mean(theirs, unit),
             }
         )
     return sorted(pairs, key=lambda pair: pair["budget"])
 
 
-def best_at(rows: Iterable[dict], unit: str) -> list[dict]:
-    """Which method is best at each budget of a unit, from the lowest up, and which are level.
+def best_at(rows: Iterable[dict], unit: str) -> dict[float, list[Method]]:
+    """Which methods are best at each budget of a unit, from the lowest up.
 
-    Returns:
-        A dict each: `budget`; `expert`, `readout` and `accuracy` of the method with the highest
-        mean accuracy, oracles excepted (the first of several); `level`, the methods that are not
-        significantly worse: the 95% interval of their paired difference to it reaches 0.
+    The first is the method with the highest mean accuracy, oracles excepted (the first of several).
+    After it come those that are not significantly worse: the 95% interval of their paired
+    difference to it reaches 0.
     """
-    runs_of = runs_judged(rows, unit)
-    best = []
+    runs_of, best = _judged(rows, unit), {}
     for budget in sorted({budget for _, budget in runs_of}):
         here = {method: runs for (method, at), runs in runs_of.items() if at == budget}
         means = {method: float(_scores(runs.values()).mean()) for method, runs in here.items()}
         winner = max(means, key=means.get)
         pairs = paired([row for runs in here.values() for row in runs.values()], unit, winner)
-        best.append(
-            {
-                "budget": budget,
-                "expert": winner[0],
-                "readout": winner[1],
-                "accuracy": means[winner],
-                "level": [(p["expert"], p["readout"]) for p in pairs if p["high"] >= 0],
-            }
-        )
+        level = [(pair["expert"], pair["readout"]) for pair in pairs if pair["high"] >= 0]
+        best[budget] = [winner, *level]
     return best
 
 
@@ -206,23 +184,13 @@ def _runs(rows) -> dict[tuple, dict]:
     return runs
 
 
-def runs_judged(rows, unit) -> dict[tuple[Method, float], dict]:
+def _judged(rows, unit) -> dict[tuple[Method, float], dict]:
     """(method, budget) -> seed -> row, for rows of the unit that are no oracle's."""
     return {
         ((expert, readout), budget): runs
         for (expert, readout, of, budget), runs in _runs(rows).items()
         if of == unit and readout != ORACLE
     }
-
-
-def check_baseline(baseline: Method, keys: Iterable[tuple[Method, float]]):
-    there = dict.fromkeys(method for method, _ in keys)
-    if baseline not in there:
-        choice = ", ".join(map("/".join, there)) or "none"
-        raise UserError(
-            f"the baseline {'/'.join(baseline)} is not among the methods compared; choose one "
-            f"that is: {choice}"
-        )
 
 
 def _scores(rows) -> np.ndarray:

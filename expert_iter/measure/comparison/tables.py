@@ -12,12 +12,10 @@ from expert_iter.measure.comparison.standings import (
     Method,
     aggregate,
     best_at,
-    check_baseline,
     first_readouts,
     label,
     labels,
     paired,
-    runs_judged,
     slope,
 )
 
@@ -40,12 +38,8 @@ def to_markdown(rows: Sequence[dict], baseline: Method) -> str:
 
     For each unit: accuracies (and their range over seeds), costs, slopes, differences to the
     baseline where it has rows of this unit, and under their own heading the oracles.
-
-    Raises:
-        UserError: the baseline has no rows at all.
     """
-    baseline, units = tuple(baseline), list(dict.fromkeys(row["unit"] for row in rows))
-    check_baseline(baseline, [key for unit in units for key in runs_judged(rows, unit)])
+    units = dict.fromkeys(row["unit"] for row in rows)
     return "\n\n".join(part for unit in units for part in _section(rows, unit, baseline)) + "\n"
 
 
@@ -61,8 +55,7 @@ def _section(rows, unit, baseline) -> list[str]:
     parts += _costs(cells, names, unit)
     if judged:
         parts += _slopes(here, judged, names, unit)
-    if any((cell["expert"], cell["readout"]) == baseline for cell in judged):
-        parts += _differences(here, names, unit, baseline)
+    parts += _differences(here, names, unit, baseline)
     if oracles:
         parts += [
             f"#### Oracle, equal {UNITS[unit]}",
@@ -76,11 +69,7 @@ def _section(rows, unit, baseline) -> list[str]:
 
 
 def _accuracies(rows, judged, names, unsaid, unit) -> list[str]:
-    best = {
-        (expert, readout, at["budget"])
-        for at in best_at(rows, unit)
-        for expert, readout in [(at["expert"], at["readout"]), *at["level"]]
-    }
+    best = best_at(rows, unit)
     experts_of = {}
     for expert, readout in unsaid.items():
         experts_of.setdefault(label(readout), []).append(label(expert))
@@ -97,7 +86,7 @@ def _accuracies(rows, judged, names, unsaid, unit) -> list[str]:
             judged,
             names,
             unit,
-            lambda c: _percent(c, (c["expert"], c["readout"], c["budget"]) in best),
+            lambda c: _percent(c, (c["expert"], c["readout"]) in best[c["budget"]]),
         ),
     ]
     if seeds != "1":
@@ -165,8 +154,7 @@ def _differences(rows, names, unit, baseline) -> list[str]:
 
     def text(pair):
         points = _signed(*(100 * pair[key] for key in ("difference", "low", "high")))
-        ratio = pair["cost"] / pair["baseline_cost"]
-        return f"{points}, ×{ratio:.2f}"
+        return f"{points}, ×{pair['relative_cost']:.2f}"
 
     return [
         _caption(
