@@ -76,12 +76,8 @@ _MAKE = {
 
 # Mutable types, with the arguments that make an empty value.
 _OPTIONS = {
-    "list": None,
-    "set": None,
-    "dict": None,
-    "bytearray": None,
-    "collections.Counter": None,
-    "collections.OrderedDict": None,
+    **dict.fromkeys(("list", "set", "dict", "bytearray")),  # none
+    **dict.fromkeys(("collections.Counter", "collections.OrderedDict")),
     "collections.defaultdict": lambda value: [value.default_factory],
     "collections.deque": lambda value: [(), value.maxlen],
     "array.array": lambda value: [value.typecode],

@@ -158,35 +158,30 @@ class Dispatcher:
             return not self._error
 
     def _start(self) -> WorkerProcess | None:
-        """Starts a worker; None if it does not start."""
+        """Starts a worker; None if it does not start.
+
+        Gives up after several failures in a row, unless some workers run.
+        """
+        process = None
         try:
             with self._changed:  # so that others do not give up meanwhile
                 if self._error:
                     return None
                 process = WorkerProcess(self._first_frame)
                 self._processes.add(process)
-        except OSError as error:
-            return self._count_failed_start(str(error))
-        try:
             mark, reason = process.receive(_START_SECONDS)
-        except Lost as lost:
+        except (OSError, Lost) as error:
+            mark, reason = "", str(error)
+        if mark == pool_worker.READY:
+            return process
+        if process:
             self._end(process)
-            return self._count_failed_start(str(lost))
-        if mark != pool_worker.READY:
-            self._end(process)
-            return self._give_up(reason)
-        return process
-
-    def _count_failed_start(self, why: str) -> None:
-        """Gives up after several failures in a row, unless some workers run."""
         with self._changed:
             self._failed_starts += 1
             gives_up = self._failed_starts >= _MOST_FAILED_STARTS and not self._processes
-        if gives_up:
-            self._give_up(why)
-
-    def _give_up(self, why: str) -> None:
-        self.stop(UserError(f"no verifier can start: {why}"))
+        if gives_up or mark == pool_worker.FAILED:
+            self.stop(UserError(f"no verifier can start: {reason}"))
+        return None
 
     def _judge(self, process: WorkerProcess, items: deque[Item]) -> None:
         """Requests some verdicts, and takes them. Raises Lost."""

@@ -17,6 +17,8 @@ from expert_iter.tasks.task import Problem, Task
 from expert_iter.tasks.verifier import worker as pool_worker
 from expert_iter.tasks.verifier.dispatch import Batch, Dispatcher, Item, log_wrong
 
+Verdicts = Future[list[bool]]
+
 
 @dataclasses.dataclass(frozen=True)
 class VerifierConfig:
@@ -42,9 +44,7 @@ class VerifierConfig:
 class Verifier:
     """Gives verdicts. As a context manager, it closes itself."""
 
-    def submit(
-        self, problems: Sequence[Problem], solutions: Sequence[str | None]
-    ) -> Future[list[bool]]:
+    def submit(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> Verdicts:
         """`verify` in the background. The future's `result()` raises what `verify` raises.
 
         The future's callbacks must be short, for other verdicts wait for them.
@@ -75,9 +75,7 @@ class InProcessVerifier(Verifier):
     def __init__(self, task: Task):
         self._task = task
 
-    def submit(
-        self, problems: Sequence[Problem], solutions: Sequence[str | None]
-    ) -> Future[list[bool]]:
+    def submit(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> Verdicts:
         """The future is done."""
         future = Future()
         future.set_result([self._verdict(*pair) for pair in zip(problems, solutions, strict=True)])
@@ -114,9 +112,7 @@ class VerifierPool(Verifier):
         self._dispatcher = Dispatcher(first_frame, config.workers, config.seconds)
         self._closed = False
 
-    def submit(
-        self, problems: Sequence[Problem], solutions: Sequence[str | None]
-    ) -> Future[list[bool]]:
+    def submit(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> Verdicts:
         if self._closed:
             raise RuntimeError("the pool of verifiers is closed")
         pairs = list(zip(problems, solutions, strict=True))

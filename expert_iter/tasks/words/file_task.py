@@ -41,24 +41,24 @@ class FileTask(TextTask):
         return {**settings, "split_off": not self.config.validation_file}, files
 
     def files(self, split: str) -> list[Path]:
-        name = getattr(self.config, f"{split}_file")
-        if split == "validation":
-            name = name or self.config.train_file
+        key = "train_file" if self._is_split_off(split) else f"{split}_file"
+        name = getattr(self.config, key)
         if not name:
-            key = "train_file" if split == "validation" else f"{split}_file"
             raise UserError(
                 f"task {self.name} has no {split} problems: name a JSONL or CSV file in task.{key}"
             )
         return [Path(name)]
 
     def rows_of_files(self, split: str) -> list[Row]:
-        (path,) = self.files(split)
-        if split == "test" or (split == "validation" and self.config.validation_file):
-            return self._read(path, split)
-        rows = self._read(path, "train")
-        if self.config.validation_file:
+        is_split_off = self._is_split_off(split)
+        rows = self._read(self.files(split)[0], "train" if is_split_off else split)
+        if not is_split_off:
             return rows
         return [row for row in rows if is_held_out(row.question) == (split == "validation")]
+
+    def _is_split_off(self, split: str) -> bool:
+        """Whether the split is a part of the training file."""
+        return split != "test" and not self.config.validation_file
 
     def _read(self, path: Path, prefix: str) -> list[Row]:
         numbers = itertools.count()

@@ -1,10 +1,9 @@
 """The published files of the text tasks: their sources and checksums."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """A file as its authors published it, or the first part of one.
 
     Attributes:

@@ -70,9 +70,8 @@ def _value(equation: str) -> Fraction | None:
 
 def _number(node: ast.expr, equation: str) -> Fraction:
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        return _OPERATIONS[type(node.op)](
-            _number(node.left, equation), _number(node.right, equation)
-        )
+        left, right = (_number(side, equation) for side in (node.left, node.right))
+        return _OPERATIONS[type(node.op)](left, right)
     # Reads the source, because Python's value is a rounded float.
     written = number.bare(ast.get_source_segment(equation, node))
     if isinstance(node, ast.Constant) and written:

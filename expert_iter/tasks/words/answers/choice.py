@@ -42,10 +42,8 @@ def last(text: str) -> str | None:
     """The last letter in a text that stands alone, in upper case; None if there is none."""
     if match := _ALONE.fullmatch(text.strip(" \t\n*")):
         return match[1].upper()
-    letter = None
-    for match in _DELIMITED.finditer(text):
-        letter = _letter(match)
-    return letter
+    matches = list(_DELIMITED.finditer(text))
+    return _letter(matches[-1]) if matches else None
 
 
 def _letter(match: re.Match) -> str:
