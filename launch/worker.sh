@@ -51,4 +51,8 @@ done
 code=0
 wait "$program" || code=$?
 if [[ "$code" == 0 ]]; then finished || code=$?; fi
+if ((code > 128)); then  # by a signal, so it could not say so itself
+  echo "The process of $HOSTNAME ended with code $code: it was killed, ran out of memory, or lost" \
+    "process 0; run the same command again on all hosts to resume from the last checkpoint" >&2
+fi
 exit "$code"

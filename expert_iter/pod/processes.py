@@ -5,6 +5,7 @@ all of them, in the same order. JAX's distributed runtime does the rest.
 """
 
 import os
+import re
 import sys
 import threading
 import time
@@ -13,7 +14,6 @@ from typing import Any, NoReturn
 import jax
 
 from expert_iter.errors import UserError
-from expert_iter.pod import exit_message
 
 # Launch scripts set these where JAX cannot detect them. It detects TPU pods, Slurm and Open MPI.
 COORDINATOR, COUNT, INDEX = (
@@ -63,10 +63,6 @@ def start(distributed: bool) -> None:
         ) from error
     _STARTED.set()
     if jax.process_count() > 1:
-        exit_message.arm(
-            f"process {index()}: ended without a message: it was killed, ran out of memory, or "
-            f"lost process 0; {_RESTART}"
-        )
         threading.Thread(target=_watch, name="peers", daemon=True).start()
 
 
@@ -144,16 +140,12 @@ def exit_after_losing(missing: list[int]) -> NoReturn:
       missing: indices of the processes; empty if not known.
     """
     who = " and ".join(map(str, missing)) or "another one"
-    print(
-        f"process {index()}: process {who} has died; {_RESTART}",
-        file=sys.stderr,
-        flush=True,
-    )
+    line = f"process {index()}: process {who} has died; {_RESTART}"
+    print(line, file=sys.stderr, flush=True)
     _exit(DEAD_PEER)
 
 
 def _exit(code: int) -> NoReturn:
-    exit_message.disarm()
     if is_primary() and not _LEAVING.is_set():
         # JAX aborts processes that lose its coordinator, which is in this one. Others that end for
         # the same reason need time to print it.
@@ -167,19 +159,11 @@ def lost_a_peer(error: Exception) -> bool:
 
     If so, `_watch` usually ends this process, naming the dead one, before this returns.
     """
-    text = str(error)
-    if not _STARTED.is_set() or not any(sign in text for sign in _CONNECTION_ERRORS):
+    if not _STARTED.is_set() or not re.search(_CONNECTION_ERRORS, str(error)):
         return False
     time.sleep(_HEARTBEAT + 2 * _POLL_SECONDS)
     return True
 
 
 # Parts of the messages of Gloo, NCCL, gRPC and sockets.
-_CONNECTION_ERRORS = (
-    "Gloo",
-    "Connection",
-    "connection",
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "NCCL",
-)
+_CONNECTION_ERRORS = "Gloo|NCCL|Connection|connection|UNAVAILABLE|DEADLINE_EXCEEDED"

@@ -43,38 +43,35 @@ def write_share(directory: epath.Path, share: Mapping[str, np.ndarray]) -> None:
     (directory / SHARES / f"{processes.index()}.npz").write_bytes(buffer.getvalue())
 
 
-def read_checked(
-    directory: epath.Path, only: str | None, like: Arrays
-) -> tuple[Restored | None, str | None]:
+def read_checked(directory: epath.Path, only: str | None, like: Arrays) -> Restored:
     """Reads a checkpoint after checking its files. All processes call this, with the same result.
 
     Args:
       only: the one top-level entry to check and read; None: all of them, and the shares.
       like: entries to return on devices (see `orbax_arrays.read`).
 
-    Returns:
-      The checkpoint and None, or None and what is wrong with it.
+    Raises:
+      Damaged: what is wrong with it, on all processes.
     """
-    problem = None
+    problem = restored = None
     if processes.is_primary():
         try:
             content = manifest.unseal(directory)
-            others = [name for name in content["arrays"] if only not in (None, name)]
-            unwanted = tuple(f"{ARRAYS}/{name}/" for name in others)
-            unwanted += (f"{SHARES}/",) if only else ()
-            manifest.check(directory, content, wanted=lambda file: not file.startswith(unwanted))
+            # Files of Orbax that belong to no entry begin with an underscore.
+            wanted = (f"{ARRAYS}/{only}/", f"{ARRAYS}/_") if only else ""
+            manifest.check(directory, content, wanted)
         except manifest.Damaged as error:
             problem = str(error)
     problem = collectives.all_gather(problem)[0]
+    if problem is None:
+        try:
+            restored = _read(directory, only, like)
+        except Exception as error:  # Orbax raises many types, and names none of them
+            problem = orbax_arrays.reason(error)
+        problem = next(filter(None, collectives.all_gather(problem)), None)
     if problem is not None:
-        return None, problem
-    restored = None
-    try:
-        restored = _read(directory, only, like)
-    except Exception as error:  # Orbax raises many types, and names none of them
-        problem = orbax_arrays.reason(error)
-    problem = next(filter(None, collectives.all_gather(problem)), None)
-    return (restored, None) if problem is None else (None, problem)
+        raise manifest.Damaged(problem)
+    return restored
 
 
 def _read(directory: epath.Path, only: str | None, like: Arrays) -> Restored:

@@ -18,8 +18,8 @@ import json
 import os
 import shutil
 import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,11 +54,10 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1, not {keep}")
         self._directory = absolute(directory)
         self._keep = keep
-        self._saving: _Saving | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._saving: Future | None = None
 
     def positions(self) -> list[int]:
         """Positions on disk, ascending; only restoring one tells whether it is good."""
@@ -77,16 +76,9 @@ class Checkpoints:
                 return manifest.unseal(saved.path)["meta"]
         return None
 
-    def save(
-        self,
-        position: int,
-        arrays: Arrays,
-        meta: Mapping[str, Any],
-        share: Mapping[str, np.ndarray] | None = None,
-        best: int | None = None,
-    ) -> None:
+    def save(self, *args, **kwargs) -> None:
         """`start_saving`, then `finish`."""
-        self.start_saving(position, arrays, meta, share, best)
+        self.start_saving(*args, **kwargs)
         self.finish()
 
     def start_saving(
@@ -128,8 +120,7 @@ class Checkpoints:
         name = collectives.all_gather(f"{position:06d}.{max(attempts, default=-1) + 1}")[0]
         final = self._directory / name
         staging = self._directory / (_TEMPORARY + name) if is_local(final) else final
-        self._saving = _Saving(position, older, staging)
-        try:
+        with self._or_give_up(position, older, staging):
             if processes.is_primary():
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._remove_unfinished()
@@ -138,22 +129,21 @@ class Checkpoints:
             if is_local(staging):
                 orbax_arrays.require_space(staging, arrays)
             write = orbax_arrays.start_writing(staging / checkpoint_files.ARRAYS, arrays)
-        except Exception as error:  # Orbax raises many types, and names none of them
-            self._give_up(error)
 
         def complete():
-            write()
-            if share is not None:
-                checkpoint_files.write_share(staging, share)
-            processes.barrier(f"written {name}")
-            if processes.is_primary():
-                manifest.seal(staging, content)
-                if staging != final:
-                    os.rename(staging, final)
-                    sync(self._directory)
-                self._remove_all_but_newest(older, position, best)
+            with self._or_give_up(position, older, staging):
+                write()
+                if share is not None:
+                    checkpoint_files.write_share(staging, share)
+                processes.barrier(f"written {name}")
+                if processes.is_primary():
+                    manifest.seal(staging, content)
+                    if staging != final:
+                        os.rename(staging, final)
+                        sync(self._directory)
+                    self._remove_all_but_newest(older, position, best)
 
-        self._saving.start(complete)
+        self._saving = self._thread.submit(complete)
 
     def _remove_all_but_newest(self, older: list[_Saved], position: int, best: int | None) -> None:
         before = [saved for saved in older if saved.position < position]
@@ -165,25 +155,28 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Waits for the save under way, if any; raises what `start_saving` raises."""
-        if self._saving is not None:
-            error = self._saving.result()
-            if error is not None:
-                self._give_up(error)
-            self._saving = None
-
-    def _give_up(self, error: Exception) -> None:
         saving, self._saving = self._saving, None
-        if processes.lost_a_peer(error):
-            raise error
-        if processes.is_primary():
-            with contextlib.suppress(OSError):
-                saving.staging.rmtree()
-        older = saving.older
-        stays = f"checkpoint {older[-1].position} stays" if older else "there is none before it"
-        raise UserError(
-            f"checkpoint {saving.position} could not be saved in {self._directory}: "
-            f"{orbax_arrays.reason(error)}; {stays}. Fix that and run the same command again"
-        ) from error
+        if saving is not None:
+            saving.result()
+
+    @contextlib.contextmanager
+    def _or_give_up(
+        self, position: int, older: list[_Saved], staging: epath.Path
+    ) -> Iterator[None]:
+        """Where a part of a save fails, removes what there is of it and raises UserError."""
+        try:
+            yield
+        except Exception as error:  # Orbax raises many types, and names none of them
+            if processes.lost_a_peer(error):
+                raise
+            if processes.is_primary():
+                with contextlib.suppress(OSError):
+                    staging.rmtree()
+            stays = f"checkpoint {older[-1].position} stays" if older else "there is none before it"
+            raise UserError(
+                f"checkpoint {position} could not be saved in {self._directory}: "
+                f"{orbax_arrays.reason(error)}; {stays}. Fix that and run the same command again"
+            ) from error
 
     def restore(
         self,
@@ -205,17 +198,13 @@ class Checkpoints:
           UserError: there are checkpoints but no good one, or none at `position`.
         """
         damaged = []
-        names = [
-            saved.path.name
-            for saved in reversed(self._saved())
-            if position in (None, saved.position)
-        ]
+        found = self._saved()[::-1]
+        names = [saved.path.name for saved in found if position in (None, saved.position)]
         for name in collectives.all_gather(names)[0]:
             number = int(name.partition(".")[0])
-            restored, problem = checkpoint_files.read_checked(
-                self._directory / name, only, like or {}
-            )
-            if restored is None:
+            try:
+                restored = checkpoint_files.read_checked(self._directory / name, only, like or {})
+            except manifest.Damaged as problem:
                 damaged.append(f"checkpoint {number} in {self._directory} ({problem})")
                 continue
             if damaged and processes.is_primary():
@@ -225,15 +214,14 @@ class Checkpoints:
                     file=sys.stderr,
                 )
             return restored
-        if damaged and position is not None:
-            raise UserError(
-                f"damaged: {', '.join(damaged)}; name another one, there are: {self.listed()}"
-            )
         if damaged:
-            raise UserError(
-                f"damaged: {', '.join(damaged)}, and there is no other to go back to; "
-                "restore it from a copy, or start again in another --workdir"
-            )
+            others = f"name another one, there are: {self.listed()}"
+            if position is None:
+                others = (
+                    "there is no other to go back to: restore it from a copy, or start again in "
+                    "another --workdir"
+                )
+            raise UserError(f"damaged: {', '.join(damaged)}; {others}")
         if position is not None:
             raise UserError(
                 f"no checkpoint {position} in {self._directory}; there are: {self.listed()}"
@@ -244,13 +232,15 @@ class Checkpoints:
         """Complete checkpoints, oldest position first, and of one position the oldest attempt.
         Raises UserError where a file has their directory's name.
         """
-        found = []
-        if self._directory.exists() and not self._directory.is_dir():
+        if not self._directory.exists():
+            return []
+        if not self._directory.is_dir():
             raise UserError(
                 f"{self._directory} is in the way of the checkpoints; move it, or give another "
                 "--workdir"
             )
-        for path in self._directory.iterdir() if self._directory.exists() else ():
+        found = []
+        for path in self._directory.iterdir():
             position, _, attempt = path.name.partition(".")
             whole = is_local(path) or manifest.is_sealed(path)
             if position.isdecimal() and attempt.isdecimal() and whole:
@@ -271,28 +261,3 @@ class Checkpoints:
         for path in self._directory.iterdir():
             if path.name not in whole:
                 shutil.rmtree(path, ignore_errors=True) if is_local(path) else path.rmtree()
-
-
-class _Saving:
-    """One save under way."""
-
-    def __init__(self, position: int, older: list[_Saved], staging: epath.Path):
-        self.position, self.older, self.staging = position, older, staging
-        self._error: Exception | None = None
-        self._thread: threading.Thread | None = None
-
-    def start(self, work: Callable[[], None]) -> None:
-        def run():
-            try:
-                work()
-            except Exception as error:  # Orbax raises many types, and names none of them
-                self._error = error
-
-        self._thread = threading.Thread(target=run, name="checkpoint")
-        self._thread.start()
-
-    def result(self) -> Exception | None:
-        """What went wrong, if anything; waits for the end."""
-        if self._thread is not None:
-            self._thread.join()
-        return self._error

@@ -8,7 +8,6 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -66,16 +65,16 @@ def remove(directory: epath.Path) -> None:
     (directory / _NAME).unlink()
 
 
-def check(directory: epath.Path, content: dict[str, Any], wanted: Callable[[str], bool]) -> None:
+def check(directory: epath.Path, content: dict[str, Any], wanted: str | tuple[str, ...]) -> None:
     """Checks files against their checksums in `content`, which `unseal` returned.
 
     Args:
-      wanted: whether a file, by its name, is to be checked.
+      wanted: what the names of the files to check begin with.
 
     Raises:
       Damaged: a file is missing or its checksum is wrong.
     """
-    names = [name for name in content["files"] if wanted(name)]
+    names = [name for name in content["files"] if name.startswith(wanted)]
 
     def problem(name: str) -> str | None:
         try:

@@ -60,12 +60,6 @@ class Metrics:
         if self._writer is not None:
             self._writer.close()
 
-    def __enter__(self) -> "Metrics":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
     def _start_tensorboard(self) -> None:
         from tensorboardX import SummaryWriter  # here: slow to import
 
@@ -77,8 +71,7 @@ class Metrics:
             self._show(line)
 
     def _write_all(self) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in self._lines)
-        write_atomic(self._path, text)
+        write_atomic(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def _show(self, line: Mapping[str, Any]) -> None:
         for name, value in line.items():
@@ -97,16 +90,12 @@ def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     path = epath.Path(workdir) / workdir_lib.METRICS
     if not path.exists():
         return []
-    # A line without a newline is half-written.
-    whole = path.read_bytes().split(b"\n")[:-1]
     lines = []
-    for number, text in enumerate(whole, start=1):
+    # A line without a newline is half-written.
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             line = json.loads(text)
-            (
-                line["position"],
-                line["time"],
-            )  # raises KeyError: every line that `write` wrote has both
+            _ = line["position"], line["time"]  # every line that `write` wrote has both
         except (ValueError, TypeError, KeyError):
             raise UserError(f"{path}, line {number} is damaged; delete that line") from None
         lines.append(line)

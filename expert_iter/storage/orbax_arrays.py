@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from flax import traverse_util
 
 Arrays = dict[str, Any]  # nested dicts, arrays at the leaves
 
@@ -59,7 +60,7 @@ def require_space(directory: epath.Path, arrays: Arrays) -> None:
 
 def start_writing(directory: epath.Path, arrays: Arrays) -> Callable[[], None]:
     """Writes in threads of Orbax's own. Returns a function that waits until all is written."""
-    full = _without_empty(arrays)
+    full = _without_empty(arrays, lambda array: array.size == 0)
     items = {name: ocp.args.PyTreeSave({name: entry}) for name, entry in full.items()}
     if not items:
         return lambda: None
@@ -84,20 +85,17 @@ def read(directory: epath.Path, described: Mapping[str, Any], like: Arrays) -> A
       like: entries to return on devices: `jax.ShapeDtypeStruct`s with shardings, in the structure
         that was saved. The others are host NumPy.
     """
-    stored = {name: entry for name, entry in described.items() if (directory / name).is_dir()}
+    stored = _without_empty(described, lambda description: 0 in description[1])
     if not stored:
         return _with_empty(described, {})
 
     def restore_args(name):
-        if name not in like:
-            return jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-                _described_without_empty(stored[name]),
-                is_leaf=_is_array_description,
-            )
-        return jax.tree.map(
-            lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, dtype=x.dtype), like[name]
-        )
+        if name in like:
+            on_devices = lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, dtype=x.dtype)  # noqa: E731
+            return jax.tree.map(on_devices, like[name])
+        is_leaf = lambda x: isinstance(x, list)  # noqa: E731
+        host = ocp.RestoreArgs(restore_type=np.ndarray)
+        return jax.tree.map(lambda _: host, stored[name], is_leaf=is_leaf)
 
     items = {
         name: ocp.args.PyTreeRestore(restore_args={name: restore_args(name)}) for name in stored
@@ -116,27 +114,10 @@ def reason(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _is_array_description(entry: Any) -> bool:
-    return isinstance(entry, list)
-
-
-def _described_without_empty(described: Any) -> Any:
-    """The description of `_without_empty(tree)`."""
-    if _is_array_description(described):
-        return described
-    inner = {key: _described_without_empty(value) for key, value in described.items()}
-    stored = lambda v: 0 not in v[1] if _is_array_description(v) else v != {}  # noqa: E731
-    return {key: value for key, value in inner.items() if stored(value)}
-
-
-def _without_empty(tree: Arrays) -> Arrays:
-    full = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            value = _without_empty(value)
-        if value != {} if isinstance(value, dict) else value.size:
-            full[key] = value
-    return full
+def _without_empty(tree: Mapping[str, Any], is_empty: Callable[[Any], bool]) -> dict[str, Any]:
+    """Nested dicts, of arrays or of their descriptions, without empty leaves and empty dicts."""
+    flat = traverse_util.flatten_dict(tree)
+    return traverse_util.unflatten_dict({k: leaf for k, leaf in flat.items() if not is_empty(leaf)})
 
 
 def _with_empty(described: Any, full: Any) -> Any:

@@ -1,6 +1,5 @@
 """Shows a phase's progress: a bar on a terminal, a line every 15 seconds in a log file."""
 
-import contextlib
 import sys
 import time
 
@@ -8,10 +7,11 @@ import tqdm
 
 from expert_iter.pod import processes
 
+_clock = tqdm.tqdm.format_interval
 _LINE_SECONDS = 15.0  # between lines where there is no terminal
 
 
-def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar | _Lines | _Silence":
+def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar | _Lines":
     """Shows on stderr how much of a phase is done, its fields and the time left.
 
     Use it as a context manager, and call `update(n, **fields)` after every n units of work.
@@ -23,37 +23,20 @@ def progress(total: int, label: str, done: int = 0, unit: str = "it") -> "_Bar |
       unit: name of a unit.
 
     Returns:
-      On process 0 a bar or lines; on others an object that shows nothing.
+      On process 0 a bar or lines; on others a bar that shows nothing.
     """
-    if not processes.is_primary():
-        return _Silence()
-    return (_Bar if sys.stderr.isatty() else _Lines)(total, label, done, unit)
+    shows = processes.is_primary()
+    if shows and not sys.stderr.isatty():
+        return _Lines(total, label, done, unit)
+    where = {"file": sys.stderr, "dynamic_ncols": True, "disable": not shows}
+    return _Bar(total=total, desc=label, initial=done, unit=unit, **where)
 
 
-class _Silence(contextlib.nullcontext):
-    def __enter__(self) -> "_Silence":
-        return self
-
-    def update(self, n: int = 1, **fields) -> None:
-        """Shows nothing: process 0 shows the progress of all."""
-
-
-class _Bar:
-    def __init__(self, total: int, label: str, done: int, unit: str):
-        self._bar = tqdm.tqdm(
-            total=total, desc=label, initial=done, unit=unit, dynamic_ncols=True, file=sys.stderr
-        )
-
+class _Bar(tqdm.tqdm):
     def update(self, n: int = 1, **fields) -> None:
         if fields:
-            self._bar.set_postfix_str(_text(fields), refresh=False)
-        self._bar.update(n)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._bar.close()
+            self.set_postfix_str(_text(fields), refresh=False)
+        super().update(n)
 
 
 class _Lines:
@@ -93,7 +76,3 @@ def _text(fields: dict) -> str:
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in fields.items()
     )
-
-
-def _clock(seconds: float) -> str:
-    return tqdm.tqdm.format_interval(seconds)

@@ -3,16 +3,15 @@
     trees/
       round-0003.unit-0007.process-0.array_record    the trees that process 0 has of a batch
 
-Each file is written under another name and renamed, so that it is whole; a unit that is searched
-again after a resume overwrites its own. The oldest files go first when the store is full.
+Each file is written whole or not at all. A unit that is searched again after a resume overwrites
+its own. The oldest files go first when the store is full.
 """
 
-import contextlib
 import dataclasses
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from etils import epath
 
 from expert_iter.errors import UserError
 from expert_iter.range_checks import Checks
-from expert_iter.storage.files import is_local, sync
+from expert_iter.storage.files import is_local, write_atomic
 
 # Of the compressions that array_record has, the cheapest that still takes out the padding.
 _OPTIONS = "zstd:1"
@@ -76,10 +75,10 @@ def read(folder: str | os.PathLike, file: TreeFile) -> list[bytes]:
     path = epath.Path(folder) / file.name
     if not path.exists():
         return []
-    with contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as scratch:
         local = Path(path)
         if not is_local(path):
-            local = Path(stack.enter_context(tempfile.TemporaryDirectory()), file.name)
+            local = Path(scratch, file.name)
             local.write_bytes(path.read_bytes())
         try:
             reader = ArrayRecordReader(str(local))
@@ -176,31 +175,14 @@ def write_file(path: epath.Path, records: Sequence[bytes]) -> int:
     Raises:
       OSError, RuntimeError: it cannot be written.
     """
-    with _temporary(path) as temporary:
-        writer = ArrayRecordWriter(str(temporary), _OPTIONS)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch, "records")
+        writer = ArrayRecordWriter(str(local), _OPTIONS)
         try:
             for record in records:
                 writer.write(record)
         finally:
             writer.close()
-        size = temporary.stat().st_size
-        if is_local(path):
-            sync(temporary)
-            os.replace(temporary, path)
-        else:
-            path.write_bytes(temporary.read_bytes())  # object stores know no half-written object
-    return size
-
-
-@contextlib.contextmanager
-def _temporary(path: epath.Path) -> Iterator[Path]:
-    """A local place to write what `path` will hold; nothing is there in the end."""
-    if not is_local(path):
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder, path.name)
-        return
-    temporary = Path(path.parent, f".{path.name}.tmp")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+        data = local.read_bytes()
+    write_atomic(path, data)
+    return len(data)

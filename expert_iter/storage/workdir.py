@@ -104,13 +104,12 @@ def claim(
     old = _flatten(json.loads(json.dumps(complete(read_config(workdir)))))
     new = _flatten(json.loads(json.dumps(config)))
     keys = [key for key in old | new if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
-    forbidden = [key for key in keys if not any(_within(key, allowed) for allowed in may_differ)]
+    allowed = tuple(f"{section}." for section in may_differ)
+    forbidden = [key for key in keys if not f"{key}.".startswith(allowed)]
     if forbidden:
-        shown = [
-            f"{key} was {_show(old, key)}, is now {_show(new, key)}" for key in forbidden[:_SHOWN]
-        ]
-        if len(forbidden) > _SHOWN:
-            shown.append(f"and {len(forbidden) - _SHOWN} more")
+        shown = [f"{key} was {_show(old, key)}, is now {_show(new, key)}" for key in forbidden]
+        if len(shown) > _SHOWN:
+            shown[_SHOWN:] = [f"and {len(shown) - _SHOWN} more"]
         raise UserError(
             f"workdir '{workdir}' was made with another config: {'; '.join(shown)}. "
             "Give another --workdir, or the old settings"
@@ -155,10 +154,6 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _within(key: str, section: str) -> bool:
-    return key == section or key.startswith(f"{section}.")
 
 
 def _show(flat: Mapping[str, Any], key: str) -> str:

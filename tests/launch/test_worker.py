@@ -23,6 +23,22 @@ def test_worker_says_by_its_code_what_to_do_next(tmp_path):
     assert launch("worker", CODE=1, **where).returncode == 1
 
 
+@pytest.mark.parametrize("name, code", [("KILL", 137), ("ABRT", 134)])
+def test_a_killed_program_ends_with_one_clear_line_of_the_worker(tmp_path, name, code):
+    python = write_program(tmp_path / "python", f"echo working\nkill -{name} $$\n")
+    result = launch("worker", PYTHON=python, WORKDIR=tmp_path)
+    assert result.returncode == code and result.stdout == "working\n"
+    last = result.stderr.splitlines()[-1]
+    assert f"ended with code {code}: it was killed, ran out of memory, or lost process 0;" in last
+    assert last.endswith("on all hosts to resume from the last checkpoint")
+
+
+@pytest.mark.parametrize("code", [1, 2, 75])
+def test_a_program_that_ends_by_itself_has_the_last_word(tmp_path, code):
+    python = write_program(tmp_path / "python", f"echo its own >&2\nexit {code}\n")
+    assert launch("worker", PYTHON=python, WORKDIR=tmp_path).stderr == "its own\n"
+
+
 @pytest.mark.parametrize("found", [0, 76, 1])  # 1: the bucket cannot be read
 def test_worker_looks_for_the_summary_in_a_bucket(tmp_path, found):
     python = write_program(

@@ -1,5 +1,6 @@
 """What goes wrong around a run: it says so in a line, and nothing that was saved is lost."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -127,10 +128,10 @@ def test_a_damaged_share_of_the_replay_is_passed_over(tmp_path, how, capsys):
 def test_a_clock_that_goes_backwards_changes_nothing(tmp_path, monkeypatch):
     clock = iter(range(10**6, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
-    with Metrics(tmp_path / "run") as written:
+    with contextlib.closing(Metrics(tmp_path / "run")) as written:
         for position in range(3):
             written.write(position, {"loss": position})
-    with Metrics(tmp_path / "run", resume_at=2) as written:
+    with contextlib.closing(Metrics(tmp_path / "run", resume_at=2)) as written:
         written.write(2, {"loss": 5})
     lines = metrics.read(tmp_path / "run")
     assert [(line["position"], line["loss"]) for line in lines] == [(0, 0), (1, 1), (2, 5)]

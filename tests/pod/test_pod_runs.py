@@ -35,8 +35,6 @@ SEED = ("--config.run.seed=0",)
 # processes. What is saved and resumed is the same for every expert.
 SELDOM = "--config.run.save_seconds=600"  # saves at the ends of phases alone
 GUESS = *SEED, "--config.run.expert=guess", "--config.guess.num_samples=4"
-# Printed for a process that is killed or aborted.
-EXIT_MESSAGE = "process {}: ended without a message: it was killed, ran out of memory, or lost"
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +69,15 @@ def test_two_processes_told_to_leave_and_killed_end_as_one_alone(alone, tmp_path
             print(f"kill {kill}: {codes} after {time.monotonic() - begin:.0f} s")
             other, said = codes[1 - victim], pod.said(1 - victim)
             assert codes[victim] == -signal.SIGKILL
-            assert wait_for(lambda v=victim: EXIT_MESSAGE.format(v) in pod.said(v))
             if victim == 0 and other == -signal.SIGABRT:  # JAX's or Gloo's own doing
                 assert "distributed service detected fatal errors" in said or "gloo::" in said
-                assert wait_for(lambda o=1 - victim: EXIT_MESSAGE.format(o) in pod.said(o))
             else:
                 line = f"process {1 - victim}: process {victim} has died; run the same command"
                 assert other == 75 and line in said
-                assert "Traceback" not in said and EXIT_MESSAGE.format(1 - victim) not in said
+                assert "Traceback" not in said
 
     train(workdir, 2, 4, *GUESS)
     assert_same_run(workdir, alone, CLOSE)
-
-
-def wait_for(true, seconds=10.0):
-    """Whether it becomes so: last words come after the end."""
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return true()
 
 
 def newest_save(workdir):

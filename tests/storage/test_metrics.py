@@ -1,3 +1,4 @@
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -29,7 +30,7 @@ def tensorboard_points(workdir):
 
 
 def test_lines_are_json_and_there_at_once(tmp_path):
-    with Metrics(tmp_path) as metrics:
+    with contextlib.closing(Metrics(tmp_path)) as metrics:
         metrics.write(0, {"loss": np.float32(0.5), "count": np.int64(3)})
         text = (tmp_path / "metrics.jsonl").read_text()
         assert text.endswith("\n")
@@ -48,7 +49,7 @@ def test_a_resumed_run_has_neither_gap_nor_duplicate(tmp_path):
         file.write('{"position": 4, "lo')
     assert [line["position"] for line in read(tmp_path)] == [0, 1, 2, 3]
 
-    with Metrics(tmp_path, resume_at=2) as metrics:
+    with contextlib.closing(Metrics(tmp_path, resume_at=2)) as metrics:
         for position in range(2, 5):
             metrics.write(position, {"loss": 10.0 + position})
     assert [line["loss"] for line in read(tmp_path)] == [0, 1, 12, 13, 14]
@@ -62,7 +63,7 @@ def test_a_resumed_run_has_neither_gap_nor_duplicate(tmp_path):
 
 
 def test_looking_again_at_a_finished_run_changes_nothing(tmp_path):
-    with Metrics(tmp_path) as metrics:
+    with contextlib.closing(Metrics(tmp_path)) as metrics:
         metrics.write(0, {"loss": 1.0})
     before = read(tmp_path), tensorboard_points(tmp_path)
     Metrics(tmp_path, resume_at=1).close()
@@ -70,7 +71,7 @@ def test_looking_again_at_a_finished_run_changes_nothing(tmp_path):
 
 
 def test_several_lines_of_one_position_all_stay(tmp_path):
-    with Metrics(tmp_path) as metrics:
+    with contextlib.closing(Metrics(tmp_path)) as metrics:
         metrics.write(3, {"a": 1})
         metrics.write(3, {"b": 2})
     assert without_time(read(tmp_path)) == [{"position": 3, "a": 1}, {"position": 3, "b": 2}]
@@ -94,11 +95,11 @@ def test_no_file_no_lines(tmp_path):
 def test_where_files_cannot_grow_the_lines_are_the_same_and_there_at_once(tmp_path, monkeypatch):
     """As in an object store."""
     monkeypatch.setattr(lib, "is_local", lambda _: False)
-    with Metrics(tmp_path) as metrics:
+    with contextlib.closing(Metrics(tmp_path)) as metrics:
         for position in range(3):
             metrics.write(position, {"loss": float(position)})
             assert [line["loss"] for line in read(tmp_path)] == list(range(position + 1))
-    with Metrics(tmp_path, resume_at=1) as metrics:
+    with contextlib.closing(Metrics(tmp_path, resume_at=1)) as metrics:
         metrics.write(1, {"loss": 11.0})
     assert without_time(read(tmp_path)) == [
         {"position": 0, "loss": 0.0},
