@@ -95,7 +95,7 @@ def trained_subject(workdir: Path, rows: int) -> Subject:
     problems = parts.task.problems("test")
     texts = [parts.tokenizer.encode_prompt(problems[i % len(problems)].prompt) for i in range(rows)]
     lengths = np.array(list(map(len, texts)), np.int32)
-    prompts = np.full((rows, padded_length(max(lengths))), parts.tokenizer.pad_id, np.int32)
+    prompts = np.full((rows, padded_length(max(lengths))), parts.tokenizer.ids.pad, np.int32)
     for row, text in enumerate(texts):
         prompts[row, : len(text)] = text
     params = load_params(workdir, parts)

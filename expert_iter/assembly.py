@@ -43,6 +43,7 @@ from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.player import Player
 from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
 from expert_iter.storage import workdir as workdir_lib
+from expert_iter.storage.files import write_atomic
 from expert_iter.tasks import Problem, Task, load_task
 from expert_iter.tasks.verifier import pool
 
@@ -229,8 +230,9 @@ def _tokenizer(settings: Settings, task: Task, workdir: epath.Path) -> TextToken
             return load_tokenizer(workdir / name)
     if given := settings.tokenizer.model_file or settings.pretrained.directory:
         tokenizer = load_tokenizer(given)
-        tokenizer.save(workdir / tokenizer.file_name)
-        return tokenizer
-    texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
-    path = workdir / SentencePieceTokenizer.file_name
-    return SentencePieceTokenizer.train(texts, task.symbols(), settings.tokenizer, path)
+    else:
+        texts = task.sample_texts(TOKENIZER_TEXTS, settings.run.seed)
+        tokenizer = SentencePieceTokenizer.train(texts, task.symbols(), settings.tokenizer)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_atomic(workdir / tokenizer.file_name, tokenizer.file)
+    return tokenizer

@@ -80,9 +80,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 def published_keys(directory: str) -> dict:
     """The `TOKEN_KEYS` in the config.json of the pretrained weights in `directory`."""
+    from expert_iter.model.json_file import read_json
     from expert_iter.model.weights.family_configs import text_part
     from expert_iter.model.weights.pretrained import CONFIG
-    from expert_iter.model.weights.tensor_files import read_json
 
     published = text_part(read_json(Path(directory, CONFIG)))
     return {key: published[key] for key in TOKEN_KEYS if key in published}

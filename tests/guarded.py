@@ -29,7 +29,6 @@ MAX_TOKENS = 6
 class Letters:
     """A tokenizer of a letter a token."""
 
-    pad_id, bos_id, eos_id, newline_id = range(4)
     ids = TokenIds(0, 1, 2, 3)
     vocab_size = 4 + len(LETTERS)
 

@@ -89,7 +89,7 @@ def test_by_a_setting_they_are_left_out_or_cut(assembled, policy):
     drawn = plays.draw(400, np.random.default_rng(0))
     assert len(drawn) == 400
     assert all(tree.size <= 96 and len(tree.length) <= 8 for tree in drawn.values())
-    eos = plays._tokenizer.eos_id
+    eos = plays._tokenizer.ids.eos
     cut = {tuple(tree.token) for tree in drawn.values() if eos not in tree.token}
     assert len(cut) == (2 if policy == "cut" else 0)
     counts = re.findall("texts are (.*?) in all", note)
@@ -139,4 +139,4 @@ def test_a_question_with_a_token_that_the_weights_have_no_row_for_is_named(assem
 
 def test_weights_must_have_rows_for_the_tokens_that_every_run_needs(assembled):
     with pytest.raises(UserError, match=r"the token \d+ \(end of a text\) has no row"):
-        assembled({}, **{"pretrained.vocab_size": assembled({}).tokenizer.eos_id})
+        assembled({}, **{"pretrained.vocab_size": assembled({}).tokenizer.ids.eos})

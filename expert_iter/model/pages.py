@@ -32,12 +32,11 @@ def empty_pool(network: Network, rows: int, pages: int, page_tokens: int) -> KV:
 @jax.named_scope("pages")
 def write_page(pool: KV, page, kv: KV) -> KV:
     """Stores one step's keys and values `[layers, B, L, H, E]` as page `page` of every row."""
-    return KV(
-        *(
-            jax.lax.dynamic_update_slice_in_dim(x, y[:, :, None], page, axis=2)
-            for x, y in zip(pool, kv, strict=True)
-        )
-    )
+
+    def put(x, y):
+        return jax.lax.dynamic_update_slice_in_dim(x, y[:, :, None], page, axis=2)
+
+    return jax.tree.map(put, pool, kv)
 
 
 @jax.named_scope("pages")
@@ -71,9 +70,8 @@ def with_step(before: State, step: State, place_B) -> State:
     B, L = step.mask_BxC.shape
     row, token = jnp.arange(B)[:, None], place_B[:, None] + jnp.arange(L)
     put = lambda x, y: x.at[row, token].set(y)  # noqa: E731
-    pairs = zip(before.kv, step.kv, strict=True)
     return State(
-        KV(*(x.at[:, row, token].set(y) for x, y in pairs)),
+        jax.tree.map(lambda x, y: x.at[:, row, token].set(y), before.kv, step.kv),
         put(before.position_BxC, step.position_BxC),
         put(before.mask_BxC, step.mask_BxC),
         step.hidden_BxD,

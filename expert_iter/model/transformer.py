@@ -56,9 +56,7 @@ class Past(NamedTuple):
 class Transformer(nnx.Module):
     """The network's parameters and its forward pass; use it through `Network`."""
 
-    def __init__(
-        self, config: TransformerConfig, vocab_size: int, heads: tuple[str, ...], rngs: nnx.Rngs
-    ):
+    def __init__(self, config: TransformerConfig, vocab_size: int, heads, rngs: nnx.Rngs):
         c = self.config = config
         init = nnx.initializers.normal(c.width**-0.5)
         size = vocab_size, c.width
@@ -81,17 +79,11 @@ class Transformer(nnx.Module):
         x = self.embedding[...].astype(c.dtype)[token_BxQ]
         if c.scale_embedding:
             x = x * jnp.asarray(c.width**0.5, c.dtype)
-        mask = (
-            mask_BxQxQ if past is None else jnp.concatenate([past.mask_BxQxC, mask_BxQxQ], axis=-1)
-        )
-        distance = None
-        if c.sliding_window:
-            at = (
-                position_BxQ
-                if past is None
-                else jnp.concatenate([past.position_BxC, position_BxQ], axis=-1)
-            )
-            distance = position_BxQ[:, :, None] - at[:, None, :]
+        mask, position = mask_BxQxQ, position_BxQ
+        if past is not None:
+            mask = jnp.concatenate([past.mask_BxQxC, mask], axis=-1)
+            position = jnp.concatenate([past.position_BxC, position], axis=-1)
+        distance = position_BxQ[:, :, None] - position[:, None, :]
         graph, params = nnx.split(self.blocks)
 
         # The backward pass keeps the projections and computes the rest again: on CPU 0.7 of the
@@ -103,9 +95,9 @@ class Transformer(nnx.Module):
         )
         def layer(x, inputs):
             params, past_kv, is_global, turn = inputs
-            visible = (
-                mask if distance is None else mask & (is_global | (distance < c.sliding_window))
-            )
+            visible = mask
+            if c.sliding_window:
+                visible = mask & (is_global | (distance < c.sliding_window))
             x, kv = nnx.merge(graph, params)(in_place(x), turn, past_kv, visible)
             return in_place(x), kv
 
@@ -135,9 +127,7 @@ class Network:
     Their names are those of `model.parameters`. heads: names of the scalar heads on the trunk.
     """
 
-    def __init__(
-        self, config: TransformerConfig, vocab_size: int, heads: tuple[str, ...] = ("value",)
-    ):
+    def __init__(self, config: TransformerConfig, vocab_size: int, heads=("value",)):
         self.config, self.vocab_size, self.heads = config, vocab_size, heads
         abstract = nnx.eval_shape(lambda: Transformer(config, vocab_size, heads, nnx.Rngs(0)))
         self._graph, self._abstract = nnx.split(abstract)
@@ -153,15 +143,7 @@ class Network:
     def _bind(self, params: dict) -> Transformer:
         return nnx.merge(self._graph, nnx.State(params))
 
-    def hidden(
-        self,
-        params,
-        token_BxQ,
-        position_BxQ,
-        mask_BxQxQ,
-        past: Past | None = None,
-        rows: Sharding | None = None,
-    ):
+    def hidden(self, params, token_BxQ, position_BxQ, mask_BxQxQ, past=None, rows=None):
         """Runs the trunk over Q new tokens a row.
 
         Args:
@@ -169,9 +151,9 @@ class Network:
           token_BxQ: int32.
           position_BxQ: int32. Each token's place in its text.
           mask_BxQxQ: bool. Which new tokens each new token sees.
-          past: earlier tokens that are attended to, too.
-          rows: the sharding of rows. Without it XLA shards the layers' work as their weights are
-            sharded, and every device works on the rows of many.
+          past: `Past`, or None. Earlier tokens that are attended to, too.
+          rows: the `Sharding` of rows, or None. Without it XLA shards the layers' work as their
+            weights are sharded, and every device works on the rows of many.
 
         Returns:
           The normalised last hidden states `[B, Q, D]`, and the new tokens' `KV`, with Q in place

@@ -3,6 +3,7 @@
 import dataclasses
 
 from expert_iter.errors import UserError
+from expert_iter.range_checks import Checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,20 +81,17 @@ class TransformerConfig:
     lora_alpha: float = 16.0
 
     def __post_init__(self):
-        sizes = ("num_layers", "width", "num_heads", "num_kv_heads", "head_dim", "mlp_width")
-        for key in (*sizes, "rope_original_length"):
-            if getattr(self, key) < 1:
-                raise UserError(f"model.{key} must be at least 1, got {getattr(self, key)}")
-        caps = ("attention_softcap", "logit_softcap")
-        off = *caps, "sliding_window", "global_every", "query_scale", "local_rope_base", "lora_rank"
-        for key in off:
-            if getattr(self, key) < 0:
-                raise UserError(
-                    f"model.{key} must not be negative (0 turns it off), got {getattr(self, key)}"
-                )
-        for key in ("rope_base", "norm_epsilon", "rope_factor", "rope_low_frequency", "lora_alpha"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"model.{key} must be positive, got {getattr(self, key)}")
+        check = Checks("model", self)
+        check.at_least(1, "num_layers", "width", "num_heads", "num_kv_heads", "head_dim")
+        check.at_least(1, "mlp_width", "rope_original_length")
+        check.not_negative("attention_softcap", "logit_softcap", "sliding_window", "global_every")
+        check.not_negative("query_scale", "local_rope_base", "lora_rank")
+        check.positive("rope_base", "norm_epsilon", "rope_factor", "rope_low_frequency")
+        check.positive("lora_alpha")
+        check.one_of("activation", "gelu", "silu")
+        check.one_of("rope_scaling", "none", "linear", "llama3")
+        check.one_of("dtype", "float32", "bfloat16")
+        check.one_of("param_dtype", "float32", "bfloat16")
         if self.num_heads % self.num_kv_heads:
             raise UserError(
                 f"model.num_heads ({self.num_heads}) must be a multiple of model.num_kv_heads "
@@ -116,16 +114,6 @@ class TransformerConfig:
                     f"model.global_layers must be whole numbers from 0 to {self.num_layers - 1}, "
                     f"got {layer!r}"
                 )
-        floats = ("float32", "bfloat16")
-        for key, known in (
-            ("activation", ("gelu", "silu")),
-            ("rope_scaling", ("none", "linear", "llama3")),
-            ("dtype", floats),
-            ("param_dtype", floats),
-        ):
-            if getattr(self, key) not in known:
-                names = ", ".join(map(repr, known))
-                raise UserError(f"model.{key} must be one of {names}, got {getattr(self, key)!r}")
 
     @property
     def is_global(self) -> tuple[bool, ...]:

@@ -81,7 +81,7 @@ class Player:
     def _run(self, params, questions: Sequence[Question], key, budgets) -> list[SearchTree]:
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))
-        tokens = np.full((self._rows, padded_length(longest)), self.tokenizer.pad_id, np.int32)
+        tokens = np.full((self._rows, padded_length(longest)), self.tokenizer.ids.pad, np.int32)
         tokens[:, 0] = prompts[0][0]  # rows past the questions must read something
         lengths = np.ones(self._rows, np.int32)
         for row, prompt in enumerate(prompts):

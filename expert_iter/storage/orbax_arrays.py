@@ -91,8 +91,9 @@ def read(directory: epath.Path, described: Mapping[str, Any], like: Arrays) -> A
 
     def restore_args(name):
         if name in like:
-            on_devices = lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, dtype=x.dtype)  # noqa: E731
-            return jax.tree.map(on_devices, like[name])
+            return jax.tree.map(
+                lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, dtype=x.dtype), like[name]
+            )
         is_leaf = lambda x: isinstance(x, list)  # noqa: E731
         host = ocp.RestoreArgs(restore_type=np.ndarray)
         return jax.tree.map(lambda _: host, stored[name], is_leaf=is_leaf)

@@ -29,11 +29,9 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def tokenizer(task, tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    return SentencePieceTokenizer.train(
-        task.sample_texts(200, 0), task.symbols(), TokenizerConfig(), path
-    )
+def tokenizer(task):
+    texts = task.sample_texts(200, 0)
+    return SentencePieceTokenizer.train(texts, task.symbols(), TokenizerConfig())
 
 
 @pytest.fixture
@@ -68,8 +66,8 @@ def steps(tokenizer, tree):
 def test_a_demonstration_is_a_path_of_lines_that_are_all_learned(tokenizer):
     tree = path_tree(tokenizer, by_line(tokenizer), PROMPT, SOLUTION)
     assert steps(tokenizer, tree) == [PROMPT, "3 + 5 = 8 : 7 8\n", "7 + 8 = 15 : 15"]
-    assert tree.token[0] == tokenizer.bos_id and tree.token[-1] == tokenizer.eos_id
-    assert (tree.token == tokenizer.eos_id).sum() == (tree.token == tokenizer.bos_id).sum() == 1
+    assert tree.token[0] == tokenizer.ids.bos and tree.token[-1] == tokenizer.ids.eos
+    assert (tree.token == tokenizer.ids.eos).sum() == (tree.token == tokenizer.ids.bos).sum() == 1
     assert tree.parent.tolist() == [-1, 0, 1]
     assert set(tree.columns) == {IMITATED}, "a play says nothing about what a prefix is worth"
     assert tree.columns[IMITATED].tolist() == [0, 1, 1]
@@ -197,7 +195,7 @@ def test_a_cut_demonstration_is_the_beginning_of_the_whole_one(
         kept = min(tokens, whole.length[:most_steps].sum())
         assert tree.token.tolist() == whole.token[:kept].tolist()
         fits = kept == whole.size
-        assert (plays.overlong == []) == fits == (tokenizer.eos_id in tree.token)
+        assert (plays.overlong == []) == fits == (tokenizer.ids.eos in tree.token)
         # All whole steps are as they were, and the last may be the beginning of one.
         assert (
             tree.length.sum() == kept

@@ -227,7 +227,7 @@ def heads(network, params, problems):
 
     def value_of(i, text):
         prompt = Letters().encode_prompt(problems[i].prompt)
-        tokens = [*prompt, *Letters().encode(text), Letters.eos_id]
+        tokens = [*prompt, *Letters().encode(text), Letters.ids.eos]
         padded = np.zeros((1, 16), np.int32)
         padded[0, : len(tokens)] = tokens
         log_probs, values = read(padded)
@@ -276,7 +276,7 @@ def test_greedy_takes_the_likeliest_token_at_each_place(answered, network, param
             hidden, _ = network.hidden(params, padded, jnp.arange(16)[None], causal)
             logits = network.logits(params, hidden[0, length - 1])
             token = 2 + int(jnp.argmax(logits[2:]))
-            if token == Letters.eos_id:
+            if token == Letters.ids.eos:
                 break
             tokens.append(token)
             written.append(token)

@@ -95,7 +95,7 @@ def searched(tokenizer, expert, params):
     host.problems = range(PROBLEMS)
     search = experts.build(expert, NETWORK, SETTINGS, steps, host)
     prompts = [tokenizer.encode_prompt(text) for text in ("a", "ab", "1 1 b", "c") * 6]
-    token = np.full((PROBLEMS, 8), tokenizer.pad_id)
+    token = np.full((PROBLEMS, 8), tokenizer.ids.pad)
     for row, prompt in zip(token, prompts, strict=True):
         row[: len(prompt)] = prompt
     keys = jax.random.split(jax.random.key(1), PROBLEMS)
@@ -128,7 +128,7 @@ def test_search_finds_and_teaches_the_same(expert, shared, distinct, random_para
     token, length, finished = one.candidates.token, one.candidates.length, one.candidates.finished
     last = np.take_along_axis(token, np.maximum(length - 1, 0)[..., None], -1)[..., 0]
     exists = one.candidates.valid & one.live[..., None]
-    np.testing.assert_array_equal(finished & exists, (last == shared.eos_id) & exists)
+    np.testing.assert_array_equal(finished & exists, (last == shared.ids.eos) & exists)
     assert 0.1 < finished[exists].mean() < 0.9
     if expert == "beam_rollouts":  # candidates and rollouts are judged by what they wrote, no more
         for b, k in zip(*np.nonzero(finished[:, 0]), strict=True):
@@ -158,4 +158,4 @@ def test_the_end_of_a_text_is_learned_and_written(shared):
     keys = jax.random.split(jax.random.key(0), 1)
     tree = jax.jit(greedy.run)(state.params, asked, np.array([asked.size]), np.arange(1), keys)
     tokens = tree.candidates.token[0, 0, 0, : tree.candidates.length[0, 0, 0]].tolist()
-    assert tokens == [*shared.encode(solution), shared.eos_id] and tree.candidates.finished.all()
+    assert tokens == [*shared.encode(solution), shared.ids.eos] and tree.candidates.finished.all()

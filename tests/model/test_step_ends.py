@@ -67,7 +67,7 @@ def test_steps_by_hand(mode, tokens, steps):
 @settings(max_examples=150, deadline=None)
 @given(text=TEXT)
 def test_each_step_ends_at_its_first_mark(tokenizer, mode, text):
-    mark, eos = MARKS[mode], tokenizer.eos_id
+    mark, eos = MARKS[mode], tokenizer.ids.eos
     tokens = [*tokenizer.encode(text), eos]
     steps = StepEnds(tokenizer, mode).split(tokens)
     assert [token for step in steps for token in step] == tokens

@@ -28,10 +28,9 @@ RIGHT = np.array([[True, False, False, False], [False, True, False, False]])
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
+def tokenizer():
     texts = [*FIRST, *SECOND[0], *SECOND[1], *(problem.prompt for problem in PROBLEMS)]
-    return SentencePieceTokenizer.train(texts, TASK.symbols(), TokenizerConfig(), path)
+    return SentencePieceTokenizer.train(texts, TASK.symbols(), TokenizerConfig())
 
 
 def verdicts(verifier, problem, prefix, step, finished):

@@ -36,12 +36,9 @@ class Mirror:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer():
     texts = [question.prompt for question in QUESTIONS]
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    return SentencePieceTokenizer.train(
-        texts, ["1", "2", "3", "4", "5", " ", "\n"], TokenizerConfig(), path
-    )
+    return SentencePieceTokenizer.train(texts, [*"12345 \n"], TokenizerConfig())
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ def test_one_row_a_question_on_the_host(player, tokenizer):
         prompt = tokenizer.encode_prompt(question.prompt)
         assert seen.length[row] == len(prompt)
         assert seen.token[row, : len(prompt)].tolist() == prompt
-        assert (seen.token[row, len(prompt) :] == tokenizer.pad_id).all()
+        assert (seen.token[row, len(prompt) :] == tokenizer.ids.pad).all()
     assert seen.number.tolist() == [0, 1, 2]
     assert seen.budget.tolist() == [107] * 3
 
@@ -74,7 +71,7 @@ def test_rows_without_a_question_are_harmless(player, tokenizer):
     token, length, number = map(np.asarray, (token, length, number))
     assert token.shape[0] == length.shape[0] == number.shape[0] == keys.shape[0] == BATCH
     assert length[2:].tolist() == [1, 1] and number.tolist() == [0, 1, 0, 0]
-    assert (token[2:, 0] == tokenizer.bos_id).all() and (token[2:, 1:] == tokenizer.pad_id).all()
+    assert (token[2:, 0] == tokenizer.ids.bos).all() and (token[2:, 1:] == tokenizer.ids.pad).all()
 
 
 def test_keys_go_by_the_questions_id(player):

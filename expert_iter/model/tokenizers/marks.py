@@ -1,13 +1,13 @@
 """The tokens that are no text: which they are, by a tokenizer's file and the files beside it."""
 
 import functools
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expert_iter.errors import UserError
+from expert_iter.model.json_file import read_json
 from expert_iter.model.tokenizers.added_tokens import AddedToken
 
 _SPARE = re.compile("pad|reserved|unused|control_", re.IGNORECASE)
@@ -153,15 +153,8 @@ class Declared:
 
 def _read_json(folder: Path | None, name: str) -> dict[str, Any]:
     """What a file says; nothing if it is not there."""
-    if folder is None or not (folder / name).exists():
-        return {}
-    try:
-        record = json.loads((folder / name).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / name} cannot be read: {error}") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{folder / name} is damaged: it holds no JSON object")
-    return record
+    there = folder is not None and (folder / name).exists()
+    return read_json(folder / name) if there else {}
 
 
 def _flat(value: Any) -> list[str | int]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import sentencepiece as spm
 
@@ -99,14 +100,8 @@ class SentencePieceTokenizer(TextTokenizer):
             raise UserError(f"{source} does not keep blanks and newlines: use another model")
 
     @classmethod
-    def train(
-        cls,
-        texts: Iterable[str],
-        symbols: Sequence[str],
-        config: TokenizerConfig,
-        path: str | os.PathLike,
-    ) -> "SentencePieceTokenizer":
-        """Learns pieces from `texts`, keeps each of `symbols` whole, and saves the model at `path`.
+    def train(cls, texts: Iterable[str], symbols: Sequence[str], config: TokenizerConfig) -> Self:
+        """Learns pieces from `texts`, and keeps each of `symbols` whole.
 
         The same texts, symbols and config give the same bytes. Byte-pair merges (Sennrich et al.
         2016, arXiv 1508.07909) never cross a symbol; of symbols that fit, the longest is taken.
@@ -145,9 +140,7 @@ class SentencePieceTokenizer(TextTokenizer):
                 f"tokenizer.vocab_size={config.vocab_size} ({fixed} of them fixed) does not suit "
                 f"the task's {len(texts)} texts: {' '.join(str(error).split())}"
             ) from None
-        tokenizer = cls(model.getvalue())
-        tokenizer.save(path)
-        return tokenizer
+        return cls(model.getvalue())
 
     @staticmethod
     def _load(model: bytes, source: str) -> spm.SentencePieceProcessor:
@@ -212,7 +205,7 @@ class SentencePieceTokenizer(TextTokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         ids = [int(i) for i in ids]
-        bos = self.bos_id
+        bos = self.ids.bos
         begins = [at for at, i in enumerate(ids) if i == bos]
         texts = []
         for begin, end in zip([0, *begins], [*begins, len(ids)], strict=True):
@@ -225,7 +218,7 @@ class SentencePieceTokenizer(TextTokenizer):
 
     def decode_all(self, texts: Sequence[Sequence[int]]) -> list[str]:
         # One call of the library for all that need no other care takes a fifth of the time.
-        special = {self.bos_id, *self._beside}
+        special = {self.ids.bos, *self._beside}
         textual = [self._textual(ids) for ids in texts]
         plain = [i for i, ids in enumerate(texts) if textual[i] and special.isdisjoint(ids)]
         written = dict(zip(plain, self._pieces.decode([textual[i] for i in plain]), strict=True))

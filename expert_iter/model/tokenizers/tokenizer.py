@@ -12,7 +12,6 @@ from etils import epath
 from expert_iter.errors import UserError
 from expert_iter.model.tokenizers.added_tokens import AddedToken, AddedTokens
 from expert_iter.model.tokenizers.marks import Marks, TokenIds
-from expert_iter.storage.files import write_atomic
 
 
 class TextTokenizer(abc.ABC):
@@ -22,6 +21,7 @@ class TextTokenizer(abc.ABC):
       file_name: what its file is called in a checkpoint's folder, and in a run's.
       vocab_size: token ids are below it.
       ids: the tokens that the program must know.
+      file: bytes of a file from which `load` makes the same tokenizer.
     """
 
     file_name: str
@@ -38,10 +38,10 @@ class TextTokenizer(abc.ABC):
         text_of: Callable[[int], str],
         added: Iterable[AddedToken],
     ):
-        """file: what `save` writes; text_of: how a mark is written in a prompt; added: tokens to be
-        found here, before the rest of a text is cut into pieces.
+        """text_of: how a mark is written in a prompt; added: tokens to be found here, before the
+        rest of a text is cut into pieces.
         """
-        self._file, self.vocab_size, self._rows = file, vocab_size, vocab_size
+        self.file, self.vocab_size, self._rows = file, vocab_size, vocab_size
         self.ids = TokenIds(marks.pad, marks.bos, marks.ends[0], newline, marks.ends[1:])
         self._silent = {marks.pad, *marks.special}
         self._blank_after_marks = marks.blank_after_marks
@@ -60,22 +60,6 @@ class TextTokenizer(abc.ABC):
         inside = (f"(?<={first})(?={'|'.join(rest)})" for first, rest in rests.items())
         self._inside_a_mark = re.compile("|".join(inside) or "(?!)")
 
-    @property
-    def pad_id(self) -> int:
-        return self.ids.pad
-
-    @property
-    def bos_id(self) -> int | None:
-        return self.ids.bos
-
-    @property
-    def eos_id(self) -> int:
-        return self.ids.eos
-
-    @property
-    def newline_id(self) -> int:
-        return self.ids.newline
-
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
         """Reads a tokenizer's file; its marks are told by the file, or by the JSON files beside it.
@@ -90,20 +74,12 @@ class TextTokenizer(abc.ABC):
         Raises UserError if it lacks a token that every run needs.
         """
         pad, bos, eos, newline, other_ends = self.ids
-        begins = {} if bos is None else {"begin of a text": bos}
-        ends = {"end of a text": eos} | {
-            f"other end of a text, number {n}": i for n, i in enumerate(other_ends, 1)
-        }
-        for what, i in {"padding": pad, **begins, **ends, "newline": newline}.items():
-            if i >= rows:
+        needed = {"padding": pad, "begin of a text": bos, "end of a text": eos, "newline": newline}
+        needed |= {f"other end of a text, number {n}": i for n, i in enumerate(other_ends, 1)}
+        for what, i in needed.items():
+            if i is not None and i >= rows:
                 raise UserError(_no_row(f"the token {i} ({what})", rows))
         self._rows = rows
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes one file, whole or not at all, from which `load` makes the same tokenizer."""
-        path = epath.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, self._file)
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt: first the begin of a text, if the model has a token for it.

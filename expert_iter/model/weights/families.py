@@ -18,9 +18,11 @@ _SIZES = {
     "mlp_width": "intermediate_size",
     "norm_epsilon": "rms_norm_eps",
 }
-_QUERY = {"query_scale": "query_pre_attn_scalar"}
-_LOGIT_CAP = {"logit_softcap": "final_logit_softcapping"}
-_ATTENTION_CAP = {"attention_softcap": "attn_logit_softcapping"}
+_GEMMA3_VALUES = _SIZES | {
+    "query_scale": "query_pre_attn_scalar",
+    "logit_softcap": "final_logit_softcapping",
+}
+_GEMMA2_VALUES = _GEMMA3_VALUES | {"attention_softcap": "attn_logit_softcapping"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +48,28 @@ class Family:
     whole_heads: bool = False
 
 
+# Our options that all models of a family share.
 _GEMMA = {"activation": "gelu", "norm_plus_one": True, "scale_embedding": True}
+_GEMMA2 = _GEMMA | {"post_norms": True}
+_GEMMA3 = _GEMMA2 | {"qk_norm": True}
 _LLAMA = {"activation": "silu", "norm_plus_one": False, "scale_embedding": False}
+_QWEN2 = _LLAMA | {"qkv_bias": True}
+_QWEN3 = _LLAMA | {"qk_norm": True}
+
+# Values of keys of config.json that files leave out.
 _COMMON = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "tie_word_embeddings": False}
-_QWEN = _COMMON | {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
+_SLIDES = _COMMON | {"sliding_window": 4096}
+_QWEN_KEYS = _SLIDES | {"use_sliding_window": False, "max_window_layers": 28}
+_QWEN3_KEYS = _QWEN_KEYS | {"head_dim": 128}
 _TIED = _COMMON | {"tie_word_embeddings": True, "head_dim": 256}
-_GEMMA3 = _TIED | {  # published files for text and images leave out most of these
+_GEMMA2_KEYS = _TIED | {
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 2,
+    "final_logit_softcapping": 30.0,
+    "attn_logit_softcapping": 50.0,
+}
+_GEMMA3_KEYS = _TIED | {  # published files for text and images leave out most of these
     "vocab_size": 262_208,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
@@ -66,52 +84,24 @@ _FAMILIES = (
     Family(
         "gemma2",
         "Gemma2ForCausalLM",
-        _GEMMA | {"post_norms": True},
-        _SIZES | _QUERY | _LOGIT_CAP | _ATTENTION_CAP,
-        _TIED
-        | {
-            "query_pre_attn_scalar": 256,
-            "sliding_window": 4096,
-            "sliding_window_pattern": 2,
-            "final_logit_softcapping": 30.0,
-            "attn_logit_softcapping": 50.0,
-        },
+        _GEMMA2,
+        _GEMMA2_VALUES,
+        _GEMMA2_KEYS,
         slides="layer_types",
         whole_heads=True,
     ),
     Family(
         "gemma3_text",
         "Gemma3ForCausalLM",
-        _GEMMA | {"post_norms": True, "qk_norm": True},
-        _SIZES | _QUERY | _LOGIT_CAP,
         _GEMMA3,
+        _GEMMA3_VALUES,
+        _GEMMA3_KEYS,
         slides="layer_types",
         whole_heads=True,
     ),
     Family("llama", "LlamaForCausalLM", _LLAMA, _SIZES, _COMMON, whole_heads=True),
-    Family(
-        "mistral",
-        "MistralForCausalLM",
-        _LLAMA,
-        _SIZES,
-        _COMMON | {"sliding_window": 4096},
-        slides="all",
-    ),
-    Family(
-        "qwen2",
-        "Qwen2ForCausalLM",
-        _LLAMA | {"qkv_bias": True},
-        _SIZES,
-        _QWEN,
-        slides="layer_types",
-    ),
-    Family(
-        "qwen3",
-        "Qwen3ForCausalLM",
-        _LLAMA | {"qk_norm": True},
-        _SIZES,
-        _QWEN | {"head_dim": 128},
-        slides="layer_types",
-    ),
+    Family("mistral", "MistralForCausalLM", _LLAMA, _SIZES, _SLIDES, slides="all"),
+    Family("qwen2", "Qwen2ForCausalLM", _QWEN2, _SIZES, _QWEN_KEYS, slides="layer_types"),
+    Family("qwen3", "Qwen3ForCausalLM", _QWEN3, _SIZES, _QWEN3_KEYS, slides="layer_types"),
 )
 FAMILIES = {family.name: family for family in _FAMILIES}

@@ -27,6 +27,7 @@ _LLAMA3 = {
     "rope_high_frequency": "high_freq_factor",
     "rope_original_length": "original_max_position_embeddings",
 }
+_OPTIONAL = ("num_kv_heads", "head_dim", "logit_softcap", "attention_softcap")
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
 
@@ -58,22 +59,17 @@ def to_ours(their: Mapping[str, Any], dtype: str, param_dtype: str) -> Transform
     """
     family = family_of(their)
     their = {**family.defaults, **their}
-    capped = ("attn_logit_softcapping",) if "attention_softcap" not in family.values else ()
-    for key, harmless in {**_REFUSED, **dict.fromkeys(capped, ())}.items():
+    refused = {} if "attention_softcap" in family.values else {"attn_logit_softcapping": ()}
+    for key, harmless in (_REFUSED | refused).items():
         if their.get(key) is not None and their[key] not in harmless:
             raise UserError(f"{key}={their[key]!r} is not supported for {family.name}")
     _check_activation(family, their)
     ours = dict(family.always)
-    otherwise = {"num_kv_heads": lambda: ours["num_heads"], "logit_softcap": float}
-    otherwise |= {
-        "attention_softcap": float,
-        "head_dim": lambda: ours["width"] // max(1, ours["num_heads"]),
-    }
     for key, name in family.values.items():
-        if their.get(name) is None and key in otherwise:
-            ours[key] = otherwise[key]()
-        else:
+        if their.get(name) is not None or key not in _OPTIONAL:
             ours[key] = _number(their, name, type(getattr(TransformerConfig, key)))
+    ours.setdefault("num_kv_heads", ours["num_heads"])
+    ours.setdefault("head_dim", ours["width"] // max(1, ours["num_heads"]))
     tied = their["tie_word_embeddings"]
     if not isinstance(tied, bool):
         raise UserError(f"tie_word_embeddings must be true or false, got {tied!r}")

@@ -17,17 +17,12 @@ import safetensors
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from expert_iter.errors import UserError
+from expert_iter.model.json_file import read_json
 from expert_iter.model.parameters import TABLE, head_names, is_head, is_stacked, named, nested
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import family_configs
-from expert_iter.model.weights.tensor_files import (
-    Stored,
-    headers,
-    language_tensors,
-    read_json,
-    row_blocks,
-)
+from expert_iter.model.weights.tensor_files import Stored, headers, language_tensors, row_blocks
 from expert_iter.range_checks import Checks
 
 CONFIG = "config.json"
@@ -93,10 +88,8 @@ def load_params(directory: str | Path, network: Network, sharding: Any = None) -
         network is another than the checkpoint's.
     """
     directory, c = Path(directory), network.config
-    if lost := family_configs.differences(
-        c, own := transformer_config(directory, c.dtype, c.param_dtype)
-    ):
-        key = lost[0]
+    own = transformer_config(directory, c.dtype, c.param_dtype)
+    for key in family_configs.differences(c, own):
         raise UserError(
             f"model.{key} is {getattr(c, key)!r}, but {directory / CONFIG} says "
             f"{getattr(own, key)!r}"
@@ -109,12 +102,11 @@ def load_params(directory: str | Path, network: Network, sharding: Any = None) -
     one = isinstance(sharding, Sharding)
     shardings = dict.fromkeys(shapes, sharding) if one else named(sharding)
     try:
-        params = {
-            name: _load(name, leaf, sources[name], shardings[name]) for name, leaf in shapes.items()
-        }
+        return nested(
+            {name: _load(name, x, sources[name], shardings[name]) for name, x in shapes.items()}
+        )
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{directory}: a file of weights cannot be read: {error}") from error
-    return nested(params)
 
 
 def _of_config(directory: str | Path, use: Callable[[dict], Any]) -> Any:
@@ -145,17 +137,13 @@ def _tensors(
         wanted[name] = {tensor.format(layer): shape for layer in range(layers)}
     expected = {name: shape for group in wanted.values() for name, shape in group.items()}
     wrong = [f"{name} is missing" for name in expected if name not in stored]
-    wrong += [
-        f"{tensor.name} is surplus" for name, tensor in stored.items() if name not in expected
-    ]
-    there = ((stored[name], shape) for name, shape in expected.items() if name in stored)
-    for tensor, shape in there:
-        if tensor.shape != shape:
-            wrong.append(f"{tensor.name} has the shape {list(tensor.shape)}, not {list(shape)}")
-        elif tensor.dtype not in _FLOATS:
-            wrong.append(
-                f"{tensor.name} is of type {tensor.dtype}, not one of {', '.join(_FLOATS)}"
-            )
+    wrong += [f"{stored[name].name} is surplus" for name in stored if name not in expected]
+    for name in [name for name in expected if name in stored]:
+        _, own, shape, dtype = stored[name]
+        if shape != expected[name]:
+            wrong.append(f"{own} has the shape {list(shape)}, not {list(expected[name])}")
+        elif dtype not in _FLOATS:
+            wrong.append(f"{own} is of type {dtype}, not one of {', '.join(_FLOATS)}")
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise UserError(f"{directory}: tensors do not fit: {'; '.join(wrong[:_NAMED])}{more}")
@@ -164,18 +152,17 @@ def _tensors(
 
 def _heads(directory: Path, shapes: dict) -> dict[str, list[Stored]]:
     """The stored tensors of scalar heads; none for one that the weights were not trained with."""
-    path = directory / SCALAR_HEADS
+    path, sources = directory / SCALAR_HEADS, {name: [] for name in shapes if is_head(name)}
     if not path.exists():
-        return {name: [] for name in shapes if is_head(name)}
+        return sources
     stored = headers(path)
-    for name in head_names("value"):
-        if name in shapes and name not in stored:
+    for name in sources:
+        if name in stored:
+            sources[name] = [stored[name]]
+            if stored[name].shape != (shape := shapes[name].shape):
+                raise UserError(f"{path}: {name} must be {list(shape)}")
+        elif name in head_names("value"):
             raise UserError(f"{path}: {name} is missing")
-    sources = {name: [stored[name]] if name in stored else [] for name in shapes if is_head(name)}
-    for name, tensors in sources.items():
-        shape = shapes[name].shape
-        if any(tensor.shape != shape for tensor in tensors):
-            raise UserError(f"{path}: {name} must be {list(shape)}")
     return sources
 
 

@@ -3,7 +3,7 @@
 blocks.
 """
 
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import safetensors
 
 from expert_iter.errors import UserError
+from expert_iter.model.json_file import read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 BLOCK_BYTES = 8 * 2**20
@@ -19,12 +20,8 @@ BLOCK_BYTES = 8 * 2**20
 # Where a file keeps the language model: in a model with a head, with images too (Gemma 3), or, as
 # AutoModel saves it, at the top.
 _PLACES = ("language_model.model.", "model.language_model.", "language_model.", "model.", "")
-_NOT_TEXT = (
-    "vision_tower.",
-    "multi_modal_projector.",
-    "model.vision_tower.",
-    "model.multi_modal_projector.",
-)
+# What sees images. Files made by old releases of transformers hold the rotary frequencies.
+_NOT_READ = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.|.*rotary_emb\.inv_freq$")
 
 
 class Stored(NamedTuple):
@@ -56,8 +53,7 @@ def language_tensors(directory: Path) -> dict[str, Stored]:
     """
     stored = {}
     for tensor in (tensor for file in _files(directory) for tensor in headers(file).values()):
-        # Files made by old releases of transformers hold the rotary frequencies.
-        if tensor.name.startswith(_NOT_TEXT) or tensor.name.endswith("rotary_emb.inv_freq"):
+        if _NOT_READ.match(tensor.name):
             continue
         name = _plain(tensor.name)
         if name in stored and stored[name].name != tensor.name:
@@ -99,15 +95,3 @@ def headers(file: Path) -> dict[str, Stored]:
         raise UserError(f"{file} cannot be read: {error}") from error
     except safetensors.SafetensorError as error:
         raise UserError(f"{file} is damaged: {error}") from error
-
-
-def read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return content

@@ -13,6 +13,7 @@ from expert_iter.errors import UserError
 from expert_iter.export import text_files
 from expert_iter.model.tokenizers.added_tokens import AddedToken, AddedTokens
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
+from tests.model.tokenizers.keep import keep
 from tests.model.tokenizers.test_sentencepiece_model import published
 
 OWN = 400  # pieces of the SentencePiece model
@@ -74,8 +75,7 @@ def pair(request, blanks, tmp_path_factory):
         files = files | {"tokenizer_config": files["tokenizer_config"] | {"legacy": legacy}}
     write(folder, files if config is None else files | {"config": config})
     tokenizer = load_tokenizer(folder)
-    tokenizer.save(folder / "run" / tokenizer.file_name)
-    kept = load_tokenizer(folder / "run" / tokenizer.file_name)
+    kept = load_tokenizer(keep(tokenizer, folder / "run"))
     assert kept.ids == tokenizer.ids and kept.vocab_size == tokenizer.vocab_size
     return kept, transformers.AutoTokenizer.from_pretrained(folder)
 
@@ -99,7 +99,7 @@ def test_a_chat_is_read_as_transformers_reads_it(pair):
     assert tokenizer.encode_prompt(CHAT) == ids and ids.count(START) == 2
     assert len(ids) < len(tokenizer.encode(CHAT))
     assert tokenizer.vocab_size == len(theirs)
-    assert tokenizer.eos_id == END == theirs.eos_token_id
+    assert tokenizer.ids.eos == END == theirs.eos_token_id
     assert tokenizer.ids.other_ends == (2,)  # the model's own end of a text still ends it
 
 
@@ -154,7 +154,7 @@ def test_an_exported_tokenizer_is_read_alike(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     write(tmp_path / "checkpoint", FOLDERS["added_tokens"])
     tokenizer = load_tokenizer(tmp_path / "checkpoint")
-    tokenizer.save(tmp_path / "run" / tokenizer.file_name)
+    keep(tokenizer, tmp_path / "run")
     (tmp_path / "out").mkdir()
     files = text_files(tmp_path / "run", str(tmp_path / "checkpoint"), tokenizer.file_name)
     for file in files:
@@ -199,5 +199,4 @@ def test_an_end_of_texts_that_only_the_added_tokens_have(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(published(eos_id=-1))
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.ids.ends == (END,)
-    tokenizer.save(tmp_path / "run" / "tokenizer.model")
-    assert load_tokenizer(tmp_path / "run").ids == tokenizer.ids
+    assert load_tokenizer(keep(tokenizer, tmp_path / "run")).ids == tokenizer.ids

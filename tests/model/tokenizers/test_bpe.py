@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers,
 from expert_iter.errors import UserError
 from expert_iter.model.tokenizers.bpe import BytePairTokenizer
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
+from tests.model.tokenizers.keep import keep
 
 TEXTS = [
     "Natalia sold 48 clips in April (twice).\n\nSo she sold: 24 / 2 = 12 \n",
@@ -165,11 +166,11 @@ def test_the_marks_of_llama(tmp_path):
 
 def test_a_chat_prompt(pair):
     tokenizer, made = pair
-    special = SPECIAL["qwen" if tokenizer.bos_id is None else "llama"]
+    special = SPECIAL["qwen" if tokenizer.ids.bos is None else "llama"]
     chat = f"{special[1]}user\nHow (many)?\n{special[2]}\n"
     ids = made.encode(chat).ids
     assert tokenizer.encode_prompt(chat) == ids
-    if tokenizer.bos_id is not None:  # a template may write the begin of the text itself
+    if tokenizer.ids.bos is not None:  # a template may write the begin of the text itself
         assert tokenizer.encode_prompt(special[0] + chat) == ids
     marks = {made.token_to_id(text) for text in special}
     for text in (chat, "".join(special), f"<{special[0]}>", *special):
@@ -183,7 +184,7 @@ def test_white_space_that_belongs_to_a_mark(tmp_path):
     strips = [AddedToken("<|l|>", lstrip=True), AddedToken("<|r|>", rstrip=True)]
     made.add_special_tokens(strips)
     made.save(str(tmp_path / "tokenizer.json"))
-    load_tokenizer(tmp_path).save(tmp_path / "run" / "tokenizer.json")
+    keep(load_tokenizer(tmp_path), tmp_path / "run")
     for text in ("a \n<|l|> b", "a <|r|>\n\n b", "<|r|> <|l|>", " <|l|>  <|r|>\t"):
         ids = made.encode(text).ids
         assert load_tokenizer(tmp_path / "run").encode_prompt(text) == ids
@@ -191,24 +192,22 @@ def test_white_space_that_belongs_to_a_mark(tmp_path):
 
 def test_a_kept_tokenizer_needs_no_other_file(pair, tmp_path):
     tokenizer, made = pair
-    path = tmp_path / "run" / tokenizer.file_name
-    tokenizer.save(path)
+    path = keep(tokenizer, tmp_path / "run")
     again = load_tokenizer(path)
     assert again.ids == tokenizer.ids and again.vocab_size == tokenizer.vocab_size
-    assert [file.name for file in path.parent.iterdir()] == ["tokenizer.json"]
+    assert path.name == "tokenizer.json"
     for text in (*TEXTS[:2], "<|im_start|>é<|eot_id|>"):
         assert again.encode_prompt(text) == tokenizer.encode_prompt(text)
-    again.save(tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+    assert again.file == tokenizer.file
     others = tokenizers.Tokenizer.from_file(str(path))  # others can read it too
     assert others.encode(TEXTS[0]).ids == made.encode(TEXTS[0]).ids
 
 
 def test_without_the_package(pair, tmp_path, monkeypatch):
-    pair[0].save(tmp_path / "tokenizer.json")
+    path = keep(pair[0], tmp_path / "run")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(UserError, match=r"pip install 'expert_iter\[bpe\]'"):
-        load_tokenizer(tmp_path)
+        load_tokenizer(path)
 
 
 def test_a_begin_of_text_that_the_file_does_not_write(tmp_path):
@@ -219,7 +218,7 @@ def test_a_begin_of_text_that_the_file_does_not_write(tmp_path):
             json.dumps(declared | {"add_bos_token": add})
         )
         tokenizer = load_tokenizer(tmp_path)
-        assert tokenizer.bos_id == bos
+        assert tokenizer.ids.bos == bos
         assert tokenizer.encode_prompt("7") == [bos] * (bos is not None) + tokenizer.encode("7")
 
 
@@ -292,8 +291,8 @@ def without_some_bytes(folder, unknown):
 def incomplete(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("incomplete")
     fast = without_some_bytes(folder, request.param)
-    load_tokenizer(folder).save(folder / "run" / "tokenizer.json")
-    return load_tokenizer(folder / "run" / "tokenizer.json"), fast, request.param
+    path = keep(load_tokenizer(folder), folder / "run")
+    return load_tokenizer(path), fast, request.param
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,6 +11,7 @@ from expert_iter.errors import UserError
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.tasks import load_task
+from tests.model.tokenizers.keep import keep
 
 PROSE = [
     "Natalia sold 48 clips in April,\n  and half as many in May.\n",
@@ -20,19 +21,16 @@ BLANK = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 @pytest.fixture(scope="module")
-def countdown(tmp_path_factory):
+def countdown():
     task = load_task("countdown", {"train_size": 200})
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    return SentencePieceTokenizer.train(
-        task.sample_texts(200, seed=0), task.symbols(), TokenizerConfig(), path
-    )
+    texts = task.sample_texts(200, seed=0)
+    return SentencePieceTokenizer.train(texts, task.symbols(), TokenizerConfig())
 
 
 @pytest.fixture(scope="module")
-def prose(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
+def prose():
     config = TokenizerConfig(vocab_size=330, byte_fallback=True)
-    return SentencePieceTokenizer.train(PROSE, [], config, path)
+    return SentencePieceTokenizer.train(PROSE, [], config)
 
 
 def published(**options):
@@ -113,18 +111,16 @@ def test_the_longest_number_that_fits_is_one_piece(countdown):
 
 def test_the_vocabulary_is_the_symbols_and_four_controls(countdown):
     assert countdown.vocab_size == 4 + len(load_task("countdown").symbols()) == 116
-    controls = {countdown.pad_id, countdown.bos_id, countdown.eos_id}
+    controls = {countdown.ids.pad, countdown.ids.bos, countdown.ids.eos}
     assert len(controls) == 3 and countdown.decode(sorted(controls)) == ""
-    assert countdown.encode("\n") == [countdown.newline_id]
+    assert countdown.encode("\n") == [countdown.ids.newline]
 
 
 @pytest.mark.parametrize("name", ["countdown", "game24"])
-def test_the_tasks_own_texts_come_back(name, tmp_path):
+def test_the_tasks_own_texts_come_back(name):
     task = load_task(name)
     texts = task.sample_texts(300, seed=1)
-    tokenizer = SentencePieceTokenizer.train(
-        texts, task.symbols(), TokenizerConfig(), tmp_path / "t.model"
-    )
+    tokenizer = SentencePieceTokenizer.train(texts, task.symbols(), TokenizerConfig())
     for text in texts + [problem.prompt for problem in task.problems("test")]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -155,33 +151,27 @@ def test_what_cannot_be_written_is_refused(countdown, prose):
             tokenizer.encode(f"3{BLANK}5")
 
 
-def test_characters_beside_the_symbols_get_pieces(tmp_path):
-    tokenizer = SentencePieceTokenizer.train(
-        ["a12 b"], ["12", " "], TokenizerConfig(), tmp_path / "t.model"
-    )
+def test_characters_beside_the_symbols_get_pieces():
+    tokenizer = SentencePieceTokenizer.train(["a12 b"], ["12", " "], TokenizerConfig())
     assert pieces(tokenizer, "ab12 \n") == ["a", "b", "12", " ", "\n"]
     assert tokenizer.vocab_size == 4 + 5
 
 
-def test_training_is_deterministic_silent_and_saved(countdown, tmp_path, capfd):
+def test_training_is_deterministic_and_silent(countdown, tmp_path, capfd):
     task = load_task("countdown", {"train_size": 200})
     texts = task.sample_texts(200, seed=0)
-    path = tmp_path / "new" / "t.model"
-    SentencePieceTokenizer.train(texts, task.symbols(), TokenizerConfig(), path)
+    again = SentencePieceTokenizer.train(texts, task.symbols(), TokenizerConfig())
     assert capfd.readouterr() == ("", "")
-    countdown.save(tmp_path / "again.model")
-    assert path.read_bytes() == (tmp_path / "again.model").read_bytes()
-    loaded = SentencePieceTokenizer.load(path)
+    assert again.file == countdown.file
+    (tmp_path / "t.model").write_bytes(again.file)
+    loaded = SentencePieceTokenizer.load(tmp_path / "t.model")
     assert loaded.encode(texts[0]) == countdown.encode(texts[0])
-    assert [file.name for file in path.parent.iterdir()] == ["t.model"]
 
 
 def test_damaged_or_missing_models(countdown, tmp_path):
     with pytest.raises(UserError, match="none.model cannot be read: No such file"):
         SentencePieceTokenizer.load(tmp_path / "none.model")
-    path = tmp_path / "t.model"
-    countdown.save(path)
-    whole = path.read_bytes()
+    path, whole = tmp_path / "t.model", countdown.file
     for damaged in (b"", b"garbage", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="t.model"):
@@ -202,12 +192,12 @@ def test_models_that_cannot_be_used(tmp_path):
             SentencePieceTokenizer.load(tmp_path / "t.model")
 
 
-def test_impossible_vocabularies(tmp_path):
+def test_impossible_vocabularies():
     for config in ({"vocab_size": 3}, {"vocab_size": 200, "byte_fallback": True}):
         with pytest.raises(UserError, match="tokenizer.vocab_size="):
             TokenizerConfig(**config)
     with pytest.raises(UserError, match="tokenizer.vocab_size=6 "):
-        SentencePieceTokenizer.train(PROSE, [], TokenizerConfig(vocab_size=6), tmp_path / "t.model")
+        SentencePieceTokenizer.train(PROSE, [], TokenizerConfig(vocab_size=6))
 
 
 TEXT = st.text(st.sampled_from(" \n\tab1é<>/s") | st.characters(codec="utf-8")).filter(
@@ -246,8 +236,8 @@ def test_what_a_token_writes(llama, gemma, countdown):
         texts = [tokenizer.token_text(i) for i in tokenizer.encode(PROSE[0] + "é")]
         assert "".join(texts) == PROSE[0] + "\ufffd\ufffd"
         assert any(len(text) > 1 and text[0] == " " for text in texts)
-        assert {tokenizer.token_text(i) for i in (tokenizer.pad_id, *tokenizer.ids.ends)} == {""}
-        assert tokenizer.token_text(tokenizer.newline_id) == "\n"
+        assert {tokenizer.token_text(i) for i in (tokenizer.ids.pad, *tokenizer.ids.ends)} == {""}
+        assert tokenizer.token_text(tokenizer.ids.newline) == "\n"
     assert [countdown.token_text(i) for i in countdown.encode("3 + 5")] == ["3", " + ", "5"]
 
 
@@ -268,18 +258,14 @@ def test_marks_of_a_checkpoint(gemma, tmp_path):
 
 
 def test_a_kept_tokenizer_needs_no_other_file(gemma, llama, tmp_path):
-    for tokenizer in (gemma, llama):
-        path = tmp_path / "run" / tokenizer.file_name
-        tokenizer.save(path)
+    for name, tokenizer in (("gemma", gemma), ("llama", llama)):
+        path = keep(tokenizer, tmp_path / name)
         again = load_tokenizer(path)
-        assert again.ids == tokenizer.ids and [file.name for file in path.parent.iterdir()] == [
-            "tokenizer.model"
-        ]
+        assert again.ids == tokenizer.ids and path.name == "tokenizer.model"
         text = f"{TURN}3 clips{END}"
         assert again.encode_prompt(text) == tokenizer.encode_prompt(text)
         assert again.encode(text) == tokenizer.encode(text)
-        again.save(tmp_path / "again.model")
-        assert (tmp_path / "again.model").read_bytes() == path.read_bytes()
+        assert again.file == tokenizer.file
         spm.SentencePieceProcessor(model_file=str(path))  # others can read it too
     assert path.read_bytes() == published()  # what it says by itself is not said again
 
@@ -298,7 +284,7 @@ def test_which_file_of_a_folder(tmp_path):
 
 
 def test_files_that_name_wrong_marks(llama, tmp_path):
-    llama.save(tmp_path / "tokenizer.model")
+    (tmp_path / "tokenizer.model").write_bytes(llama.file)
     ordinary = llama.encode("7")[-1]
     for name, content, message in [
         ("generation_config.json", {"eos_token_id": ordinary}, f"has no special token {ordinary}"),
@@ -330,7 +316,7 @@ def test_texts_decoded_at_once_are_those_decoded_one_by_one(name, request):
     tokenizer, rng = request.getfixturevalue(name), np.random.default_rng(0)
     size = tokenizer.vocab_size + 2
     texts = [rng.integers(0, size, rng.integers(0, 9)).tolist() for _ in range(200)]
-    begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    texts += [[], [*begin, 5, 6], [tokenizer.eos_id], list(range(20))]
+    begin = [] if tokenizer.ids.bos is None else [tokenizer.ids.bos]
+    texts += [[], [*begin, 5, 6], [tokenizer.ids.eos], list(range(20))]
     for order in (texts, texts[::-1], [[]], []):
         assert tokenizer.decode_all(order) == [tokenizer.decode(ids) for ids in order]
