@@ -34,22 +34,23 @@ def start(distributed: bool) -> None:
     Raises:
       UserError: the environment is incomplete, or the other processes cannot be reached.
     """
-    given = {name: os.environ.get(name, "") for name in (COORDINATOR, COUNT, INDEX)}
-    if not distributed and not any(given.values()):
-        return
+    given = [os.environ.get(name, "") for name in (COORDINATOR, COUNT, INDEX)]
+    coordinator, processes, process = given
     where: dict[str, Any] = {}
-    if any(given.values()):
-        if not (given[COORDINATOR] and given[COUNT].isdecimal() and given[INDEX].isdecimal()):
+    if any(given):
+        if not (coordinator and processes.isdecimal() and process.isdecimal()):
             raise UserError(
                 f"{COORDINATOR}, {COUNT} and {INDEX} must be host:port, the number of processes "
-                f"and the index of this one; they are {', '.join(map(repr, given.values()))}"
+                f"and the index of this one; they are {', '.join(map(repr, given))}"
             )
         where = {
-            "coordinator_address": given[COORDINATOR],
-            "num_processes": int(given[COUNT]),
-            "process_id": int(given[INDEX]),
+            "coordinator_address": coordinator,
+            "num_processes": int(processes),
+            "process_id": int(process),
             "cluster_detection_method": "deactivate",
         }
+    elif not distributed:
+        return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Without this, JAX aborts a process whose peer died before `_watch` can print which one.
     jax.config.update("jax_enable_recoverability", True)

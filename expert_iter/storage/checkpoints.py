@@ -179,10 +179,7 @@ class Checkpoints:
             ) from error
 
     def restore(
-        self,
-        position: int | None = None,
-        only: str | None = None,
-        like: Arrays | None = None,
+        self, position: int | None = None, only: str | None = None, like: Arrays | None = None
     ) -> Restored | None:
         """Reads the newest good checkpoint, or the one at `position`; None if there is none at all.
         Where there are several processes, all call this, and all read the same one.
