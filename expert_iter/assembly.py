@@ -66,13 +66,17 @@ class Training(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Everything that does not change while a run goes on."""
+    """Everything that does not change while a run goes on.
+
+    devices: those of the mesh; by default all.
+    """
 
     settings: Settings
     task: Task
     tokenizer: TextTokenizer
     network: Network
     objectives: dict[str, Objective]
+    devices: Sequence[jax.Device] | None = None
 
     @functools.cached_property
     def steps(self) -> StepEnds:
@@ -82,7 +86,7 @@ class Parts:
     @functools.cached_property
     def layout(self) -> Layout:
         """What lies on which device."""
-        return Layout(self.settings.mesh)
+        return Layout(self.settings.mesh, self.devices)
 
     @functools.cached_property
     def verifier(self) -> pool.Verifier:

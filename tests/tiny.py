@@ -36,7 +36,8 @@ FLAGS = [
 # The same run, for nobody to kill: it saves at the ends of phases alone.
 SAVING_SELDOM = [*FLAGS, "--config.run.save_seconds=600"]
 
-_ENVIRONMENT = {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+_PATHS = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+_ENVIRONMENT = {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": _PATHS}
 
 
 def start(command: str, *arguments: str) -> BaseProcess:

@@ -157,7 +157,7 @@ class Learner:
             self._update,
             donate_argnums=0,
             out_shardings=(self._shardings, layout.everywhere),
-            compiler_options=compiler.options(),
+            compiler_options=compiler.options(layout.mesh),
         )
 
     def init(self, params: dict) -> TrainState:
@@ -170,6 +170,12 @@ class Learner:
             self._abstract,
             self._shardings,
         )
+
+    def lower(self) -> jax.stages.Lowered:
+        """`update` by shapes alone, for devices that need not be there."""
+        batch, _ = self.packer.pack(())
+        shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._layout.rows)  # noqa: E731
+        return self.update.lower(self.abstract_state(), jax.tree.map(shape, batch))
 
     def _init(self, params: dict) -> TrainState:
         trained, frozen = adapters.split(params, self.network.config)

@@ -198,7 +198,7 @@ class Evaluator:
 
     def round_budget(self, expert: str) -> int:
         """The budget of a check after a round."""
-        searcher, c = self._player(expert).expert, self.config
+        searcher, c = self.player(expert).expert, self.config
         budget = c.round_samples if searcher.shares_draws else c.round_simulations
         return min(budget, searcher.most)
 
@@ -225,7 +225,7 @@ class Evaluator:
     def _play_each(
         self, params, questions, expert: str, budgets: Sequence[int | Budget], key
     ) -> Iterator[tuple[SearchTree, float]]:
-        player, size = self._player(expert), self.config.batch_size
+        player, size = self.player(expert), self.config.batch_size
         most = player.expert.most
         for budget in budgets:
             if isinstance(budget, int) and budget > most:
@@ -243,7 +243,8 @@ class Evaluator:
             for trees in zip(*parts, strict=True):
                 yield jax.tree.map(lambda *rows: np.concatenate(rows), *trees), seconds
 
-    def _player(self, expert: str) -> Player:
+    def player(self, expert: str) -> Player:
+        """The expert of this name, as it is evaluated."""
         if expert not in self._players:
             made = experts_lib.build(expert, self.network, self.experts, self.steps)
             batch_size, layout = self.config.batch_size, self.layout

@@ -78,6 +78,26 @@ class Player:
         asked = rows < len(questions)
         return rows[asked], jax.tree.map(lambda x: own_part(x)[asked], tree)
 
+    def lower(self, params, prompt: int) -> dict[str, jax.stages.Lowered]:
+        """Its programs by shapes alone, for devices that need not be there.
+
+        Args:
+          params: abstract, with their shardings.
+          prompt: tokens that prompts are padded to.
+        """
+
+        def rows(*shape: int, dtype=np.int32):
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=self._layout.search_rows)
+
+        B, most = self._rows, self.expert.most
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B))
+        given = rows(B, prompt), rows(B), rows(B), rows(B, dtype=keys.dtype)
+        search = self._search.lower(params, *given, most)
+        if not self.expert.shares_draws:
+            return {"search": search}
+        drawn = jax.tree.map(lambda x: rows(*x.shape, dtype=x.dtype), search.out_info)
+        return {"search": search, "keep": self._keep.lower(drawn, given[1], most)}
+
     def _run(self, params, questions: Sequence[Question], key, budgets) -> list[SearchTree]:
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))

@@ -29,6 +29,7 @@ from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import GATHERED, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts
 from expert_iter.search.bill import price
+from expert_iter.search.expert import Expert
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.player import padded_length
 from expert_iter.tasks import load_task
@@ -205,17 +206,27 @@ def _searches(
 def _problem_flops(s: Settings, network: Network, prompt: int) -> float:
     """Of the search of one problem."""
     expert = _expert(s, network, s.run.expert)
-    c = expert.config
+    c, read = expert.config, prompt
+    generated = generated_tokens(expert, expert.most)
     if expert.shares_draws:
-        generated, read, longest = c.num_samples * c.max_tokens, prompt, c.max_tokens
+        longest = c.max_tokens
     else:
-        L, nodes, longest = c.max_step_tokens, c.num_simulations, c.max_steps * c.max_step_tokens
-        candidates = c.width + nodes * c.num_candidates
-        generated, read = candidates * L, prompt + nodes * L
-        generated += candidates * c.rollouts * (longest - L)
-        read += candidates * L if c.rollouts else 0
+        longest = c.max_steps * c.max_step_tokens
+        read += c.num_simulations * c.max_step_tokens
+        if c.rollouts:
+            read += (c.width + c.num_simulations * c.num_candidates) * c.max_step_tokens
     context = prompt + longest / 2
     return float(price(network.config, network.vocab_size, generated, read, 0, context).flops)
+
+
+def generated_tokens(expert: Expert, budget: int) -> int:
+    """That an expert draws for a problem, if every step and every solution has its full length."""
+    c = expert.config
+    if expert.shares_draws:
+        return c.num_samples * c.max_tokens
+    candidates = c.width + budget * c.num_candidates
+    rollouts = c.rollouts * (c.max_steps - 1) * c.max_step_tokens
+    return candidates * (c.max_step_tokens + rollouts)
 
 
 def _replay_bytes(s: Settings) -> float:

@@ -1,0 +1,118 @@
+"""The programs that a run compiles, and how often each phase calls them.
+
+They come from the learner, the evaluator and the player that run them, by shapes alone: none of
+their devices need be there.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+
+from expert_iter.config import Settings
+from expert_iter.learn.learner import Learner
+from expert_iter.measure.evaluator import Evaluator
+from expert_iter.measure.plan.parts import held_bytes
+from expert_iter.measure.plan.plan import generated_tokens
+from expert_iter.model.tokenizers.marks import TokenIds
+from expert_iter.search.player import Player, padded_length
+
+WARM_START, SEARCH, LEARNING, CHECK = "warm start", "search", "learning", "check"
+EVALUATION = "evaluation"
+ROUND = SEARCH, LEARNING, CHECK  # the phases of a round
+UPDATE = "update"
+
+
+class Pieces:
+    """Stands for a tokenizer of so many pieces: programs do not depend on their texts."""
+
+    ids = TokenIds(pad=0, bos=1, eos=2, newline=3)
+    pad_id = ids.pad
+
+    def __init__(self, vocab_size: int):
+        self.vocab_size = vocab_size
+
+    def token_text(self, piece: int) -> str:
+        return "\n" if piece == self.ids.newline else "x"
+
+
+class Program(NamedTuple):
+    """A program, or the few that one call runs together.
+
+    Attributes:
+      name: of it.
+      lower: traces it; the parts by name.
+      waiting: bytes on one device that lie there while it runs, and are none of its arguments.
+    """
+
+    name: str
+    lower: Callable[[], dict[str, jax.stages.Lowered]]
+    waiting: float
+
+
+class Use(NamedTuple):
+    """The calls of a program in a phase.
+
+    Attributes:
+      phase, program: their names.
+      calls: at most, in one such phase.
+      tokens: that a call learns, or generates at most.
+      budget: simulations or samples of a call.
+      depth: most steps on a path of the search tree.
+    """
+
+    phase: str
+    program: str
+    calls: int
+    tokens: int
+    budget: int = 1
+    depth: int = 1
+
+    def times(self, part: str) -> int:
+        """How often a call runs this part of the program."""
+        return 1
+
+    def trips(self, part: str) -> tuple[int, ...]:
+        """Of the part's loops whose conditions name no number (see `hlo.count`)."""
+        return (self.budget, self.depth)
+
+
+def programs(
+    s: Settings, learner: Learner, evaluator: Evaluator, player: Player, prompt_tokens: int
+) -> tuple[list[Program], list[Use]]:
+    """All programs in the order of a run, and their uses.
+
+    player: of self-play; prompt_tokens: of the longest prompt.
+    """
+    state, layout = learner.abstract_state(), evaluator.layout
+    held = lambda tree: held_bytes(tree, layout.learning(tree))  # noqa: E731
+    waiting = held(state) - held(state.params)
+    prompt, params = padded_length(prompt_tokens), state.params
+    found = {UPDATE: Program(UPDATE, lambda: {UPDATE: learner.lower()}, 0.0)}
+    uses: list[Use] = []
+
+    def update(phase: str, updates: int) -> None:
+        uses.append(Use(phase, UPDATE, updates, s.learner.rows * s.learner.row_tokens))
+
+    def search(phase: str, name: str, player: Player, problems: int, budgets: Sequence[int]):
+        expert, size = player.expert, player.batch_size
+        found[name] = Program(name, partial(player.lower, params, prompt), waiting)
+        depth = 1 if expert.shares_draws else expert.config.max_steps
+        for budget in [expert.most] if expert.shares_draws else budgets:
+            tokens = size * generated_tokens(expert, budget)
+            uses.append(Use(phase, name, -(-problems // size), tokens, budget, depth))
+
+    def answer(phase: str, method: str, problems: int, budgets: Sequence[int]) -> None:
+        name = f"evaluation by {method}"
+        search(phase, name, evaluator.player(method), problems, budgets)
+
+    e, expert = s.evaluation, s.run.expert
+    update(WARM_START, s.warm_start.updates)
+    search(SEARCH, f"search by {expert}", player, s.run.problems_per_round, [player.expert.most])
+    update(LEARNING, s.learner.updates_per_round)
+    for method in dict.fromkeys(("greedy", expert)):
+        answer(CHECK, method, e.round_problems, [evaluator.round_budget(method)])
+    for method in ("greedy", "samples", "mcts"):
+        answer(EVALUATION, method, e.problems, evaluator.budgets(method))
+    return list(found.values()), uses

@@ -1,0 +1,44 @@
+"""Devices that are described and need not be there: the TPU's compiler knows them by name."""
+
+import os
+
+import jax
+
+from expert_iter.errors import UserError
+
+# The compiler asks for these on a machine without TPU, and would wait for a server otherwise.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5e-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+_EXAMPLES = "v5e:2x4, v6e:2x4, v5p:2x2x2, v4:2x2x2"
+
+
+def set_environment() -> None:
+    """Before JAX starts a backend."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def devices_of(name: str, slices: int = 1) -> list[jax.Device]:
+    """Of the topology of this name, such as v5e:2x4: a chip and the sizes of its torus.
+
+    slices: how many of it there are, each with links of its own.
+    Raises UserError for a name that the compiler does not know, and where there is no compiler.
+    """
+    from jax.experimental import topologies
+
+    more = {"num_slices": slices} if slices > 1 else {}
+    if name.startswith("v4"):
+        more["chip_config_name"] = "megacore"  # one device a chip, as in a run
+    try:
+        return list(topologies.get_topology_desc(name, platform="tpu", **more).devices)
+    except RuntimeError as error:
+        if "not installed" in str(error):
+            raise UserError(
+                "--topology needs the TPU's compiler: pip install 'expert_iter[tpu]'"
+            ) from None
+        raise UserError(
+            f"--topology={name}: there is no such topology; examples are {_EXAMPLES}"
+        ) from None
