@@ -34,16 +34,13 @@ FROM_FILE_ALONE = "file alone"
 FROM_WORKDIR = "workdir"
 _TASK = "--config.task.name="
 
+_FILE_HELP = """
+  --config=FILE: the settings, a Python file with a get_config(); see configs/
+  --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
+"""
 _HELP = {
-    FROM_FILE: """
-  --config=FILE: the settings, a Python file with a get_config(); see configs/
-  --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
-  --workdir=DIR: the run's directory; an existing run resumes
-""",
-    FROM_FILE_ALONE: """
-  --config=FILE: the settings, a Python file with a get_config(); see configs/
-  --config.KEY=VALUE: change one of them, such as --config.search.num_simulations=32
-""",
+    FROM_FILE: f"{_FILE_HELP}  --workdir=DIR: the run's directory; an existing run resumes\n",
+    FROM_FILE_ALONE: _FILE_HELP,
     FROM_WORKDIR: """
   --workdir=DIR: the training run's directory
   --config.KEY=VALUE: change one of its settings, such as --config.search.num_simulations=32
@@ -104,18 +101,15 @@ def quiet() -> None:
         warnings.simplefilter("ignore")
 
 
-def enable_compilation_cache(directory: str | os.PathLike | None = None) -> None:
+def enable_compilation_cache() -> None:
     """Stores compiled programs for later runs.
 
-    Prints a line on stderr, and stores nothing, if the directory is not writable.
-
-    Args:
-      directory: by default JAX_COMPILATION_CACHE_DIR in the environment, else a directory in the
-        user's cache.
+    They go to JAX_COMPILATION_CACHE_DIR, by default a directory in the user's cache. If it is not
+    writable, a line on stderr says so, and nothing is stored.
     """
     import jax  # here, so that a mistyped flag need not wait for it
 
-    directory = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     try:
         if not directory:
             caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -7,7 +7,6 @@ whatever is wrong with a key or a value is said in one line.
 """
 
 import dataclasses
-import difflib
 import math
 import os
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from expert_iter.model.tokenizers.sentencepiece_model import TokenizerConfig
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.model.weights import pretrained
 from expert_iter.model.weights.pretrained import PretrainedConfig
+from expert_iter.overrides import did_you_mean
 from expert_iter.pod.mesh import MeshConfig
 from expert_iter.range_checks import Checks
 from expert_iter.search.behaviour import SamplerConfig
@@ -75,25 +75,6 @@ class RunConfig:
         check.not_negative("rounds", "seed", "save_seconds", "tokens_per_round")
 
 
-SECTIONS = {
-    "run": RunConfig,
-    "mesh": MeshConfig,
-    "verifier": VerifierConfig,
-    "tokenizer": TokenizerConfig,
-    "pretrained": PretrainedConfig,
-    "model": TransformerConfig,
-    "search": SearchConfig,
-    "sampler": SamplerConfig,
-    "guess": GuessConfig,
-    "optimizer": OptimizerConfig,
-    "learner": LearnerConfig,
-    "replay": ReplayConfig,
-    "store": StoreConfig,
-    "warm_start": WarmStartConfig,
-    "evaluation": EvaluationConfig,
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A checked config: `task_name` and `task` (that task's own dataclass), and every section."""
@@ -116,6 +97,10 @@ class Settings:
     warm_start: WarmStartConfig
     evaluation: EvaluationConfig
     objectives: Mapping[str, ObjectiveConfig]
+
+
+_NOT_SECTIONS = ("task_name", "task", "objectives")
+SECTIONS = {x.name: x.type for x in dataclasses.fields(Settings) if x.name not in _NOT_SECTIONS}
 
 
 def sections() -> dict[str, type]:
@@ -199,13 +184,8 @@ def _check_keys(given: Any, known, prefix: str) -> None:
         if key not in known:
             if prefix + key in renamed.SETTINGS:
                 raise UserError(renamed.hint(prefix + key))
-            near = difflib.get_close_matches(key, known, n=3)
-            hint = (
-                f"did you mean {' or '.join(prefix + n for n in near)}?"
-                if near
-                else f"there are {', '.join(known)}"
-            )
-            raise UserError(f"config has no key {prefix}{key}; {hint}")
+            hint = did_you_mean(key, known, prefix) or f"; there are {', '.join(known)}"
+            raise UserError(f"config has no key {prefix}{key}{hint}")
     for key in known:
         if key not in given:
             raise UserError(f"config lacks the key {prefix}{key}")
@@ -214,12 +194,11 @@ def _check_keys(given: Any, known, prefix: str) -> None:
 def _build(cls, given: dict, section: str):
     fields = {field.name: field for field in dataclasses.fields(cls)}
     _check_keys(given, tuple(fields), section + ".")
-    return cls(
-        **{
-            key: _as_type_of(field.default, given[key], f"{section}.{key}")
-            for key, field in fields.items()
-        }
-    )
+    values = {
+        key: _as_type_of(field.default, given[key], f"{section}.{key}")
+        for key, field in fields.items()
+    }
+    return cls(**values)
 
 
 def _as_type_of(default: Any, value: Any, name: str) -> Any:

@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from expert_iter import cli
+from expert_iter.errors import UserError
 
 flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
@@ -28,14 +29,11 @@ flags.DEFINE_integer("seeds", 3, "With --budget: how many times each method play
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.config import settings
-
-    checked = settings(config)
-
     from expert_iter.assembly import assemble
-    from expert_iter.errors import UserError
+    from expert_iter.config import settings
     from expert_iter.load import describe, put_params, read_checkpoint
 
+    checked = settings(config)
     parts = assemble(checked, workdir)
     saved = read_checkpoint(workdir, flags.FLAGS.checkpoint)
     print(describe(saved), flush=True)
@@ -68,10 +66,8 @@ def evaluate(parts, params, problems, workdir: Path, methods, of: dict) -> None:
             for row in scored(parts.verifier, problems, answered):
                 rows.append({"when": "now", **row})
             bar.update(1)
-    write_atomic(
-        workdir / "evaluation.json",
-        json.dumps({**of, "results": rows}, indent=1) + "\n",
-    )
+    text = json.dumps({**of, "results": rows}, indent=1) + "\n"
+    write_atomic(workdir / "evaluation.json", text)
     print(tables.terminal(rows))
 
 
@@ -90,7 +86,6 @@ def compare(parts, params, problems, workdir: Path, methods, checkpoint: str) ->
 
 
 def _methods() -> list[str]:
-    from expert_iter.errors import UserError
     from expert_iter.measure.comparison.comparison import ALL
     from expert_iter.search.experts import EXPERTS
 
@@ -106,8 +101,6 @@ def _methods() -> list[str]:
 
 
 def _budgets() -> list[int]:
-    from expert_iter.errors import UserError
-
     budgets = flags.FLAGS.budget
     if not all(text.isdecimal() and int(text) > 0 for text in budgets):
         raise UserError(
@@ -117,8 +110,6 @@ def _budgets() -> list[int]:
 
 
 def _units() -> list[str]:
-    from expert_iter.errors import UserError
-
     units = flags.FLAGS.units
     if not units or not set(units) <= {"tokens", "flops"}:
         raise UserError(f"--units takes tokens, flops or both; got {','.join(units)}")

@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from expert_iter import cli
+from expert_iter.errors import UserError
 
 flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("out", "", "The directory to write, which must be new or empty.")
@@ -38,7 +39,6 @@ TOKEN_KEYS = ("max_position_embeddings", "bos_token_id", "eos_token_id", "pad_to
 
 def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.config import settings
-    from expert_iter.errors import UserError
 
     checked = settings(config)
     if not flags.FLAGS.out:

@@ -3,7 +3,6 @@
 `ml_collections.config_flags` parses them. This file adds errors in one line, with suggestions.
 """
 
-import ast
 import difflib
 import os
 import re
@@ -93,16 +92,15 @@ def override(config: ConfigDict, argv: list[str]) -> list[str]:
     for key, value in old.items():
         # ml_collections keeps a tuple a tuple, but does not check the types of its elements.
         kinds = {type(element) for element in value} if isinstance(value, tuple) else set()
-        given = _find(config, key)
-        # Nor does it split strings that have no quotes.
-        if kinds == {str} and all(isinstance(text, str) for text in given):
-            parts = ",".join(given).split(",")
-            _set(config, key, tuple(part.strip() for part in parts if part.strip()))
+        if len(kinds) != 1:
+            continue
         new = _find(config, key)
-        if len(kinds) == 1:
-            allowed = kinds | {int} if kinds == {float} else kinds
-            if not {type(element) for element in new} <= allowed:
-                raise UserError(_wrong_type(key, value, _text(new)))
+        allowed = kinds | {int} if kinds == {float} else kinds
+        if not {type(element) for element in new} <= allowed:
+            raise UserError(_wrong_type(key, value, _text(new)))
+        if kinds == {str}:  # nor does it split strings that have no quotes
+            parts = (part.strip() for part in ",".join(new).split(","))
+            config.update_from_flattened_dict({key: tuple(filter(None, parts))})
     return rest
 
 
@@ -137,24 +135,12 @@ def _find(config: ConfigDict, key: str) -> Any:
             if not hint:  # the name may exist in another section
                 elsewhere = [other for other in leaves(config) if other.split(".")[-1] == path[-1]]
                 hint = did_you_mean(key, elsewhere, cutoff=0)
-            raise UserError(
-                f"config has no key '{prefix}{name}'{hint or f'; keys: {_names(node)}'}"
-            )
+            hint = hint or f"; keys: {', '.join(node)}"
+            raise UserError(f"config has no key '{prefix}{name}'{hint}")
         node = node[name]
     if isinstance(node, ConfigDict):
-        raise UserError(f"config key '{key}' is a section; change a key in it: {_names(node)}")
+        raise UserError(f"config key '{key}' is a section; change a key in it: {', '.join(node)}")
     return node
-
-
-def _set(config: ConfigDict, key: str, value: Any) -> None:
-    *path, name = key.split(".")
-    for part in path:
-        config = config[part]
-    config[name] = value
-
-
-def _names(config: ConfigDict) -> str:
-    return ", ".join(config)
 
 
 def _wrong_type(key: str, old: Any, given: str) -> str:
@@ -177,16 +163,3 @@ def _lists_to_tuples(config: ConfigDict) -> None:
             with config.unlocked():
                 del config[name]  # else ml_collections would convert the tuple back to a list
                 config[name] = tuple(value)
-
-
-class _LiteralOrText(flags.ArgumentParser):
-    """Parses a value for a key whose default, None, does not show its type."""
-
-    def parse(self, argument: str) -> Any:
-        try:
-            return ast.literal_eval(argument)
-        except (SyntaxError, ValueError):
-            return argument
-
-
-config_flags.register_flag_parser_for_type(type(None), _LiteralOrText())

@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from expert_iter import cli
+from expert_iter.errors import UserError
 
 flags.DEFINE_string("checkpoint", "last", cli.CHECKPOINT)
 flags.DEFINE_string("problems", "", "A file of problems (JSONL or CSV); by default the test split.")
@@ -25,18 +26,15 @@ flags.DEFINE_string("out", "", "The file to write; by default report.html in the
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
-    from expert_iter.config import settings
-
-    checked = settings(config)
-
     from expert_iter.assembly import assemble
-    from expert_iter.errors import UserError
+    from expert_iter.config import settings
     from expert_iter.load import describe, put_params, read_checkpoint
     from expert_iter.measure.comparison.comparison import FOLDER, Comparison
     from expert_iter.measure.report.page import page
     from expert_iter.measure.report.report import report_data
     from expert_iter.storage.files import write_atomic
 
+    checked = settings(config)
     parts = assemble(checked, workdir)
     saved = read_checkpoint(workdir, flags.FLAGS.checkpoint)
     params = put_params(saved, parts)
@@ -47,10 +45,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     who = parts.evaluator(), parts.verifier, params
     comparison = Comparison(*who, problems, workdir / FOLDER, checkpoint=describe(saved))
     data = report_data(comparison, checked, workdir, flags.FLAGS.expert, flags.FLAGS.tokens)
-    compare = (
-        f"python -m expert_iter.evaluate --workdir={workdir} --methods=all --budget=72,288,1152"
-    )
-    write_atomic(out, page(data, {"comparison": compare}))
+    command = f"python -m expert_iter.evaluate --workdir={workdir}"
+    write_atomic(out, page(data, {"comparison": f"{command} --methods=all --budget=72,288,1152"}))
     print(f"Open {out} in a browser; it needs no network.")
 
 

@@ -17,7 +17,11 @@ flags.DEFINE_string("expert", "mcts", "Which expert searches; see expert_iter/se
 
 
 def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
+    from expert_iter.assembly import assemble
     from expert_iter.config import settings
+    from expert_iter.load import load_params
+    from expert_iter.measure.report.show import tree_of
+    from expert_iter.measure.report.tree_text import render_for
 
     config.evaluation.simulations = (flags.FLAGS.simulations,)
     config.evaluation.samples = (flags.FLAGS.simulations,)
@@ -25,14 +29,7 @@ def main(config: ConfigDict, workdir: Path, problem_text: str) -> None:
     config.evaluation.batch_size = 1
     if config.mesh.fsdp == config.mesh.tensor == 1:
         config.mesh.data = 1  # there is but one problem to search
-    checked = settings(config)
-
-    from expert_iter.assembly import assemble
-    from expert_iter.load import load_params
-    from expert_iter.measure.report.show import tree_of
-    from expert_iter.measure.report.tree_text import render_for
-
-    parts = assemble(checked, workdir)
+    parts = assemble(settings(config), workdir)
     params = load_params(workdir, parts, flags.FLAGS.checkpoint)
     problem = parts.task.parse(problem_text)
     tree, answer = parts.evaluator().search_one(

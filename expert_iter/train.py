@@ -50,11 +50,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     processes.start(flags.FLAGS.distributed)
 
-    from expert_iter.config import (  # here: a mistyped flag fails before JAX is imported
-        completed,
-        fill_from_weights,
-        settings,
-    )
+    # Here, so that a mistyped flag fails before JAX is imported.
+    from expert_iter.config import completed, fill_from_weights, settings
 
     fill_from_weights(config)
     checked = settings(config)
@@ -66,9 +63,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     from expert_iter.run import Run
     from expert_iter.storage import workdir as workdir_lib
 
-    profile, phase = None, flags.FLAGS.profile
-    if phase:
-        profile = Profile(workdir / "profile", phase, flags.FLAGS.profile_units)
+    phase, folder = flags.FLAGS.profile, workdir / "profile"
+    profile = Profile(folder, phase, flags.FLAGS.profile_units) if phase else None
     begin, compiling = time.monotonic(), CompileTime()
 
     def claim():
@@ -96,7 +92,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
             }
             close(run, workdir, results, costs)
             if phase:
-                where = workdir / "profile" if profile.done else f"none: no phase '{phase}'"
+                where = folder if profile.done else f"none: no phase '{phase}'"
                 print(f"Trace: {where}")
     processes.shutdown()
 

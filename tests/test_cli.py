@@ -57,13 +57,13 @@ def get_config(size="small"):
             "discount": 1.0,
             "deep": {"widths": (4, 8), "names": ["a"]},
         },
-        "run": {"rounds": 3, "name": size, "fresh": True, "exclude": None},
+        "run": {"rounds": 3, "name": size, "fresh": True},
     })
 """
 
 DEFAULTS = {
     "search": {"num_simulations": 16, "discount": 1.0, "deep": {"widths": [4, 8], "names": ["a"]}},
-    "run": {"rounds": 3, "name": "small", "fresh": True, "exclude": None},
+    "run": {"rounds": 3, "name": "small", "fresh": True},
 }
 
 
@@ -107,7 +107,6 @@ def test_it_runs(command):
         "--noconfig.run.fresh",
         "--config.search.deep.widths=1,2,3",
         "--config.search.deep.names=b",
-        "--config.run.exclude=file.csv",
         "--workdir",
         "runs/1",
     )
@@ -120,7 +119,7 @@ def test_it_runs(command):
             "discount": 1.0,
             "deep": {"widths": [1, 2, 3], "names": ["b"]},
         },
-        "run": {"rounds": 3, "name": "large", "fresh": False, "exclude": "file.csv"},
+        "run": {"rounds": 3, "name": "large", "fresh": False},
     }
 
 

@@ -137,7 +137,7 @@ def test_a_mistyped_section():
     config = default_config("countdown").to_dict()
     config["serach"] = config.pop("search")
     message = error_of(config)
-    assert "serach" in message and "did you mean search" in message
+    assert "serach" in message and "did you mean 'search'" in message
 
 
 @pytest.mark.parametrize("section", ["task", *sections()])

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,14 +40,14 @@ READOUTS = {
 UNITS = ("tokens", "flops")
 # In colour in the pictures; all others are grey.
 SHOWN = (
-    ("samples", "best"),
-    ("samples_without_replacement", "best"),
-    ("beam", "best"),
-    ("best_first", "best"),
-    ("thoughts_depth", "best"),
-    ("mcts", "best"),
-    ("mcts_by_step", "best"),
-    ("mcts_rollouts", "best"),
+    "samples",
+    "samples_without_replacement",
+    "beam",
+    "best_first",
+    "thoughts_depth",
+    "mcts",
+    "mcts_by_step",
+    "mcts_rollouts",
 )
 FOLDER, ROWS = "comparison", "comparison.json"
 _UNLIMITED = 1 << 30  # simulations: the budget is in tokens or FLOPs
@@ -131,14 +131,14 @@ class Comparison:
 
         A row is that of `scores.scored` with `expert`, `readout`, `unit` and `seed`.
         """
-        wanted = list(self._cells())
+        wanted = self._cells()
         rows = [row for row in self._read() if _cell(row) in wanted]
         done = {_cell(row) for row in rows}
         playing = evaluator = None
         label = f"comparing on {len(self.problems)} problems"
         with progress(len(wanted), label, done=len(done), unit="game") as bar:
             for expert, unit, budget, seed in [cell for cell in wanted if cell not in done]:
-                tokens = self._tokens(unit, budget)
+                tokens = wanted[expert, unit, budget, seed]
                 if playing != (expert, tokens):  # seeds share a program
                     playing, evaluator = (expert, tokens), self._for_budget(expert, tokens)
                 made = self._play(evaluator, expert, unit, budget, seed)
@@ -157,7 +157,7 @@ class Comparison:
         write_atomic(self.folder / ROWS, json.dumps({"of": self.describe(), "rows": rows}) + "\n")
         for unit in self.units:
             picture = self.folder / f"accuracy_by_{unit}.png"
-            shown = [method for method in SHOWN if method[0] in self.experts]
+            shown = [(expert, "best") for expert in SHOWN if expert in self.experts]
             comparison_plots.accuracy_against(rows, unit, picture, shown or None)
         for expert in ("samples", "samples_without_replacement"):
             if expert in self.experts:
@@ -171,10 +171,8 @@ class Comparison:
 
     def baseline(self) -> standings.Method:
         """What the others are paired with: best-of-N, the better of its two samplers if there."""
-        for expert in ("samples_without_replacement", "samples"):
-            if expert in self.experts:
-                return expert, "best"
-        return self.experts[0], READOUTS.get(self.experts[0], ("best",))[0]
+        preferred = "samples_without_replacement", "samples", *self.experts
+        return next(expert for expert in preferred if expert in self.experts), "best"
 
     def _play(self, evaluator: Evaluator, expert, unit, budget, seed) -> list[dict]:
         amount = 1 if expert == "greedy" else budget_of(unit, budget)
@@ -182,31 +180,24 @@ class Comparison:
         answered = evaluator.answer(self.params, self.questions, expert, [amount], readouts, seed)
         rows = scored(self.verifier, self.problems, answered)
         return [
-            {
-                "expert": expert,
-                "readout": readout,
-                "unit": unit,
-                "seed": seed,
-                **row,
-                "budget": budget,
-            }
+            {"expert": expert, "readout": readout, "unit": unit, "seed": seed}
+            | row
+            | {"budget": budget}
             for readout, row in zip(readouts, rows, strict=True)
         ]
 
-    def _cells(self) -> Iterator[tuple[str, str, float, int]]:
-        """(expert, unit, budget, seed) of all games, those that share a program side by side."""
+    def _cells(self) -> dict[tuple[str, str, float, int], int]:
+        """(expert, unit, budget, seed) of all games, those that share a program side by side, each
+        with its budget in tokens.
+        """
+        cells = {}
         for unit in self.units:
             for tokens in self.budgets:
                 budget = tokens if unit == "tokens" else round(self.pilot.flops(tokens))
                 for expert in self.experts:
                     for seed in range(self.seeds):
-                        yield expert, unit, budget, seed
-
-    def _tokens(self, unit: str, budget: float) -> int:
-        """The budget in tokens that a budget stands for."""
-        if unit == "tokens":
-            return int(budget)
-        return next(t for t in self.budgets if round(self.pilot.flops(t)) == budget)
+                        cells[expert, unit, budget, seed] = tokens
+        return cells
 
     @functools.cached_property
     def pilot(self) -> Pilot:
