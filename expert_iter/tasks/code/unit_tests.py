@@ -82,15 +82,13 @@ def passes(
             return ends
 
         def start(script: str, data: bytes, read: io.FileIO, write: io.FileIO, **streams) -> None:
-            ends = (read.fileno(), write.fileno())
             with open(in_memory(data), "rb", 0) as stdin:
                 program = Program(
                     _script(script),
                     limits,
                     within,
                     stdin=stdin.fileno(),
-                    descriptors=ends,
-                    arguments=[str(end) for end in ends],
+                    descriptors=(read.fileno(), write.fileno()),
                     **streams,
                 )
             stack.enter_context(program)

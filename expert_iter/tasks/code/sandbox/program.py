@@ -84,7 +84,6 @@ class Program:
         stdout: int = subprocess.DEVNULL,
         stderr: int = subprocess.DEVNULL,
         descriptors: Sequence[int] = (),
-        arguments: Sequence[str] = (),
     ):
         """Starts the program.
 
@@ -93,8 +92,8 @@ class Program:
           limits: see `Limits`.
           containment: 'bubblewrap', 'namespaces', or 'none': only limits and the seccomp filter.
           stdin, stdout, stderr: file descriptors, or what `subprocess.Popen` accepts.
-          descriptors: file descriptors that stay open in the program, under their numbers.
-          arguments: the program's sys.argv[1:].
+          descriptors: file descriptors that stay open in the program, under their numbers, which
+            are its sys.argv[1:].
 
         Raises:
           OSError: the machine cannot start a process.
@@ -109,7 +108,7 @@ class Program:
             str(user),
             limits.rlimits(0 if user else _AROUND[containment]),
             seccomp_filter(may_fork=limits.processes > 1).hex(),
-            *arguments,
+            *map(str, descriptors),
         ]
         try:
             self._process = subprocess.Popen(
