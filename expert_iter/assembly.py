@@ -36,12 +36,13 @@ from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokeni
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.model.transformer import Network
 from expert_iter.model.weights import pretrained
-from expert_iter.pod.mesh import TENSOR, TENSOR_PARALLEL, Layout
+from expert_iter.pod.mesh import Layout
 from expert_iter.search import experts
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.player import Player
 from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
+from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.storage import workdir as workdir_lib
 from expert_iter.storage.files import write_atomic
 from expert_iter.tasks import Problem, Task, load_task
@@ -126,13 +127,13 @@ class Parts:
     def expert(self) -> SelfPlay:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
         s = self.settings
-        cut_along = TENSOR if s.mesh.search == TENSOR_PARALLEL else ""
-        verifier = HostVerifier(self.verifier, self.tokenizer, cut_along)
-        expert = experts.build(s.run.expert, self.network, self._experts(), self.steps, verifier)
-        player = Player(expert, self.tokenizer, s.run.batch_size, self.layout)
+        expert = experts.build(s.run.expert, self.network, self._experts(), self.steps)
+        player = functools.partial(Player, expert, self.tokenizer, s.run.batch_size, self.layout)
         if expert.verdicts_after:
-            return GuessAndCheck(player, self.verifier)
-        return SelfPlay(player, verifier)
+            return GuessAndCheck(player(), self.verifier)
+        verifier = HostVerifier(self.verifier, self.tokenizer)
+        search = VerifiedSearch(expert, verifier, self.layout)
+        return SelfPlay(player(search), verifier)
 
     def distil(
         self, searched: Searched, rngs: Sequence[np.random.Generator]

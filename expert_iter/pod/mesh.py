@@ -60,9 +60,14 @@ class Layout:
     which is enough to compute with shapes.
     """
 
-    def __init__(self, config: MeshConfig, devices: list | int | None = None):
+    def __init__(
+        self,
+        config: MeshConfig,
+        devices: list | int | None = None,
+        mesh: Mesh | None = None,
+    ):
         self.config = config
-        self.mesh = _mesh(config, jax.devices() if devices is None else devices)
+        self.mesh = mesh or _mesh(config, jax.devices() if devices is None else devices)
         self.rows = NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
         # Along these axes a search has rows of its own.
@@ -83,6 +88,17 @@ class Layout:
     def search_shards(self) -> int:
         """Into how many parts a batch of problems is sharded."""
         return math.prod(self.mesh.shape[axis] for axis in self.search_axes)
+
+    def of_own_rows(self) -> "Layout":
+        """A layout of the devices that search this process's rows: its own, and those of other
+        processes with which it shares their parameters.
+        """
+        if jax.process_count() == 1:
+            return self
+        together = self.mesh.devices.reshape(self.search_shards, -1)
+        own = jax.process_index()
+        held = [group for group in together if any(d.process_index == own for d in group)]
+        return Layout(self.config, mesh=Mesh(np.array(held)[:, None], AXES, axis_types=_TYPES))
 
     def learning(self, tree: Any) -> Any:
         """Shardings of parameters, or of an optimizer's state with trees like them, while learning.
@@ -152,6 +168,40 @@ def own_part(array: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(shards[part]) for part in sorted(own)])
 
 
+def held_part(array: jax.Array) -> np.ndarray:
+    """The `held_rows` of an array that is sharded by rows."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    shards = {
+        shard.index[0].indices(len(array))[:2]: shard.data for shard in array.addressable_shards
+    }
+    return np.concatenate([np.asarray(shards[part]) for part in sorted(shards)])
+
+
+def on_own_devices(tree: Any, own: Layout) -> Any:
+    """Arrays of all devices as arrays of those of `own` (`Layout.of_own_rows`), with the rows that
+    are there. Nothing is copied.
+    """
+    if jax.process_count() == 1:
+        return tree
+
+    def there(array: jax.Array) -> jax.Array:
+        sharding = NamedSharding(own.mesh, array.sharding.spec)
+        shards = [shard.data for shard in array.addressable_shards]
+        parts = [_parts(own.mesh, axes) for axes in sharding.spec]
+        parts += [1] * (array.ndim - len(parts))
+        shape = tuple(size * n for size, n in zip(shards[0].shape, parts, strict=True))
+        return jax.make_array_from_single_device_arrays(shape, sharding, shards)
+
+    return jax.tree.map(there, tree)
+
+
+def _parts(mesh: Mesh, axes: str | tuple[str, ...] | None) -> int:
+    """Into how many parts a dimension along these axes is sharded."""
+    axes = (axes,) if isinstance(axes, str) else axes or ()
+    return math.prod(mesh.shape[axis] for axis in axes)
+
+
 def _own_parts(sharding: NamedSharding, count: int) -> set[tuple[int, int]]:
     holder: dict[tuple[int, int], int] = {}
     for device, index in sharding.devices_indices_map((count,)).items():
@@ -175,8 +225,9 @@ def _mesh(config: MeshConfig, devices: list | int) -> Mesh | AbstractMesh:
             f"need {wanted} devices, and there are {count}; mesh.data=0 takes what is there"
         )
     shape = data, config.fsdp, config.tensor
-    # Explicit axes break mctx.
-    types = (AxisType.Auto,) * len(AXES)
     if isinstance(devices, int):
-        return AbstractMesh(shape, AXES, axis_types=types)
-    return jax.make_mesh(shape, AXES, devices=devices[:wanted], axis_types=types)
+        return AbstractMesh(shape, AXES, axis_types=_TYPES)
+    return jax.make_mesh(shape, AXES, devices=devices[:wanted], axis_types=_TYPES)
+
+
+_TYPES = (AxisType.Auto,) * len(AXES)  # explicit axes break mctx

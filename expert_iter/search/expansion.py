@@ -1,32 +1,130 @@
-"""What every search over steps does at a node: reads the step that leads there into a page, draws K
-candidates for the next, and values them.
+"""What every search over steps does: it chooses a candidate, reads its step into a page, draws K
+candidates for the next, values them, and adds them to the tree as a node.
 
 Whatever finishes is valued the moment it is generated: by the verdict if there is a verifier
 (training), by the value head otherwise (evaluation). What does not finish is worth what the value
 head says, or what came of rollouts from it to the end, or a mixture of both (AlphaGo, Silver et al.
 2016, section "Searching with policy and value networks").
 
+A search is made of parts, each a pure function: `start`, `plant`, then `expand` and `accept` for
+each node, then `finish`. `run` puts them together in one program. Self-play runs them one by one:
+the host gives verdicts between `expand` and `accept` (`search.verified_search`).
+
 Shape suffixes: B rows, K candidates a node, D steps a prefix at most, L tokens a step.
 """
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from expert_iter.model.pages import Chain, read_chain, with_step, write_page
-from expert_iter.model.state import State, read_step
+from expert_iter.model.state import State, read_prompt, read_step
 from expert_iter.model.transformer import KV
 from expert_iter.search import selection
 from expert_iter.search.behaviour import DEAD
-from expert_iter.search.bill import Bill
+from expert_iter.search.bill import Bill, Budget
 from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.node import Node, Prefix
 from expert_iter.search.rollouts import roll_out
 from expert_iter.search.sampling import Candidates
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.tree import SearchTree
+
+
+class Start(NamedTuple):
+    """What does not change while B trees grow.
+
+    Attributes:
+      prompt: their prompts, read.
+      problem: [B] int32. The problems' numbers.
+      key: [B]. The rows' random keys.
+      root: [B]. The roots, not yet judged.
+      value: [B] float32. The value head's estimates at the roots.
+    """
+
+    prompt: State
+    problem: jax.Array
+    key: jax.Array
+    root: Node
+    value: jax.Array
+
+
+class Growth(NamedTuple):
+    """B trees that grow.
+
+    Attributes:
+      tree: [B, N]. The nodes and what the search keeps of them: an `mctx.Tree`, or the `Ruled` of a
+        search by a rule.
+      pool: the pages of their steps.
+    """
+
+    tree: Any
+    pool: KV
+
+
+class Choice(NamedTuple):
+    """The candidate that each of B rows continues.
+
+    Attributes:
+      node: [B] int32.
+      action: [B] int32. Its number at the node.
+      live: [B] bool. False for a row that is done.
+    """
+
+    node: jax.Array
+    action: jax.Array
+    live: jax.Array
+
+
+class Expansion(NamedTuple):
+    """A new node of each of B rows, not yet judged.
+
+    Attributes:
+      choice: the candidate that it continues.
+      page: keys and values of its step.
+      node: [B]. The node; empty where the row is done.
+    """
+
+    choice: Choice
+    page: KV
+    node: Node
+
+
+class Texts(NamedTuple):
+    """Texts that verdicts are asked about.
+
+    Attributes:
+      prefix: [B, D, L] int32. The steps before, the same for all of a row's.
+      token: [B, M, T] int32.
+      finished: [B, M] bool. Only these are asked about.
+    """
+
+    prefix: jax.Array
+    token: jax.Array
+    finished: jax.Array
+
+
+Verdicts = tuple[jax.Array, ...]  # [B, M] bool for each of the `texts` of a node
+
+
+def texts(node: Node) -> tuple[Texts, ...]:
+    """What the verifier is asked about nodes `[B]`: their candidates, and rollouts from them."""
+    return tuple(Texts(node.prefix.token, c.token, c.finished) for c in _written(node))
+
+
+def _written(node: Node) -> tuple[Candidates, ...]:
+    rollouts = () if node.rollouts is None else (node.rollouts.candidates,)
+    return node.candidates, *rollouts
 
 
 class StepSearch(NetworkExpert):
-    """A search over steps; subclasses grow the tree."""
+    """A search over steps. Subclasses say how a tree is planted, which candidate is chosen, and
+    what a new node changes.
+
+    verifier: gives verdicts on the device, in `run`. None where the value head estimates, or where
+      the host gives verdicts.
+    """
 
     verdicts_after = shares_draws = False
     config: SearchConfig
@@ -35,8 +133,65 @@ class StepSearch(NetworkExpert):
     def most(self) -> int:
         return self.config.num_simulations
 
-    def root(self, params, prompt: State, problem_B, keys_B) -> Node:
-        B, D, L = prompt.hidden_BxD.shape[0], self.config.max_steps, self.config.max_step_tokens
+    def plant(self, start: Start, root: Node, budget: Budget) -> Growth:
+        """Trees of their roots, which have been judged."""
+        raise NotImplementedError
+
+    def choose(self, growth: Growth, number, budget: Budget) -> Choice:
+        """What to continue as node `number`; done are rows with nothing open or no budget left."""
+        raise NotImplementedError
+
+    def nodes(self, growth: Growth) -> Node:
+        """The trees' nodes `[B, N]`."""
+        raise NotImplementedError
+
+    def add(self, growth: Growth, number, choice: Choice, node: Node) -> Growth:
+        """Adds a node, which has been judged, as number `number`."""
+        raise NotImplementedError
+
+    def finish(self, growth: Growth) -> SearchTree:
+        """The record of the trees."""
+        raise NotImplementedError
+
+    def run(self, params, token_BxP, length_B, problem_B, keys_B, budget) -> SearchTree:
+        """See `Expert.run`."""
+        budget = Budget.of(budget)
+        start = self.start(params, token_BxP, length_B, problem_B, keys_B)
+        growth = self.plant(start, self._judged_here(start, start.root), budget)
+
+        def simulate(carry):
+            number, growth, choice = carry
+            page, node = self.child(params, start, growth, number, choice)
+            growth = self.add(growth, number, choice, self._judged_here(start, node))
+            growth = growth._replace(pool=write_page(growth.pool, number, page))
+            return number + 1, growth, self.choose(growth, number + 1, budget)
+
+        first = jnp.int32(1)
+        carry = first, growth, self.choose(growth, first, budget)
+        _, growth, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[2].live), simulate, carry)
+        return self.finish(growth)
+
+    def _judged_here(self, start: Start, node: Node) -> Node:
+        if self.verifier is None:
+            return self.judged(node, None)
+        asked = texts(node)
+        return self.judged(node, tuple(self.verifier(start.problem, *text) for text in asked))
+
+    def expand(self, params, start: Start, growth: Growth, number, budget: Budget) -> Expansion:
+        """Draws the next node of each row."""
+        choice = self.choose(growth, number, budget)
+        return Expansion(choice, *self.child(params, start, growth, number, choice))
+
+    def accept(self, growth: Growth, number, expansion: Expansion, verdicts: Verdicts) -> Growth:
+        """Adds what was drawn, once its verdicts are known."""
+        node = self.judged(expansion.node, verdicts)
+        growth = growth._replace(pool=write_page(growth.pool, number, expansion.page))
+        return self.add(growth, number, expansion.choice, node)
+
+    def start(self, params, token_BxP, length_B, problem_B, keys_B) -> Start:
+        """Reads the prompts and draws the roots' candidates; arguments as of `Expert.run`."""
+        prompt = read_prompt(self.network, params, token_BxP, length_B)
+        B, D, L = token_BxP.shape[0], self.config.max_steps, self.config.max_step_tokens
         prefix = Prefix(
             chain=Chain(jnp.full((B, D), -1, jnp.int32), jnp.zeros((B, D), jnp.int32)),
             token=jnp.full((B, D, L), self.steps.ids.pad, jnp.int32),
@@ -44,51 +199,44 @@ class StepSearch(NetworkExpert):
             log_pi=jnp.zeros(B),
             log_value=jnp.zeros(B),
         )
-        keys_B = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys_B)
+        first_B = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys_B)
         everyone = jnp.ones(B, bool)
-        return self.continue_from(
-            params, prompt, problem_B, keys_B, self.config.width, prefix, everyone
+        root = self.continue_from(
+            params, prompt, problem_B, first_B, self.config.width, prefix, everyone
         )
+        value_B = jax.nn.sigmoid(self.network.value_logit(params, prompt.hidden_BxD))
+        return Start(prompt, problem_B, keys_B, root, value_B)
 
     def child(
-        self,
-        params,
-        pool: KV,
-        page,
-        prompt: State,
-        parent: Node,
-        action_B,
-        live_B,
-        problem_B,
-        keys_B,
+        self, params, start: Start, growth: Growth, number, choice: Choice
     ) -> tuple[KV, Node]:
-        """Moves each row into a candidate of `parent`, whose step becomes page `page` of the pool.
-
-        live_B: rows that are wanted. The others get an empty node.
+        """Moves each row into the chosen candidate, whose step becomes page `number` of the pool:
+        its keys and values, and the node, which is empty in rows that are done.
         """
-        c, rows = self.config, jnp.arange(action_B.shape[0])
-        chosen = jax.tree.map(lambda x: x[rows, action_B], parent.candidates)
-        before = read_chain(pool, prompt, parent.prefix.chain)
+        c, rows = self.config, jnp.arange(choice.action.shape[0])
+        parent = jax.tree.map(lambda x: x[rows, choice.node], self.nodes(growth))
+        chosen = jax.tree.map(lambda x: x[rows, choice.action], parent.candidates)
+        before = read_chain(growth.pool, start.prompt, parent.prefix.chain)
         after = read_step(self.network, params, before, chosen.token, chosen.length)
         at = jnp.minimum(parent.prefix.depth, c.max_steps - 1)
-        context = with_step(before, after, prompt.mask_BxC.shape[1] + at * c.max_step_tokens)
+        context = with_step(before, after, start.prompt.mask_BxC.shape[1] + at * c.max_step_tokens)
         prefix = Prefix(
             chain=Chain(
-                parent.prefix.chain.page_BxD.at[rows, at].set(page),
+                parent.prefix.chain.page_BxD.at[rows, at].set(number),
                 parent.prefix.chain.length_BxD.at[rows, at].set(chosen.length),
             ),
             token=parent.prefix.token.at[rows, at].set(chosen.token),
             depth=parent.prefix.depth + 1,
             log_pi=parent.prefix.log_pi + chosen.log_pi,
             log_value=parent.prefix.log_value
-            + jnp.log(jnp.maximum(parent.value[rows, action_B], 1e-9)),
+            + jnp.log(jnp.maximum(parent.value[rows, choice.action], 1e-9)),
         )
-        keys_B = jax.vmap(lambda key: jax.random.fold_in(key, page))(keys_B)
+        keys_B = jax.vmap(lambda key: jax.random.fold_in(key, number))(start.key)
         node = self.continue_from(
-            params, context, problem_B, keys_B, c.num_candidates, prefix, live_B
+            params, context, start.problem, keys_B, c.num_candidates, prefix, choice.live
         )
-        node = jax.tree.map(lambda x: jnp.where(like(live_B, x), x, 0).astype(x.dtype), node)
-        return write_page(pool, page, after.kv), node
+        of_live = lambda x: jnp.where(like(choice.live, x), x, 0).astype(x.dtype)  # noqa: E731
+        return after.kv, jax.tree.map(of_live, node)
 
     def continue_from(
         self,
@@ -100,7 +248,9 @@ class StepSearch(NetworkExpert):
         prefix: Prefix,
         live_B,
     ) -> Node:
-        """Draws and values the candidates of a node; room for more than are drawn stays empty."""
+        """Draws the candidates of a node, which is not judged; room for more than are drawn stays
+        empty.
+        """
         c = self.config
         drawn, loop_steps = self.draw(
             params, state, keys_B, num_candidates, c.max_step_tokens, live_B=live_B
@@ -110,19 +260,10 @@ class StepSearch(NetworkExpert):
         finished = drawn.finished & drawn.valid & live_B[:, None]
         cut_off = ~finished & (prefix.depth[:, None] + 1 >= c.max_steps)
         open_BxK = drawn.valid & ~finished & ~cut_off & live_B[:, None]
-        won = self.verdicts(problem_B, prefix.token, drawn.token, finished)
-
-        value, rollouts = drawn.model_value, None
+        rollouts = None
         if c.rollouts:
-            rollouts, more = roll_out(
-                self, params, state, problem_B, keys_B, prefix.token, drawn, open_BxK
-            )
+            rollouts, more = roll_out(self, params, state, keys_B, drawn, open_BxK)
             bill += more
-            came = jnp.mean(rollouts.value.reshape(*value.shape, c.rollouts), axis=-1)
-            value = (1 - c.rollout_weight) * value + c.rollout_weight * came
-        value = jnp.where(finished, drawn.model_value, value)
-        if self.verifier is not None:
-            value = jnp.where(finished, won.astype(value.dtype), value)
         prior = drawn.prior_logit
         if c.prior == "length_normalised":
             prior = drawn.log_pi / jnp.maximum(drawn.length, 1)
@@ -132,12 +273,36 @@ class StepSearch(NetworkExpert):
             candidates=drawn._replace(
                 prior_logit=jnp.where(drawn.valid, prior, DEAD), finished=finished
             ),
-            value=jnp.where(cut_off, 0.0, value),
-            won=won,
+            value=drawn.model_value,
+            won=jnp.zeros_like(finished),
             open=open_BxK,
             bill=bill,
             rollouts=rollouts,
         )
+
+    def judged(self, node: Node, verdicts: Verdicts | None) -> Node:
+        """The node once its candidates are valued.
+
+        Args:
+          verdicts: on its `texts`. None: the value head's estimates take their place.
+        """
+        c, drawn, rollouts = self.config, node.candidates, node.rollouts
+        value, finished = drawn.model_value, drawn.finished
+        asked = _written(node)
+        if verdicts is None:
+            won = [jnp.zeros_like(candidates.finished) for candidates in asked]
+            of_finished = [candidates.model_value for candidates in asked]
+        else:
+            won = [v & x.finished for v, x in zip(verdicts, asked, strict=True)]
+            of_finished = [x.astype(value.dtype) for x in won]
+        if rollouts is not None:
+            came = jnp.where(rollouts.candidates.finished, of_finished[1], 0.0)
+            rollouts = rollouts._replace(value=came, won=won[1])
+            came = jnp.mean(came.reshape(*value.shape, c.rollouts), axis=-1)
+            value = (1 - c.rollout_weight) * value + c.rollout_weight * came
+        cut_off = ~finished & (node.prefix.depth[:, None] + 1 >= c.max_steps)
+        value = jnp.where(cut_off, 0.0, jnp.where(finished, of_finished[0], value))
+        return node._replace(value=value, won=won[0], rollouts=rollouts)
 
     def node_value(self, node: Node, own_value_B):
         """A new node's value: λ · Σ π'(a) v(a) over its candidates + (1 − λ) · the value head at

@@ -1,11 +1,10 @@
-"""What an expert is, and what all of them share: drawing text, asking for verdicts, the bill."""
+"""What an expert is, and what all of them share: drawing text, and the bill."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 
 from expert_iter.model.state import State
 from expert_iter.model.step_ends import StepEnds
@@ -16,7 +15,7 @@ from expert_iter.search.sampling import Candidates, sample_candidates
 from expert_iter.search.tree import SearchTree
 
 # (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
-# are right.
+# are right; what it says of others does not count. It is traced.
 SearchVerifier = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -25,8 +24,8 @@ class Expert(Protocol):
 
     Attributes:
       most: the largest budget, in simulations or samples.
-      verdicts_after: its finished texts are verified after the search. Otherwise it asks the
-        verifier, if it has one, as it goes.
+      verdicts_after: its finished texts are verified after the search. Otherwise verdicts are given
+        as it goes: it is a `StepSearch`.
       shares_draws: it draws whole solutions, and a budget only says how many of them are kept. It
         also has `draws` and `kept` (see `search.guess`).
     """
@@ -101,13 +100,6 @@ class NetworkExpert:
             whole=whole,
             live_B=live_B,
         )
-
-    @jax.named_scope("verdicts")
-    def verdicts(self, problem_B, prefix_BxDxL, token_BxKxL, asked_BxK):
-        """[B, K] bool. Which of the texts asked about are right; none without a verifier."""
-        if self.verifier is None:
-            return jnp.zeros_like(asked_BxK)
-        return self.verifier(problem_B, prefix_BxDxL, token_BxKxL, asked_BxK) & asked_BxK
 
     def price(self, generated, prefilled, lockstep, context) -> Bill:
         """See `bill.price`."""

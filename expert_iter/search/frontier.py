@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from expert_iter.model.pages import empty_pool
-from expert_iter.model.state import read_prompt
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import StepSearch
+from expert_iter.search.expansion import Choice, Growth, Start, StepSearch
 from expert_iter.search.node import Node, as_tree, next_cost, spent
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
@@ -61,7 +60,7 @@ class Frontier(NamedTuple):
 Rule = Callable[[Frontier, SearchConfig], jax.Array]
 
 
-class _Growing(NamedTuple):
+class Ruled(NamedTuple):
     """The trees so far.
 
     Attributes:
@@ -69,12 +68,14 @@ class _Growing(NamedTuple):
       parent: [B, N] int32. The node that each continues; −1 at the root.
       action: [B, N] int32. Which of its candidates; −1 at the root.
       child: [B, N, K] int32. The node that continues each candidate, or −1.
+      planned: [B] int32. How many nodes the budget is expected to allow after the root.
     """
 
     node: Node
     parent: jax.Array
     action: jax.Array
     child: jax.Array
+    planned: jax.Array
 
 
 class FrontierSearch(StepSearch):
@@ -84,68 +85,64 @@ class FrontierSearch(StepSearch):
         super().__init__(*arguments)
         self.rule = rule
 
-    def run(self, params, token_BxP, length_B, problem_B, keys_B, budget) -> SearchTree:
-        """See `Expert.run`. In the record, visits counts the nodes below a candidate, and q is the
-        highest value there.
-        """
-        c, budget = self.config, Budget.of(budget)
-        B, N = token_BxP.shape[0], c.num_simulations + 1
-        prompt = read_prompt(self.network, params, token_BxP, length_B)
-        root = self.root(params, prompt, problem_B, keys_B)
+    def plant(self, start: Start, root: Node, budget: Budget) -> Growth:
+        """See `StepSearch.plant`."""
+        c = self.config
+        B, N = start.key.shape[0], c.num_simulations + 1
         room = lambda x: jnp.zeros((B, N, *x.shape[1:]), x.dtype).at[:, 0].set(x)  # noqa: E731
         none = jnp.full((B, N), -1, jnp.int32)
-        trees = _Growing(
-            jax.tree.map(room, root), none, none, jnp.full((B, N, c.width), -1, jnp.int32)
-        )
-        first_cost = next_cost(trees.node, c)
-        planned_B = budget.expansions(root.bill, first_cost, c.num_simulations)
-        rows = jnp.arange(B)
-
-        def choose(trees, nodes):
-            """The candidate (node, action) that each row continues, and whether it does."""
-            goes_on = self._goes_on(trees, nodes, budget)
-            frontiers = jax.vmap(_frontier)(trees, planned_B)
-            priority = jax.vmap(lambda frontier: self.rule(frontier, c))(frontiers)
-            may = frontiers.open_NxK & goes_on[:, None, None]
-            flat = jnp.where(may, priority, NEVER).reshape(B, -1)
-            best = jnp.argmax(flat, axis=-1)
-            live = flat[rows, best] > NEVER
-            return best // c.width, best % c.width, live
-
-        def grow(carry):
-            nodes, trees, pool, (at, action, live) = carry
-            parent = jax.tree.map(lambda x: x[rows, at], trees.node)
-            pool, node = self.child(
-                params, pool, nodes, prompt, parent, action, live, problem_B, keys_B
-            )
-            kept = trees.child[rows, at, action]
-            trees = _Growing(
-                jax.tree.map(lambda x, new: x.at[:, nodes].set(new), trees.node, node),
-                trees.parent.at[:, nodes].set(jnp.where(live, at, -1)),
-                trees.action.at[:, nodes].set(jnp.where(live, action, -1)),
-                trees.child.at[rows, at, action].set(jnp.where(live, nodes, kept)),
-            )
-            return nodes + 1, trees, pool, choose(trees, nodes + 1)
-
+        nodes, child = jax.tree.map(room, root), jnp.full((B, N, c.width), -1, jnp.int32)
+        planned_B = budget.expansions(root.bill, next_cost(nodes, c), c.num_simulations)
         pool = empty_pool(self.network, B, N, c.max_step_tokens)
-        one = jnp.int32(1)
-        carry = one, trees, pool, choose(trees, one)
-        _, trees, _, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[3][2]), grow, carry)
-        visits, q = _statistics(trees)
-        everywhere = jnp.ones((B, N, 1), bool)
-        return as_tree(trees.node, trees.parent, trees.action, trees.child, visits, q, everywhere)
+        return Growth(Ruled(nodes, none, none, child, planned_B), pool)
 
-    def _goes_on(self, trees: _Growing, nodes, budget: Budget):
+    def nodes(self, growth: Growth) -> Node:
+        return growth.tree.node
+
+    def choose(self, growth: Growth, number, budget: Budget) -> Choice:
+        """See `StepSearch.choose`."""
+        c, trees = self.config, growth.tree
+        frontiers = jax.vmap(_frontier)(trees)
+        priority = jax.vmap(lambda frontier: self.rule(frontier, c))(frontiers)
+        may = frontiers.open_NxK & self._goes_on(trees, number, budget)[:, None, None]
+        flat = jnp.where(may, priority, NEVER).reshape(priority.shape[0], -1)
+        best = jnp.argmax(flat, axis=-1)
+        live = jnp.take_along_axis(flat, best[:, None], axis=-1)[:, 0] > NEVER
+        return Choice(best // c.width, best % c.width, live)
+
+    def _goes_on(self, trees: Ruled, number, budget: Budget):
         """Which rows have budget left, and are not done."""
         cost = next_cost(trees.node, self.config)
-        goes_on = budget.leaves_room(spent(trees.node), cost) & (nodes <= budget.simulations)
-        goes_on &= nodes <= self.config.num_simulations
+        goes_on = budget.leaves_room(spent(trees.node), cost) & (number <= budget.simulations)
+        goes_on &= number <= self.config.num_simulations
         if self.config.stop_when_solved:
             goes_on &= ~jnp.any(trees.node.solved(), axis=1)
         return goes_on
 
+    def add(self, growth: Growth, number, choice: Choice, node: Node) -> Growth:
+        """See `StepSearch.add`."""
+        trees, (at, action, live) = growth.tree, choice
+        rows = jnp.arange(at.shape[0])
+        kept = trees.child[rows, at, action]
+        trees = trees._replace(
+            node=jax.tree.map(lambda x, new: x.at[:, number].set(new), trees.node, node),
+            parent=trees.parent.at[:, number].set(jnp.where(live, at, -1)),
+            action=trees.action.at[:, number].set(jnp.where(live, action, -1)),
+            child=trees.child.at[rows, at, action].set(jnp.where(live, number, kept)),
+        )
+        return growth._replace(tree=trees)
 
-def _frontier(tree: _Growing, planned) -> Frontier:
+    def finish(self, growth: Growth) -> SearchTree:
+        """See `StepSearch.finish`. visits counts nodes below a candidate; q is the highest value
+        there.
+        """
+        trees = growth.tree
+        visits, q = _statistics(trees)
+        everywhere = jnp.ones((*trees.parent.shape, 1), bool)
+        return as_tree(trees.node, trees.parent, trees.action, trees.child, visits, q, everywhere)
+
+
+def _frontier(tree: Ruled) -> Frontier:
     """One row of the trees, for its rule."""
     node = tree.node
     parent, action = jnp.maximum(tree.parent, 0), jnp.maximum(tree.action, 0)
@@ -160,11 +157,11 @@ def _frontier(tree: _Growing, planned) -> Frontier:
         finished_NxK=node.candidates.finished & live,
         value_NxK=node.value,
         log_pi_NxK=node.candidates.log_pi,
-        planned=planned,
+        planned=tree.planned,
     )
 
 
-def _statistics(trees: _Growing):
+def _statistics(trees: Ruled):
     """Nodes below each candidate, and the highest value there, `[B, N, K]`."""
     node, rows = trees.node, jnp.arange(trees.parent.shape[0])
     worth = jnp.where(node.candidates.valid & node.live[..., None], node.value, 0.0)

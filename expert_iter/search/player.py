@@ -34,18 +34,28 @@ def by_rows(run: Callable[..., SearchTree], layout: Layout) -> Callable[..., Sea
 
 
 class Player:
-    """One expert at one batch size."""
+    """One expert at one batch size.
 
-    def __init__(self, expert: Expert, tokenizer: TextTokenizer, batch_size: int, layout: Layout):
+    search: what is run in place of the expert's own `run`, on arrays of all devices.
+    """
+
+    def __init__(
+        self,
+        expert: Expert,
+        tokenizer: TextTokenizer,
+        batch_size: int,
+        layout: Layout,
+        search: Callable[..., SearchTree] | None = None,
+    ):
         self.expert, self.tokenizer = expert, tokenizer
         self.batch_size, self._layout = batch_size, layout
         shards = layout.search_shards
         self._rows = -(-batch_size // shards) * shards
-        search = expert.run
+        run = expert.run
         if expert.shares_draws:
-            search = lambda *given: expert.draws(*given[:-1])  # noqa: E731 (all but the budget)
+            run = lambda *given: expert.draws(*given[:-1])  # noqa: E731 (all but the budget)
             self._keep = jax.jit(expert.kept, out_shardings=layout.search_rows)
-        self._search = jax.jit(by_rows(search, layout))
+        self._search = search or jax.jit(by_rows(run, layout))
         self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)
 
     def play(self, params, questions: Sequence[Question], key, budget: int) -> SearchTree:

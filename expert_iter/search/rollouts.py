@@ -19,9 +19,7 @@ def roll_out(
     expert: NetworkExpert,
     params,
     state: State,
-    problem_B,
     keys_B,
-    prefix_BxDxL,
     drawn: Candidates,
     open_BxK,
 ) -> tuple[Rollouts, Bill]:
@@ -29,11 +27,11 @@ def roll_out(
 
     Args:
       state: the node's.
-      prefix_BxDxL: the steps that lead to it.
       drawn: its candidates.
 
     Returns:
-      The rollouts `[B, R]`, those of one candidate side by side, and what they cost `[B]`.
+      The rollouts `[B, R]`, those of one candidate side by side and not yet judged, and what they
+      cost `[B]`.
     """
     (B, K, L), c = drawn.token.shape, expert.config
     m, left = c.rollouts, (c.max_steps - 1) * c.max_step_tokens
@@ -85,9 +83,7 @@ def roll_out(
         model_value=ends.model_value,
         token_value=join(drawn.token_value, ends.token_value, 0),
     )
-    won = expert.verdicts(problem_B, prefix_BxDxL, texts.token, texts.finished)
-    value = ends.model_value if expert.verifier is None else won.astype(ends.model_value.dtype)
-    rollouts = Rollouts(texts, jnp.where(texts.finished, value, 0.0), won)
+    rollouts = Rollouts(texts, ends.model_value, jnp.zeros_like(texts.finished))
 
     generated = jnp.sum(ends.length * valid, axis=-1)
     read = jnp.sum(length.reshape(B, K), axis=-1)

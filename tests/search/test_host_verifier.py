@@ -1,4 +1,4 @@
-"""Verdicts inside a compiled search are those of the task on the decoded text."""
+"""Verdicts on what a search writes are those of the task on the decoded text."""
 
 from types import SimpleNamespace
 
@@ -8,11 +8,14 @@ import pytest
 
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
+from expert_iter.pod.mesh import one_device
 from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.expansion import Texts
 from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.steps import steps_of
@@ -34,8 +37,7 @@ def tokenizer():
 
 
 def verdicts(verifier, problem, prefix, step, finished):
-    verdict = jax.jit(lambda *args: verifier(*args))(problem, prefix, step, finished)
-    return np.asarray(verdict)
+    return verifier.verdicts(problem, Texts(prefix, step, finished))
 
 
 def padded(rows, width, pad):
@@ -68,7 +70,7 @@ def test_verdicts_are_the_tasks(tokenizer, written):
 
 def test_problems_go_by_number_and_may_change(tokenizer, written):
     verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    run = jax.jit(lambda *args: verifier(*args))
+    run = lambda *args: verdicts(verifier, *args)  # noqa: E731
     everything = np.ones((2, 4), bool)
     verifier.problems = PROBLEMS[::-1]
     assert not np.asarray(run(np.arange(2), *written, everything)).any()
@@ -122,10 +124,11 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
     verifier = HostVerifier(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
     verifier.problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
-    search = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids), verifier)
+    expert = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids))
+    search = VerifiedSearch(expert, verifier, one_device())
     rows = 6
     problem = np.arange(rows) % 3
-    tree = jax.jit(search.run)(
+    tree = search(
         params,
         np.tile([[1, 5]], (rows, 1)),
         np.full(rows, 2),
