@@ -29,6 +29,7 @@ from expert_iter.search.guess import GuessConfig
 from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.self_play import Searched
+from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.tasks import Problem
 from tests.objectives import objectives
 
@@ -93,14 +94,17 @@ def searched(tokenizer, expert, params):
     steps = StepEnds(tokenizer, "line", NETWORK.vocab_size)
     host = HostVerifier(SimpleNamespace(verify=judge), tokenizer)
     host.problems = range(PROBLEMS)
-    search = experts.build(expert, NETWORK, SETTINGS, steps, host)
+    search = experts.build(expert, NETWORK, SETTINGS, steps)
     prompts = [tokenizer.encode_prompt(text) for text in ("a", "ab", "1 1 b", "c") * 6]
     token = np.full((PROBLEMS, 8), tokenizer.ids.pad)
     for row, prompt in zip(token, prompts, strict=True):
         row[: len(prompt)] = prompt
     keys = jax.random.split(jax.random.key(1), PROBLEMS)
     length = np.array(list(map(len, prompts)))
-    tree = jax.jit(search.run)(params, token, length, np.arange(PROBLEMS), keys, 6)
+    run = jax.jit(search.run)
+    if not search.verdicts_after:
+        run = VerifiedSearch(search, host, one_device())
+    tree = run(params, token, length, np.arange(PROBLEMS), keys, 6)
     tree = jax.tree.map(np.asarray, tree)
     rngs = np.random.default_rng(0).spawn(PROBLEMS)
     problems = [Problem(f"p{b}", "", None) for b in range(PROBLEMS)]

@@ -12,7 +12,6 @@ from jax.sharding import AxisType, PartitionSpec
 from expert_iter.errors import UserError
 from expert_iter.model.pages import empty_pool
 from expert_iter.model.transformer import Network
-from expert_iter.search import paged_loop
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Budget
 from expert_iter.search.mcts import TreeSearch
@@ -218,31 +217,21 @@ def test_impossible_searches_are_refused_by_name(bad):
         SearchConfig(**bad)
 
 
-def test_ended_rows_keep_what_they_had(network, params, ids, questions, run, monkeypatch):
+def test_ended_rows_keep_what_they_had(network, params, ids, questions, run):
     """As the simple way does that copies all trees at each simulation."""
 
-    def run_by_copies(self, lower, upper, body, init):
-        pool = empty_pool(network, ROWS, upper + 1, CONFIG.max_step_tokens)
-
-        def simulate(carry):
-            simulation, (key, old), self.row_goes_on, self.pool = carry
-            self.simulation = simulation
-            key, grown = body(simulation, (key, old))
-            grown = paged_loop._after_simulation(grown, simulation + 1, CONFIG)
+    class ByCopies(TreeSearch):
+        def add(self, growth, number, choice, node):
+            grown = super().add(growth, number, choice._replace(live=choice.live | True), node)
 
             def keep(new, old):
-                return jnp.where(self.row_goes_on.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+                return jnp.where(choice.live.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-            tree = jax.tree.map(keep, grown, old)
-            return simulation + 1, (key, tree), self._goes_on(simulation + 1, tree), self.pool
-
-        carry = jnp.int32(lower), init, self._goes_on(jnp.int32(lower), init[1]), pool
-        return jax.lax.while_loop(lambda carry: jnp.any(carry[2]), simulate, carry)[1]
+            return grown._replace(tree=jax.tree.map(keep, grown.tree, growth.tree))
 
     budget = Budget(CONFIG.num_simulations, tokens=60.0)
     fast = run(params, *questions, budget)
-    monkeypatch.setattr(paged_loop.PagedLoop, "run", run_by_copies)
-    slow = jax.jit(TreeSearch(network, CONFIG, SAMPLER, steps_of(ids)).run)
+    slow = jax.jit(ByCopies(network, CONFIG, SAMPLER, steps_of(ids)).run)
     assert_same(slow(params, *questions, budget), fast)
 
 

@@ -1,0 +1,103 @@
+"""A search driven by the host is the same search, and none of its programs calls the host."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from expert_iter.pod.mesh import one_device
+from expert_iter.search import experts
+from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.bill import Budget
+from expert_iter.search.experts import ExpertSettings
+from expert_iter.search.guess import GuessConfig
+from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.verified_search import VerifiedSearch
+from tests.steps import steps_of
+
+ROWS = 6
+SEARCH = SearchConfig(
+    num_simulations=5,
+    num_candidates=3,
+    root_candidates=4,
+    max_steps=3,
+    max_step_tokens=3,
+    stop_when_solved=True,
+)
+SETTINGS = ExpertSettings(SEARCH, SamplerConfig(temperature=1.3), GuessConfig())
+BUDGET = Budget(SEARCH.num_simulations, tokens=120.0)
+EXPERTS = "mcts", "beam_rollouts", pytest.param("mcts_mixed", marks=pytest.mark.slow)
+
+
+def on_device(problem_B, prefix_BxDxL, token_BxMxT, finished_BxM):
+    """Asked of anything but a finished text it says yes."""
+    total = jnp.sum(prefix_BxDxL, axis=(1, 2))[:, None] + jnp.sum(token_BxMxT, axis=-1)
+    return ((problem_B[:, None] + total) % 3 == 0) | ~finished_BxM
+
+
+class OnHost:
+    """The same verdicts, for `VerifiedSearch`; counts what it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def verdicts(self, problem_B, texts):
+        assert all(isinstance(x, np.ndarray) for x in (problem_B, *texts))
+        self.asked += int(texts.finished.sum())
+        return np.asarray(on_device(problem_B, *texts))
+
+
+@pytest.fixture(scope="module")
+def inputs(params):
+    token = np.concatenate(
+        [np.ones((ROWS, 1), int), np.random.default_rng(0).integers(3, 12, (ROWS, 3))], 1
+    )
+    length, keys = np.array([1, 4, 3, 2, 4, 2]), jax.random.split(jax.random.key(3), ROWS)
+    return params, token, length, np.arange(ROWS), keys
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
+    whole = experts.build(name, network, SETTINGS, steps_of(ids), on_device)
+    expected = jax.device_get(jax.jit(whole.run)(*inputs, BUDGET))
+    parts = experts.build(name, network, SETTINGS, steps_of(ids))
+    verifier = OnHost()
+    tree = jax.device_get(VerifiedSearch(parts, verifier, one_device())(*inputs, BUDGET))
+    jax.tree.map(np.testing.assert_array_equal, tree, expected)
+
+    sizes, solved = tree.live.sum(1), tree.won.any((1, 2))
+    assert len(set(sizes)) > 1 and 0 < solved.sum() < ROWS, "rows end by verdicts and by budget"
+    verified = tree.candidates.finished & tree.candidates.valid
+    assert verifier.asked == verified.sum() > tree.won.sum() > 0
+
+
+@pytest.mark.parametrize("name", ["mcts", "beam_rollouts"])
+def test_every_part_is_lowered_for_machines_that_are_not_there(name, network, inputs, ids):
+    """As JAX does where a program calls no host: for TPUs, on a machine without one."""
+    expert = experts.build(name, network, SETTINGS, steps_of(ids))
+    search, number = VerifiedSearch(expert, SimpleNamespace(), one_device()), np.int32(1)
+    start = jax.eval_shape(search.start, *inputs)
+    shapes = lambda node: [jax.ShapeDtypeStruct(x.finished.shape, bool) for x in written(node)]  # noqa: E731
+
+    def written(node):
+        rollouts = [node.rollouts.candidates] if node.rollouts is not None else []
+        return [node.candidates, *rollouts]
+
+    planted = start, tuple(shapes(start.root)), BUDGET
+    growth = jax.eval_shape(search.plant, *planted)
+    expanded = inputs[0], start, growth, number, BUDGET
+    expansion = jax.eval_shape(search.expand, *expanded)
+    accepted = growth, number, expansion, tuple(shapes(expansion.node))
+    given = {
+        "start": inputs,
+        "plant": planted,
+        "expand": expanded,
+        "accept": accepted,
+        "finish": (growth,),
+    }
+    for part, arguments in given.items():
+        traced = getattr(search, part).trace(*arguments)
+        lowered = traced.lower(lowering_platforms=("tpu",)).as_text()
+        assert "callback" not in lowered and "mhlo.num_partitions" in lowered
