@@ -18,6 +18,7 @@ from expert_iter.config import fill_from_weights, settings
 from expert_iter.learn.replay import Replay
 from expert_iter.model.transformer import Network
 from expert_iter.model.weights import pretrained
+from expert_iter.model.weights.family_configs import differences, to_ours
 from expert_iter.overrides import load_config
 from tests.model import hf_models
 from tests.model.tokenizers.test_bpe import write_checkpoint
@@ -147,6 +148,7 @@ PUBLISHED = {
         lambda folder: write_checkpoint(folder, "qwen"),
     ),
 }
+PODS = {"gemma2_2b_v5e8": GEMMA2, "llama3_8b_v6e8": LLAMA3, "qwen3_4b_v6e8": QWEN3}
 # Sizes of batches, and how long is trained and searched: not the structure.
 SHORT = {
     "search": dict(max_steps=3, max_step_tokens=6, num_simulations=3, num_candidates=3),
@@ -257,3 +259,10 @@ def test_the_published_structure_runs(name, tmp_path):
     mine = logits(network, params, text)
     np.testing.assert_allclose(hf_models.logits(theirs, text), mine, atol=1e-4)
     assert mine.std() > 0.1
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_pods_have_the_published_shape(name):
+    checked = settings(load_config(str(CONFIGS[0].parent / "pods" / f"{name}.py")))
+    assert differences(checked.model, to_ours(PODS[name], "bfloat16", "float32")) == []
+    assert checked.pretrained.vocab_size == PODS[name]["vocab_size"]

@@ -22,6 +22,11 @@ It prints each phase's peak memory on one device, with prompts of up to 256 toke
 
 Each device updates on 8 rows. The devices of one tensor axis share the search of 32 problems.
 
+The TPU's own compiler says more, on any machine:
+
+    python -m expert_iter.plan --compile --topology=v5p:2x2x2 \
+        --config=configs/pods/gemma2_9b_v5p16.py
+
 Not run: time and accuracy are unknown.
 """
 

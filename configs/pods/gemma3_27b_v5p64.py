@@ -22,6 +22,11 @@ It prints each phase's peak memory on one device, with prompts of up to 256 toke
 
 Each device updates on 4 rows. The devices of one tensor axis share the search of 32 problems.
 
+The TPU's own compiler says more, on any machine:
+
+    python -m expert_iter.plan --compile --topology=v5p:2x4x4 \
+        --config=configs/pods/gemma3_27b_v5p64.py
+
 Not run: time and accuracy are unknown.
 """
 

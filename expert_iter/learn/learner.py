@@ -171,11 +171,11 @@ class Learner:
             self._shardings,
         )
 
-    def lower(self) -> jax.stages.Lowered:
+    def compile(self) -> jax.stages.Compiled:
         """`update` by shapes alone, for devices that need not be there."""
         batch, _ = self.packer.pack(())
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._layout.rows)  # noqa: E731
-        return self.update.lower(self.abstract_state(), jax.tree.map(shape, batch))
+        return self.update.lower(self.abstract_state(), jax.tree.map(shape, batch)).compile()
 
     def _init(self, params: dict) -> TrainState:
         trained, frozen = adapters.split(params, self.network.config)

@@ -4,6 +4,7 @@ brings the trees to the host.
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -88,12 +89,15 @@ class Player:
         asked = rows < len(questions)
         return rows[asked], jax.tree.map(lambda x: own_part(x)[asked], tree)
 
-    def lower(self, params, prompt: int) -> dict[str, jax.stages.Lowered]:
+    def compile(self, params, prompt: int) -> dict[str, tuple[jax.stages.Compiled, Any]]:
         """Its programs by shapes alone, for devices that need not be there.
 
         Args:
           params: abstract, with their shardings.
           prompt: tokens that prompts are padded to.
+
+        Returns:
+          The programs by name, each with what lies on the devices beside its arguments (abstract).
         """
 
         def rows(*shape: int, dtype=np.int32):
@@ -102,11 +106,12 @@ class Player:
         B, most = self._rows, self.expert.most
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B))
         given = rows(B, prompt), rows(B), rows(B), rows(B, dtype=keys.dtype)
-        search = self._search.lower(params, *given, most)
+        search = self._search.lower(params, *given, most).compile()
         if not self.expert.shares_draws:
-            return {"search": search}
+            return {"search": (search, ())}
         drawn = jax.tree.map(lambda x: rows(*x.shape, dtype=x.dtype), search.out_info)
-        return {"search": search, "keep": self._keep.lower(drawn, given[1], most)}
+        keep = self._keep.lower(drawn, given[1], most).compile()
+        return {"search": (search, ()), "keep": (keep, params)}
 
     def _run(self, params, questions: Sequence[Question], key, budgets) -> list[SearchTree]:
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]

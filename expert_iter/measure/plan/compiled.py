@@ -9,6 +9,7 @@ import jax
 
 from expert_iter.measure.plan import hlo
 from expert_iter.measure.plan.chips import Chip
+from expert_iter.measure.plan.parts import held_bytes
 from expert_iter.measure.plan.programs import EVALUATION, ROUND, Program, Use
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -93,8 +94,8 @@ def compile_all(programs: list[Program], say: Callable[[str], None]) -> list[Com
 def _compile(program: Program) -> Compiled:
     begin, texts, memories = time.monotonic(), {}, []
     try:
-        for part, lowered in program.lower().items():
-            compiled = lowered.compile()
+        for part, (compiled, beside) in program.compile().items():
+            shardings = jax.tree.map(lambda x: x.sharding, beside)
             m = compiled.memory_analysis()
             memories.append(
                 Memory(
@@ -102,7 +103,7 @@ def _compile(program: Program) -> Compiled:
                     m.output_size_in_bytes,
                     m.temp_size_in_bytes,
                     m.alias_size_in_bytes,
-                    program.waiting,
+                    program.waiting + held_bytes(beside, shardings),
                 )
             )
             texts[part] = compiled.as_text()

@@ -70,6 +70,6 @@ def held_bytes(tree: Any, shardings: Any) -> int:
     """Of a tree of (abstract) arrays, what one device holds under these shardings."""
 
     def held(leaf, sharding):
-        return math.prod(sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+        return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
     return sum(jax.tree.leaves(jax.tree.map(held, tree, shardings)))

@@ -6,7 +6,7 @@ their devices need be there.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -42,12 +42,13 @@ class Program(NamedTuple):
 
     Attributes:
       name: of it.
-      lower: traces it; the parts by name.
-      waiting: bytes on one device that lie there while it runs, and are none of its arguments.
+      compile: the parts by name, each with what waits on the devices beside its arguments
+        (abstract).
+      waiting: bytes on one device that wait there while any part runs.
     """
 
     name: str
-    lower: Callable[[], dict[str, jax.stages.Lowered]]
+    compile: Callable[[], dict[str, tuple[jax.stages.Compiled, Any]]]
     waiting: float
 
 
@@ -89,7 +90,7 @@ def programs(
     held = lambda tree: held_bytes(tree, layout.learning(tree))  # noqa: E731
     waiting = held(state) - held(state.params)
     prompt, params = padded_length(prompt_tokens), state.params
-    found = {UPDATE: Program(UPDATE, lambda: {UPDATE: learner.lower()}, 0.0)}
+    found = {UPDATE: Program(UPDATE, lambda: {UPDATE: (learner.compile(), ())}, 0.0)}
     uses: list[Use] = []
 
     def update(phase: str, updates: int) -> None:
@@ -97,7 +98,7 @@ def programs(
 
     def search(phase: str, name: str, player: Player, problems: int, budgets: Sequence[int]):
         expert, size = player.expert, player.batch_size
-        found[name] = Program(name, partial(player.lower, params, prompt), waiting)
+        found[name] = Program(name, partial(player.compile, params, prompt), waiting)
         depth = 1 if expert.shares_draws else expert.config.max_steps
         for budget in [expert.most] if expert.shares_draws else budgets:
             tokens = size * generated_tokens(expert, budget)

@@ -290,6 +290,8 @@ PODS = {  # the published sizes of the models, and the machine's devices with th
     "gemma2_2b_v5e8": (2_614_341_888, 8, 16),
     "gemma2_9b_v5p16": (9_241_705_984, 8, 95),
     "gemma3_27b_v5p64": (27_009_346_304, 32, 95),
+    "llama3_8b_v6e8": (8_030_261_248, 8, 32),
+    "qwen3_4b_v6e8": (4_022_468_096, 8, 32),
 }
 
 
