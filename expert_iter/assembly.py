@@ -126,14 +126,18 @@ class Parts:
 
     def expert(self) -> SelfPlay:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
+        verifier = HostVerifier(self.verifier, self.tokenizer)
+        player = self.player(verifier)
+        if player.expert.verdicts_after:
+            return GuessAndCheck(player, self.verifier)
+        return SelfPlay(player, verifier)
+
+    def player(self, verifier: HostVerifier | None) -> Player:
+        """Of self-play. Compiled by shapes alone, it needs no verifier."""
         s = self.settings
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps)
-        player = functools.partial(Player, expert, self.tokenizer, s.run.batch_size, self.layout)
-        if expert.verdicts_after:
-            return GuessAndCheck(player(), self.verifier)
-        verifier = HostVerifier(self.verifier, self.tokenizer)
-        search = VerifiedSearch(expert, verifier, self.layout)
-        return SelfPlay(player(search), verifier)
+        search = None if expert.verdicts_after else VerifiedSearch(expert, verifier, self.layout)
+        return Player(expert, self.tokenizer, s.run.batch_size, self.layout, search)
 
     def distil(
         self, searched: Searched, rngs: Sequence[np.random.Generator]

@@ -84,8 +84,6 @@ def _compile(checked) -> None:
     from expert_iter.measure.plan.plan import vocab_size
     from expert_iter.measure.plan.programs import Pieces, programs
     from expert_iter.model.transformer import Network
-    from expert_iter.search.experts import ExpertSettings, build
-    from expert_iter.search.player import Player
 
     devices = topology.devices_of(f.topology, f.slices) if f.topology else jax.devices()
     kind = devices[0].device_kind
@@ -99,10 +97,8 @@ def _compile(checked) -> None:
     pieces, task = Pieces(network.vocab_size), SimpleNamespace(answer=None)
     parts = Parts(checked, task, pieces, network, objectives, devices)
     mesh = dict(parts.layout.mesh.shape)
-    given = ExpertSettings(checked.search, checked.sampler, checked.guess)
-    expert = build(checked.run.expert, network, given, parts.steps)
-    player = Player(expert, pieces, checked.run.batch_size, parts.layout)
-    todo, uses = programs(checked, parts.learner(), parts.evaluator(), player, f.prompt_tokens)
+    who = parts.learner(), parts.evaluator(), parts.player(verifier=None)
+    todo, uses = programs(checked, *who, f.prompt_tokens)
     done = compile_all(todo, lambda line: print(line, file=sys.stderr, flush=True))
     by_name = {program.name: program for program in done}
     works = [work_of(use, by_name[use.program], mesh, chip) for use in uses]

@@ -106,6 +106,8 @@ class Player:
         B, most = self._rows, self.expert.most
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B))
         given = rows(B, prompt), rows(B), rows(B), rows(B, dtype=keys.dtype)
+        if not hasattr(self._search, "lower"):  # driven by the host, part by part
+            return self._search.compile(params, *given)
         search = self._search.lower(params, *given, most).compile()
         if not self.expert.shares_draws:
             return {"search": (search, ())}

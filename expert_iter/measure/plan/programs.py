@@ -22,6 +22,7 @@ WARM_START, SEARCH, LEARNING, CHECK = "warm start", "search", "learning", "check
 EVALUATION = "evaluation"
 ROUND = SEARCH, LEARNING, CHECK  # the phases of a round
 UPDATE = "update"
+_A_NODE = "expand", "accept"  # parts of a search that are run for each node after the root
 
 
 class Pieces:
@@ -72,11 +73,11 @@ class Use(NamedTuple):
 
     def times(self, part: str) -> int:
         """How often a call runs this part of the program."""
-        return 1
+        return self.budget if part in _A_NODE else 1
 
     def trips(self, part: str) -> tuple[int, ...]:
         """Of the part's loops whose conditions name no number (see `hlo.count`)."""
-        return (self.budget, self.depth)
+        return (self.budget, self.depth) if part == "search" else (self.depth,)
 
 
 def programs(
