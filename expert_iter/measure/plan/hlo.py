@@ -30,6 +30,7 @@ _CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.\-]+)")
 _NAME = re.compile(r"%([\w.\-]+)")
 _GEMM = re.compile(r'"dot_dimension_numbers":(\{.*?\})')  # of a GPU library's product
+_NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))?[^{]*\{([^}]*)\}")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 
 _COLLECTIVES = (
@@ -540,24 +541,31 @@ def _group(attributes: str, mesh: dict[str, int]) -> tuple[int, str]:
         moves = [[int(n) for n in pair] for pair in re.findall(r"\{(\d+),(\d+)\}", pairs[1])]
         changed = {axis for pair in moves for axis in _axes(pair, mesh)}
         return 2, "+".join(axis for axis in mesh if axis in changed)
-    if named := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", attributes):
+    if named := _NAMED.search(attributes):
         sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", named[1])}
-        chosen = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", named[2])
+        chosen = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", named[3])
         if any(part for _, part in chosen):
             return math.prod(int(part or sizes[name]) for name, part in chosen), "a part of an axis"
-        grid = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+        turned = re.match(r"\[([\d,]+)\](?:T\(([\d,]+)\))?$", named[2] or "")
+        ids = _iota(*turned.groups()) if turned else np.arange(math.prod(sizes.values()))
+        grid = ids.reshape(tuple(sizes.values()))
         at = tuple(slice(None) if name in dict(chosen) else 0 for name in sizes)
         group = grid[at].ravel().tolist()
     elif iota := _IOTA.search(attributes):
         groups, size, dims, turn = iota.groups()
-        grid = np.arange(int(groups) * int(size)).reshape([int(d) for d in dims.split(",")])
-        grid = grid.transpose([int(d) for d in turn.split(",")]) if turn else grid
-        group = grid.reshape(int(groups), int(size))[0].tolist()
+        group = _iota(dims, turn).reshape(int(groups), int(size))[0].tolist()
     elif listed := re.search(r"replica_groups=\{\{([\d,\s]+)\}", attributes):
         group = [int(n) for n in listed[1].split(",")]
     else:
         group = list(range(everyone))
     return len(group), "+".join(_axes(group, mesh))
+
+
+def _iota(dims: str, turn: str | None) -> np.ndarray:
+    """The numbers of `[4,2]T(1,0)`: counted in these dimensions, then transposed."""
+    sizes = [int(size) for size in dims.split(",")]
+    numbers = np.arange(math.prod(sizes)).reshape(sizes)
+    return numbers.transpose([int(axis) for axis in turn.split(",")]) if turn else numbers
 
 
 def _axes(group: Sequence[int], mesh: dict[str, int]) -> list[str]:

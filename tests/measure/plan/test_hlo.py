@@ -124,6 +124,7 @@ GATHER = "%g = f32[32]{0} all-gather(%p), channel_id=1, dimensions={0}, replica_
         ("[1,8]<=[8]", "data+tensor", 8),
         ("mesh['axis_0'=2,'axis_1'=4] {'axis_1'}", "tensor", 4),
         ("mesh['axis_0'=2,'axis_1'=4] {'axis_0'}", "data", 2),
+        ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}", "data", 2),
     ],
 )
 def test_every_way_to_write_groups(groups, axis, size):
