@@ -57,7 +57,9 @@ METHODS = {
 
 def train(config, workdir: Path, initial_params=None) -> list[dict]:
     workdir.mkdir(parents=True, exist_ok=True)
-    run = Run(assemble(settings(config), workdir), workdir, initial_params)
+    run = Run(assemble(settings(config), workdir), workdir)
+    if initial_params is not None and not run.resumed:
+        run.train = run.learner.init(initial_params)
     results = loop.train(run)
     run.close()
     return results

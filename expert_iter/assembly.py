@@ -16,15 +16,7 @@ from expert_iter.learn.learner import Learner
 from expert_iter.learn.lessons import columns_of, step_trees
 from expert_iter.learn.objectives import heads_of, make_objectives
 from expert_iter.learn.objectives.objective import Objective
-from expert_iter.learn.room import (
-    CUT,
-    REFUSE,
-    Room,
-    long_prompts,
-    note,
-    prompt_tokens,
-    refusal,
-)
+from expert_iter.learn.room import CUT, REFUSE, Room, long_prompts, note, prompt_tokens, refusal
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.warm_start import WarmStart
@@ -100,15 +92,13 @@ class Parts:
         if not directory:
             shardings = self.layout.learning(self.network.abstract_params())
             return jax.jit(self.network.init, out_shardings=shardings)(key)
-        plain = Network(
-            dataclasses.replace(self.network.config, lora_rank=0),
-            self.network.vocab_size,
-            self.network.heads,
-        )
+        network = self.network
+        config = dataclasses.replace(network.config, lora_rank=0)
+        plain = Network(config, network.vocab_size, network.heads)
         shardings = self.layout.learning(plain.abstract_params())
         weights = pretrained.load_params(directory, plain, shardings)
-        if self.network.config.lora_rank:
-            fresh = adapters.fresh(self.network, key, self.layout.learning)
+        if network.config.lora_rank:
+            fresh = adapters.fresh(network, key, self.layout.learning)
             weights = adapters.join(fresh, weights)
         return weights
 
@@ -150,9 +140,11 @@ class Parts:
         tokenizer = self.tokenizer
         prompts = [tokenizer.encode_prompt(problem.prompt) for problem in searched.problems]
         lessons = step_trees(searched, prompts, self.steps, self.objectives, rngs)
-        size = self._room.tokens, self._room.steps, columns_of(self.objectives)
+        columns = columns_of(self.objectives)
         kept = {
-            row: [part for tree in trees for part in split(tree, *size) if part.teaches]
+            row: [
+                part for tree in trees for part in split(tree, self._room, columns) if part.teaches
+            ]
             for row, trees in zip(searched.rows.tolist(), lessons, strict=True)
         }
         lost = sum(map(_teaching_steps, lessons)) - sum(map(_teaching_steps, kept.values()))

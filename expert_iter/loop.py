@@ -34,22 +34,17 @@ def train(run: Run) -> list[dict]:
         check(run, evaluator, round)
     if run.settings.run.rounds:
         evaluate(run, evaluator, "after")
-    return run.results
+    return run.place.results
 
 
 def warm_start(run: Run, plays) -> None:
-    updates, rng = run.settings.warm_start.updates, partial(run.rng, "warm start")
-    batches = run.learner.batches(run.replay, plays, updates, rng)
-    for update in run.phase("warm start", updates, "update"):
-        batch, _ = batches.make(update)
-        run.train, losses = run.learner.update(run.train, batch)
-        run.learned(losses, batch)
+    _update(run, plays, run.settings.warm_start.updates, "warm start")
 
 
 def self_play(run: Run, expert, problems, round: int) -> None:
     """problems: those of the training split, None for one that is left out."""
     batches = run.problem_batches(problems, round)
-    again = {problems[i].id for i in run.searched_again if problems[i]}
+    again = {problems[i].id for i in run.place.searched_again if problems[i]}
     searches = [
         ([problem for problem in batch if problem], run.key("search", round, unit))
         for unit, batch in enumerate(batches)
@@ -79,10 +74,13 @@ def self_play(run: Run, expert, problems, round: int) -> None:
 
 
 def learn(run: Run, plays, round: int) -> None:
-    updates, rng = run.updates_worth_making(), partial(run.rng, "learn", round)
-    batches = run.learner.batches(run.replay, plays, updates, rng)
-    for update in run.phase("learn", updates, "update", round):
-        batch, _ = batches.make(update)
+    _update(run, plays, run.updates_worth_making(), "learn", round)
+
+
+def _update(run: Run, plays, updates: int, phase: str, *round: int) -> None:
+    batches = run.learner.batches(run.replay, plays, updates, partial(run.rng, phase, *round))
+    for update in run.phase(phase, updates, "update", *round):
+        batch = batches.make(update)
         run.train, losses = run.learner.update(run.train, batch)
         run.learned(losses, batch)
 
@@ -99,7 +97,7 @@ def check(run: Run, evaluator, round: int) -> None:
         budget = evaluator.round_budget(method)
         [answers] = evaluator.answer(run.params, questions, method, [budget], ("best",))
         [row] = scored(run.parts.verifier, problems, [answers])
-        run.results.append({"when": "round", "round": round, **row})
+        run.place.results.append({"when": "round", "round": round, **row})
         accuracy, legal = row["accuracy"], legal_share(task.is_legal, problems, answers)
         run.note(**{f"{figure}accuracy": accuracy, f"{figure}legal": legal})
 
@@ -113,4 +111,4 @@ def evaluate(run: Run, evaluator, when: str) -> None:
         method = methods[unit]
         answered = evaluator.answer(run.params, questions, method, evaluator.budgets(method))
         for row in scored(run.parts.verifier, problems, answered):
-            run.results.append({"when": when, **row})
+            run.place.results.append({"when": when, **row})

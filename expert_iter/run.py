@@ -7,6 +7,7 @@ was in, all of those after. Whatever is random is derived from the seed and the 
 run goes on as if nothing had happened.
 """
 
+import dataclasses
 import io
 import itertools
 import time
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +28,7 @@ from expert_iter.learn.learner import TrainState
 from expert_iter.learn.packing import Batch
 from expert_iter.learn.replay import Replay
 from expert_iter.pod import collectives, processes
-from expert_iter.pod.mesh import own_part, put
+from expert_iter.pod.mesh import own_part
 from expert_iter.pod.preemption import Preemption
 from expert_iter.pod.profile import Profile
 from expert_iter.storage import workdir as workdir_lib
@@ -41,21 +43,38 @@ from expert_iter.tasks.task import Problem
 _CHECKED = "check/accuracy"
 
 
+@dataclasses.dataclass
+class Place:
+    """Where a run stands: what a checkpoint holds beside arrays, as JSON values.
+
+    Attributes:
+      save: number of the last save.
+      phase, unit: what is to be done next.
+      total: units of that phase; None in old checkpoints.
+      tally: figures of the phase so far: amounts, and of means the total and how many there are.
+      results: rows of all evaluations.
+      searched_again: places in the training split of the problems that this round searches again.
+      best: the save with the best parameters so far, and their accuracy; None before the first.
+    """
+
+    save: int = -1
+    phase: int = 0
+    unit: int = 0
+    total: int | None = None
+    tally: dict[str, Any] = dataclasses.field(default_factory=dict)
+    results: list[dict] = dataclasses.field(default_factory=list)
+    searched_again: list[int] = dataclasses.field(default_factory=list)
+    best: dict[str, float] | None = None
+
+
 class Run:
     """Made by the process that trains, or by each of the processes that train together; `evaluate`
     and `solve` only need `load_params`.
 
-    initial_params: what a run that has no checkpoint yet starts from, instead of random parameters.
     profile: traces some of the work.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        workdir: str | Path,
-        initial_params: dict | None = None,
-        profile: Profile | None = None,
-    ):
+    def __init__(self, parts: Parts, workdir: str | Path, profile: Profile | None = None):
         self.parts, self.settings, self.workdir = parts, parts.settings, epath.Path(workdir)
         self._checkpoints = Checkpoints(
             self.workdir / workdir_lib.CHECKPOINTS, self.settings.run.keep_checkpoints
@@ -70,30 +89,18 @@ class Run:
         like = self.learner.abstract_state()
         restored = self._checkpoints.restore(like=like.arrays())
         if restored is None:
-            params = parts.initial_params() if initial_params is None else initial_params
-            if initial_params is not None:
-                params = put(initial_params, parts.layout.learning(initial_params))
-            self.train = self.learner.init(params)
-            self.replay = Replay(self.settings.replay)
-            place = {"save": -1, "phase": 0, "unit": 0, "tally": {}, "results": []}
+            self.train = self.learner.init(parts.initial_params())
+            self.replay, self.place = Replay(self.settings.replay), Place()
         else:
-            place = restored.meta
+            self.place = Place(**restored.meta)
             self.train = TrainState.from_arrays(restored.arrays, like, parts.frozen_params())
             self.replay = Replay.from_arrays(self.settings.replay, restored.shares)
-        self._save_number, self._phase, self._unit = place["save"], place["phase"], place["unit"]
-        self._total: int | None = place.get("total")  # units of the phase; old checkpoints lack it
-        self._tally: dict[str, float] = place["tally"]
         self._latest: dict[str, float] = {}
         self._unsettled: tuple[int, dict, Batch] | None = None
-        self.results: list[dict] = place["results"]
-        # Places in the training split of the problems that this round searches again.
-        self.searched_again: list[int] = place.get("searched_again", [])
-        # The save with the best parameters so far, and their accuracy; old checkpoints lack it.
-        self._best: dict | None = place.get("best")
         self.resumed = restored is not None
         self._metrics = None
         if processes.is_primary():
-            self._metrics = Metrics(self.workdir, resume_at=self._phase)
+            self._metrics = Metrics(self.workdir, resume_at=self.place.phase)
         self._preemption, self._profile, self._units = Preemption(), profile, 0
         self._next_phase, self._saved_at = 0, time.monotonic()
         self._ask_after = 1  # so many units, whether to save
@@ -101,9 +108,9 @@ class Run:
     def describe(self) -> str:
         """One line for people."""
         s, size = self.settings, sum(x.size for x in jax.tree.leaves(self.params))
-        doing = (
-            f"resuming at phase {self._phase}, unit {self._unit}" if self.resumed else "starting"
-        )
+        doing = f"resuming at phase {self.place.phase}, unit {self.place.unit}"
+        if not self.resumed:
+            doing = "starting"
         return (
             f"{s.task_name}: {size / 1e6:.2f}M parameters, {self.parts.tokenizer.vocab_size} "
             f"pieces, {s.run.rounds} rounds of {s.run.problems_per_round} problems by "
@@ -113,7 +120,7 @@ class Run:
     @property
     def _resuming(self) -> bool:
         """Whether the next phase is one that an earlier process left in its midst."""
-        return self._next_phase == self._phase and self._unit > 0
+        return self._next_phase == self.place.phase and self.place.unit > 0
 
     @property
     def params(self) -> dict:
@@ -137,28 +144,29 @@ class Run:
 
         The figures noted during the phase go to the metrics, averaged or summed, as `name/figure`.
         """
-        number, self._next_phase = self._next_phase, self._next_phase + 1
-        if number < self._phase:
+        place, number, self._next_phase = self.place, self._next_phase, self._next_phase + 1
+        if number < place.phase:
             return
-        self._latest, self._ask_after, self._total = {}, 1, total
-        begin, before = time.monotonic(), self._tally.get("seconds", 0.0)
+        self._latest, self._ask_after, place.total = {}, 1, total
+        begin, before = time.monotonic(), place.tally.get("seconds", 0.0)
         label = self._where = f"round {round}: {name}" if round else name
-        with progress(total, label, done=self._unit, unit=unit) as bar:
-            while self._unit < total:
-                traced = self._profile.unit(name, label, self._unit) if self._profile else None
+        with progress(total, label, done=place.unit, unit=unit) as bar:
+            while place.unit < total:
+                traced = self._profile.unit(name, label, place.unit) if self._profile else None
                 with traced or nullcontext():
-                    yield self._unit
-                self._unit += 1
-                self._tally["seconds"] = before + time.monotonic() - begin
+                    yield place.unit
+                place.unit += 1
+                place.tally["seconds"] = before + time.monotonic() - begin
                 bar.update(1, **self._latest)
                 self._save_if_due()
         self._settle()
         if self._profile:
             self._profile.close()
-        figures = {f"{name}/{figure}": value for figure, value in self._figures().items()}
+        mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
+        figures = {f"{name}/{figure}": mean(x) for figure, x in place.tally.items()}
         if self._metrics is not None:
             self._metrics.write(number, {"round": round, **figures})
-        self._phase, self._unit, self._tally = number + 1, 0, {}
+        place.phase, place.unit, place.tally = number + 1, 0, {}
         self._save(checked=figures.get(_CHECKED))
 
     def note(self, **figures: float) -> None:
@@ -166,13 +174,13 @@ class Run:
         self._latest |= {name: float(value) for name, value in figures.items()}
         for name, value in figures.items():
             if np.isfinite(value):
-                total, noted = self._tally.get(name, (0.0, 0))
-                self._tally[name] = (total + float(value), noted + 1)
+                total, noted = self.place.tally.get(name, (0.0, 0))
+                self.place.tally[name] = (total + float(value), noted + 1)
 
     def count(self, **amounts: float) -> None:
         """Adds amounts of the current unit; a phase reports their sums."""
         for name, amount in amounts.items():
-            self._tally[name] = self._tally.get(name, 0.0) + float(amount)
+            self.place.tally[name] = self.place.tally.get(name, 0.0) + float(amount)
 
     def problem_batches(
         self, problems: Sequence[Problem | None], round: int
@@ -182,60 +190,49 @@ class Run:
         Where a search is resumed, the batches that are done are empty, and the others hold what has
         not been searched, whatever the batch size and the problems left out were before.
         """
-        c = self.settings.run
-        self._draw_reanalysed(problems, round)
-        units, tally = (self._unit, self._tally) if self._resuming else (0, {})
+        c, place, share = self.settings.run, self.place, self.settings.replay.reanalyse
+        units, tally = (place.unit, place.tally) if self._resuming else (0, {})
         searched, left_out = (int(tally.get(key, 0)) for key in ("problems", "problems_left_out"))
         order = self.rng("problems", round).permutation(len(problems))
-        if self.settings.replay.reanalyse:
-            order = reanalysis.interleaved(order, self.searched_again, c.problems_per_round)
+        if share and not self._resuming and self._next_phase >= place.phase:
+            # A resumed search keeps those it had: its replay has changed since they were drawn.
+            place.searched_again = reanalysis.draw(
+                self.replay.origins,
+                int(self.train.updates),
+                {problem.id: i for i, problem in enumerate(problems) if problem},
+                int(share * c.problems_per_round + 0.5),
+                self.rng("reanalyse", round),
+            )
+        if share:
+            order = reanalysis.interleaved(order, place.searched_again, c.problems_per_round)
         drawn = [problems[i] for i in order[searched + left_out :]]
         wanted = c.problems_per_round - searched
         ends = [end for end, problem in enumerate(drawn, start=1) if problem][:wanted]
         ends = ends[c.batch_size - 1 : -1 : c.batch_size] + ends[-1:]
         return [[]] * units + [drawn[a:b] for a, b in itertools.pairwise([0, *ends])]
 
-    def _draw_reanalysed(self, problems: Sequence[Problem | None], round: int) -> None:
-        """Draws which problems of past rounds this one searches again. A resumed search keeps those
-        it had: its replay has changed since they were drawn.
-        """
-        c, count = self.settings.replay, self.settings.run.problems_per_round
-        if not c.reanalyse or self._resuming or self._next_phase < self._phase:
-            return
-        self.searched_again = reanalysis.draw(
-            self.replay.origins,
-            int(self.train.updates),
-            {problem.id: i for i, problem in enumerate(problems) if problem},
-            int(c.reanalyse * count + 0.5),
-            self.rng("reanalyse", round),
-        )
-
     def tokens_are_spent(self) -> bool:
         """Whether one more batch would lead further from the round's tokens than to them."""
         c = self.settings.run
-        spent, problems = self._tally.get("tokens", 0.0), self._tally.get("problems", 0.0)
+        spent, problems = self.place.tally.get("tokens", 0.0), self.place.tally.get("problems", 0.0)
         half_a_batch = 0.5 * c.batch_size * spent / max(problems, 1.0)
         return c.tokens_per_round > 0 and spent + half_a_batch > c.tokens_per_round
 
     def updates_worth_making(self) -> int:
         """A round's updates, fewer on a small replay. A resumed phase keeps the number it had."""
-        if self._resuming and self._total is not None:
-            return self._total
+        if self._resuming and self.place.total is not None:
+            return self.place.total
         c = self.settings.learner
         batch = c.rows * c.row_tokens * (1 - c.rehearsal)
         passes = self.replay.tokens.sum() / batch
         return min(c.updates_per_round, int(c.max_passes * passes))
-
-    def _figures(self) -> dict[str, float]:
-        mean = lambda x: x[0] / max(x[1], 1e-9) if isinstance(x, tuple | list) else x  # noqa: E731
-        return {name: mean(x) for name, x in self._tally.items()}
 
     def learned(self, losses: dict, batch: Batch) -> None:
         """Notes an update's losses, once the devices have the next one to work on: the host makes
         that one's batch meanwhile. Raises UserError as `_settle`.
         """
         self._settle()
-        self._unsettled = self._unit, losses, batch
+        self._unsettled = self.place.unit, losses, batch
 
     def _settle(self) -> None:
         """Notes losses that have not been looked at. Raises UserError if one is not a finite
@@ -250,10 +247,9 @@ class Run:
             return
         kept = self.workdir / f"not_finite.{processes.index()}.npz"
         buffer = io.BytesIO()
-        fields = batch._asdict()
-        columns = fields.pop("columns")
-        arrays = {name: own_part(array) for name, array in (fields | columns).items()}
-        np.savez(buffer, **arrays)
+        arrays = batch._asdict() | batch.columns
+        del arrays["columns"]
+        np.savez(buffer, **{name: own_part(array) for name, array in arrays.items()})
         write_atomic(kept, buffer.getvalue())
         raise UserError(
             f"{' and '.join(wrong)} is not a finite number in {self._where}, update {update}; "
@@ -281,7 +277,7 @@ class Run:
         if self._ask_after > 0:
             return False
         left = self._saved_at + self.settings.run.save_seconds - time.monotonic()
-        pace = max(1e-6, self._tally["seconds"] / self._unit)
+        pace = max(1e-6, self.place.tally["seconds"] / self.place.unit)
         due, self._ask_after = collectives.all_gather((left <= 0, max(1, int(left / pace / 2))))[0]
         return due
 
@@ -289,18 +285,16 @@ class Run:
         """checked: the accuracy of these very parameters, where it has just been measured."""
         self._settle()
         self.trees.finish()  # before the checkpoint that says that this unit is done
-        self._save_number += 1
-        if checked is not None and (self._best is None or checked > self._best["accuracy"]):
-            self._best = {"save": self._save_number, "accuracy": checked}
-        place = {"save": self._save_number, "phase": self._phase, "unit": self._unit}
-        place |= {"total": self._total, "tally": self._tally}
-        place |= {"searched_again": self.searched_again}
+        place = self.place
+        place.save += 1
+        if checked is not None and (place.best is None or checked > place.best["accuracy"]):
+            place.best = {"save": place.save, "accuracy": checked}
         self._checkpoints.start_saving(
-            self._save_number,
+            place.save,
             self.train.arrays(),
-            place | {"results": self.results, "best": self._best},
+            vars(place),
             share=self.replay.arrays(),
-            best=self._best and self._best["save"],
+            best=place.best and place.best["save"],
         )
         self._saved_at = time.monotonic()
 

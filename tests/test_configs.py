@@ -236,7 +236,7 @@ def test_the_published_structure_runs(name, tmp_path):
     batches = learner.batches(nothing, plays, 2, np.random.default_rng)
     losses = []
     for update in range(2):
-        batch, _ = batches.make(update)
+        batch = batches.make(update)
         state, figures = learner.update(state, batch)
         losses.append({key: float(x) for key, x in figures.items()})
     assert all(np.isfinite(list(figures.values())).all() for figures in losses)

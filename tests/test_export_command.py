@@ -31,7 +31,8 @@ def run(tmp_path_factory):
     parts = assemble(settings(config), workdir)
     params = parts.initial_params()
     params["value_weight"] = jax.random.normal(jax.random.key(1), (16,))
-    made = Run(parts, workdir, initial_params=params)
+    made = Run(parts, workdir)
+    made.train = made.learner.init(params)
     for phase in ("warm start", "learn"):
         for _ in made.phase(phase, 1, "update"):
             other = jax.tree.map(lambda x: x + 0.01, made.train.trained)

@@ -124,15 +124,15 @@ def test_a_run_is_checked_by_its_own_expert(tmp_path):
     evaluator = run.parts.evaluator()
     loop.check(run, evaluator, round=0)
     run.close()
-    rows = [(row["method"], row["budget"]) for row in run.results]
+    rows = [(row["method"], row["budget"]) for row in run.place.results]
     assert rows == [("greedy", 1), ("guess", 2)]
     [line] = metrics.read(tmp_path / "run")
     checked = {name: value for name, value in line.items() if name.startswith("check/")}
-    assert checked["check/accuracy"] == run.results[1]["accuracy"]
-    assert checked["check/greedy_accuracy"] == run.results[0]["accuracy"]
+    assert checked["check/accuracy"] == run.place.results[1]["accuracy"]
+    assert checked["check/greedy_accuracy"] == run.place.results[0]["accuracy"]
     assert (
         read_checkpoint(tmp_path / "run", "best").meta["best"]["accuracy"]
-        == (run.results[1]["accuracy"])
+        == (run.place.results[1]["accuracy"])
     )
 
 
@@ -341,7 +341,7 @@ def reanalysed(tmp_path_factory):
 
 def test_half_of_a_round_is_searched_again_and_teaches_by_its_newest_search_alone(reanalysed):
     run, problems = reanalysed, reanalysed.parts.task.problems("train")
-    again = {problems[i].id for i in run.searched_again}
+    again = {problems[i].id for i in run.place.searched_again}
     by_round = {1: set(), 2: set()}
     for (number, _, _), trees in kept_summaries(run).items():
         by_round[number] |= {tree.problem for tree in trees}
@@ -362,7 +362,7 @@ def test_a_round_of_past_problems_that_is_resumed_ends_as_if_it_had_not_stopped(
     killed = play_rounds(make_run(tmp_path / "run", **changes), ends_at=4)
     assert len(kept_summaries(killed)) == 4, "in the midst of the second round"
     resumed = play_rounds(make_run(tmp_path / "run", **changes))
-    assert resumed.searched_again == reanalysed.searched_again
+    assert resumed.place.searched_again == reanalysed.place.searched_again
     assert resumed.replay.origins == reanalysed.replay.origins
     assert kept_summaries(resumed) == kept_summaries(reanalysed)
     for ours, theirs in zip(

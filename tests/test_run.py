@@ -59,7 +59,7 @@ def play(run, accuracies):
                 ("greedy", "greedy_accuracy", 0.9 / round),
                 ("mcts", "accuracy", accuracy),
             ][unit]
-            run.results.append({"when": "round", "round": round, "method": method})
+            run.place.results.append({"when": "round", "round": round, "method": method})
             run.note(**{figure: found})
     run.close()
 

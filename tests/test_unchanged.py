@@ -84,7 +84,7 @@ def hash_of(workdir, changes) -> str:
     run.train = jax.device_put(warm(workdir.parent / f"warm {optimizer}", **optimizer))
     problems = run.parts.task.problems("train")
     plays, expert = run.parts.plays(problems), run.parts.expert()
-    run._phase, run._next_phase = 1, 1
+    run.place.phase = run._next_phase = 1
     arrays = []
     for round in range(1, run.settings.run.rounds + 1):
         loop.self_play(run, expert, problems, round)

@@ -7,6 +7,7 @@ import numpy as np
 
 from expert_iter.learn.packing import Batch, Packer
 from expert_iter.learn.replay import Replay
+from expert_iter.learn.room import Room
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from expert_iter.learn.warm_start import WarmStart
@@ -40,20 +41,17 @@ class Batches:
     ):
         self._packer, self._layout, self._replay, self._plays = packer, layout, replay, plays
         self._rehearsal, self._updates, self._rng = rehearsal, updates, rng
-        self._told: dict[int, tuple[list[StepTree], int]] = {}  # by update, till it is made
+        self._told: dict[int, list[StepTree]] = {}  # by update, till it is made
 
-    def make(self, update: int) -> tuple[Batch, int]:
-        """Packs an update's trees; returns the batch, on the devices, and how many trees of the
-        replay are in it.
-        """
+    def make(self, update: int) -> Batch:
+        """Packs an update's trees; returns the batch, on the devices."""
         if update not in self._told:
             self._tell(update)
-        trees, chosen = self._told.pop(update)
         # Large trees first: what is small finds room between them.
-        order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
+        trees = sorted(self._told.pop(update), key=lambda tree: -tree.size)
         rows = set(held_rows(self._layout.rows, self._packer.rows).tolist())
-        batch, taken = self._packer.pack((trees[i] for i in order), held=rows)
-        return put(batch, self._layout.rows), sum(order[i] < chosen for i in taken)
+        batch, _ = self._packer.pack(trees, held=rows)
+        return put(batch, self._layout.rows)
 
     def _tell(self, update: int) -> None:
         """Draws the trees of this update, and of some after it where processes must tell each
@@ -63,20 +61,16 @@ class Batches:
         if processes.count() > 1:
             ahead = min(self._updates - update, max(1, _TOLD_AT_ONCE // size))
         drawn = {later: self._draw(later) for later in range(update, update + ahead)}
-        own = {(later, i): tree for later, (trees, _) in drawn.items() for i, tree in trees.items()}
-        all_trees = collectives.gather_dicts(own)
-        self._told = {}
-        for later, (_, chosen) in drawn.items():
-            mine = [tree for (of, _), tree in all_trees.items() if of == later]
+        own = {(later, i): tree for later, trees in drawn.items() for i, tree in trees.items()}
+        self._told = {later: [] for later in drawn}
+        room = Room(self._packer.row_tokens, self._packer.row_steps)
+        for (later, _), tree in collectives.gather_dicts(own).items():
             # Trees of the replay are larger than a row where rows were larger when it was filled.
-            room = self._packer.row_tokens, self._packer.row_steps
-            parts = [split(tree, *room, self._packer.columns) for tree in mine]
-            chosen = sum(map(len, parts[:chosen]))
-            self._told[later] = [part for tree in parts for part in tree], chosen
+            self._told[later] += split(tree, room, self._packer.columns)
 
-    def _draw(self, update: int) -> tuple[dict[int, StepTree], int]:
-        """Those of an update's trees that this process has, by their place, and how many come from
-        replay; plays come after them.
+    def _draw(self, update: int) -> dict[int, StepTree]:
+        """Those of an update's trees that this process has, by their place: trees of the replay,
+        then plays.
         """
         rng, replay = self._rng(update), self._replay
         share = self._rehearsal if len(replay) else 1.0
@@ -86,4 +80,4 @@ class Batches:
         chosen = order[enough < (1 - share) * tokens]
         wanted = math.ceil(share * tokens / self._plays.mean_size) if share else 0
         plays = {len(chosen) + i: play for i, play in self._plays.draw(wanted, rng).items()}
-        return replay.own(chosen.tolist()) | plays, len(chosen)
+        return replay.own(chosen.tolist()) | plays

@@ -165,11 +165,8 @@ class Learner:
 
     def abstract_state(self) -> TrainState:
         """Shapes of the state, and where its parts lie."""
-        return jax.tree.map(
-            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            self._abstract,
-            self._shardings,
-        )
+        put = lambda x, sharding: x.update(sharding=sharding)  # noqa: E731
+        return jax.tree.map(put, self._abstract, self._shardings)
 
     def compile(self) -> jax.stages.Compiled:
         """`update` by shapes alone, for devices that need not be there."""

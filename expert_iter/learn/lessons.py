@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from expert_iter.learn.objectives.objective import Lessons, Objective
+from expert_iter.learn.objectives.objective import Objective
 from expert_iter.learn.solved import leading_to
 from expert_iter.learn.step_tree import Column, Origin, StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.search.readout import step_tokens
 from expert_iter.search.self_play import Searched
-from expert_iter.search.tree import SearchTree
 
 
 def columns_of(objectives: Mapping[str, Objective]) -> tuple[Column, ...]:
@@ -36,14 +36,25 @@ def step_trees(
       rngs: one a problem.
     """
     lessons = [objective.lessons(searched, rngs) for objective in objectives.values()]
-    taught = np.any([lesson.taught for lesson in lessons], axis=0)
-    kept = leading_to(searched.trees, taught)
+    of_prompts = [item for lesson in lessons for item in lesson.prompt.items()]
+    of_candidates = [item for lesson in lessons for item in lesson.columns.items()]
+    tree, taught = searched.trees, np.any([lesson.taught for lesson in lessons], axis=0)
+    kept = leading_to(tree, taught) & tree.live[..., None]
     columns = columns_of(objectives)
     result = []
     for b, prompt in enumerate(prompts):
         origin = Origin(searched.problems[b].id, searched.round, searched.unit, searched.updates)
-        builder = StepTreeBuilder(prompt, columns)
-        _fill(builder, searched.trees, b, kept[b], lessons, steps)
+        builder, step_of_node = StepTreeBuilder(prompt, columns), {0: 0}
+        for name, values in of_prompts:
+            builder.give([0], name, float(values[b]))
+        # A node's number is above its parent's, so the step that leads there is known.
+        for node, k in zip(*np.nonzero(kept[b]), strict=True):
+            text = tuple(step_tokens(tree, b, node, k))
+            path = builder.add_text(step_of_node[node], text, steps)
+            for name, values in of_candidates:
+                builder.give(path, name, float(values[b, node, k]))
+            if tree.child[b, node, k] >= 0:
+                step_of_node[tree.child[b, node, k]] = path[-1]
         made = [
             dataclasses.replace(tree, origin=origin)
             for lesson in lessons
@@ -51,26 +62,3 @@ def step_trees(
         ]
         result.append([builder.build(origin), *made])
     return result
-
-
-def _fill(
-    builder: StepTreeBuilder,
-    tree: SearchTree,
-    b: int,
-    kept: np.ndarray,
-    lessons: Sequence[Lessons],
-    steps: StepEnds,
-) -> None:
-    for lesson in lessons:
-        for name, values in lesson.prompt.items():
-            builder.give([0], name, float(values[b]))
-    c, step_of_node = tree.candidates, {0: 0}
-    # A node's number is above its parent's, so the step that leads there is known.
-    for node, k in zip(*np.nonzero(kept & tree.live[b][:, None]), strict=True):
-        tokens = tuple(c.token[b, node, k, : c.length[b, node, k]].tolist())
-        path = builder.add_text(step_of_node[node], tokens, steps)
-        for lesson in lessons:
-            for name, values in lesson.columns.items():
-                builder.give(path, name, float(values[b, node, k]))
-        if tree.child[b, node, k] >= 0:
-            step_of_node[tree.child[b, node, k]] = path[-1]

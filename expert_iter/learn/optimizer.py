@@ -4,6 +4,7 @@ Two cosines follow each other: the warm start's, and that of all rounds together
 """
 
 import dataclasses
+import functools
 
 import jax
 import optax
@@ -67,11 +68,9 @@ def schedule(config: OptimizerConfig, warm_updates: int, round_updates: int) -> 
             end_value=peak * config.final_fraction,
         )
 
-    phases = (
-        cosine(config.learning_rate, warm_updates),
-        cosine(config.round_learning_rate, round_updates),
-    )
-    return optax.join_schedules(phases, [warm_updates])
+    warm_start = cosine(config.learning_rate, warm_updates)
+    rounds = cosine(config.round_learning_rate, round_updates)
+    return optax.join_schedules([warm_start, rounds], [warm_updates])
 
 
 def make_optimizer(
@@ -88,23 +87,15 @@ def make_optimizer(
             lambda path, _: choose(parameter_at(path)), params
         )
 
+    adamw = functools.partial(optax.adamw, rate, config.beta1, config.beta2)
     if config.name == "muon":
-        matrices = muon(
-            lambda step: config.muon_scale * rate(step),
-            config.weight_decay / config.muon_scale,
-            layout,
-        )
-        rest = optax.adamw(rate, config.beta1, config.beta2, weight_decay=0.0, nesterov=True)
+        scale = config.muon_scale
+        matrices = muon(lambda step: scale * rate(step), config.weight_decay / scale, layout)
         update = optax.partition(
-            {"muon": matrices, "adam": rest},
+            {"muon": matrices, "adam": adamw(weight_decay=0.0, nesterov=True)},
             by_parameter(lambda parameter: "muon" if parameter.is_matrix else "adam"),
         )
     else:
-        update = optax.adamw(
-            rate,
-            config.beta1,
-            config.beta2,
-            weight_decay=config.weight_decay,
-            mask=by_parameter(lambda parameter: parameter.is_decayed),
-        )
+        decayed = by_parameter(lambda parameter: parameter.is_decayed)
+        update = adamw(weight_decay=config.weight_decay, mask=decayed)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

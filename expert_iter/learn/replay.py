@@ -57,19 +57,24 @@ class Replay:
 
     Attributes:
       total: how many ever were added.
-      numbers: [W] int64. The numbers of the window's trees, oldest first.
-      tokens: [W] int64. The size of each.
+      tokens: [W] int64. The size of each tree of the window, oldest first.
       origins: W origins. Which search each comes from.
     """
 
     def __init__(self, config: ReplayConfig):
         self.config, self.total = config, 0
-        self.numbers, self.tokens = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        self.origins: list[Origin] = []
         self._own: dict[int, StepTree] = {}  # by number
+        self._set_window({})
+
+    def _set_window(self, window: dict[int, tuple[int, Origin]]) -> None:
+        """window: size and origin of each tree in it, by number, oldest first."""
+        self._window = window
+        self.tokens = np.array([size for size, _ in window.values()], np.int64)
+        self.origins = [origin for _, origin in window.values()]
+        self._own = {number: tree for number, tree in self._own.items() if number in window}
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self._window)
 
     def window(self) -> int:
         c = self.config
@@ -91,26 +96,20 @@ class Replay:
           replaced: ids of problems whose trees in the window are removed first.
         """
         known = {row: [(t.size, t.origin) for t in trees] for row, trees in lessons.items()}
-        added, first = collectives.gather_dicts(known), self.total
-        for row, of_row in added.items():
+        window = {n: entry for n, entry in self._window.items() if entry[1].problem not in replaced}
+        for row, added in collectives.gather_dicts(known).items():
             self._own |= dict(enumerate(lessons.get(row, ()), start=self.total))
-            self.total += len(of_row)
-        new = [tree for of_row in added.values() for tree in of_row]
-        kept = [i for i, origin in enumerate(self.origins) if origin.problem not in replaced]
-        join = lambda old, more: np.concatenate([old[kept], np.array(more, np.int64)])  # noqa: E731
-        window = slice(-self.window(), None)
-        self.numbers = join(self.numbers, range(first, self.total))[window]
-        self.tokens = join(self.tokens, [size for size, _ in new])[window]
-        self.origins = ([self.origins[i] for i in kept] + [origin for _, origin in new])[window]
-        there = set(self.numbers.tolist())
-        self._own = {number: tree for number, tree in self._own.items() if number in there}
+            window |= dict(enumerate(added, start=self.total))
+            self.total += len(added)
+        self._set_window(dict(list(window.items())[-self.window() :]))
 
     def own(self, chosen: Sequence[int]) -> dict[int, StepTree]:
         """Those of the window's trees numbered in `chosen` that this process has, by their place in
         `chosen`.
         """
-        numbers = self.numbers[np.asarray(chosen, int)].tolist()
-        return {i: self._own[number] for i, number in enumerate(numbers) if number in self._own}
+        numbers = list(self._window)
+        own = ((i, self._own.get(numbers[place])) for i, place in enumerate(chosen))
+        return {i: tree for i, tree in own if tree}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """This process's share as a few flat arrays, for a checkpoint."""
@@ -129,7 +128,5 @@ class Replay:
                 window[number] = tree.size, tree.origin
                 if number % processes.count() == processes.index():
                     replay._own[number] = tree
-        replay.numbers = np.array(sorted(window), np.int64)
-        replay.tokens = np.array([window[number][0] for number in sorted(window)], np.int64)
-        replay.origins = [window[number][1] for number in sorted(window)]
+        replay._set_window(dict(sorted(window.items())))
         return replay

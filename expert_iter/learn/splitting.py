@@ -1,17 +1,15 @@
 """Splits a step tree that is too large for a row into smaller ones that teach the same."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from expert_iter.learn.room import Room
 from expert_iter.learn.step_tree import Column, StepTree
 
 
-def split(
-    tree: StepTree, max_tokens: int, max_steps: int, columns: Sequence[Column] = ()
-) -> list[StepTree]:
+def split(tree: StepTree, room: Room, columns: Sequence[Column] = ()) -> list[StepTree]:
     """Returns the tree itself if it fits, else several with what they share repeated (and learned
     in one only).
 
@@ -19,9 +17,10 @@ def split(
     Siblings that an objective compares (`Column.family`) stay together; where they do not fit
     together, none of them teaches that objective.
     """
-    if tree.size <= max_tokens and len(tree.length) <= max_steps:
+    if room.holds(tree.size, len(tree.length)):
         return [tree]
-    fits = functools.partial(_fits, tree, max_tokens=max_tokens, max_steps=max_steps)
+    length = tree.length
+    fits = lambda steps: room.holds(length[sorted(steps)].sum(), len(steps))  # noqa: E731
     tree = _with_families_that(fits, tree, columns)
     pieces, steps = [], set()
     for unit in _inseparable(tree, columns):
@@ -84,10 +83,6 @@ def _with_ancestors(tree: StepTree, siblings: list[int]) -> set[int]:
     while (step := int(tree.parent[step])) >= 0:
         path.add(step)
     return path
-
-
-def _fits(tree: StepTree, steps: set[int], max_tokens: int, max_steps: int) -> bool:
-    return len(steps) <= max_steps and tree.length[sorted(steps)].sum() <= max_tokens
 
 
 def _part(tree: StepTree, steps: list[int], learned: set[int]) -> StepTree:

@@ -7,8 +7,8 @@ once.
 """
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from expert_iter.model.step_ends import StepEnds
 
 IMITATED = "imitation.weight"  # the column of demonstrations
+_COMBINE = {"sum": operator.add, "max": max, "last": lambda old, new: new}  # see `Column`
 
 
 class Column(NamedTuple):
@@ -59,7 +60,7 @@ class Origin(NamedTuple):
 NOWHERE = Origin()
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class StepTree:
     """G steps of T tokens together.
 
@@ -177,16 +178,9 @@ class StepTreeBuilder:
             return
         if column.along == "steps":
             value *= len(path)
+        values, combine = self._values[name], _COMBINE[column.combine]
         for step in path if column.along == "each" else path[-1:]:
-            self._give(step, column, value)
-
-    def _give(self, step: int, column: Column, value: float) -> None:
-        values = self._values[column.name]
-        if step in values and column.combine == "sum":
-            value += values[step]
-        elif step in values and column.combine == "max":
-            value = max(value, values[step])
-        values[step] = value
+            values[step] = combine(values[step], value) if step in values else value
 
     def build(self, origin: Origin = NOWHERE) -> StepTree:
         columns = {}

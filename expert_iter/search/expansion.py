@@ -239,14 +239,7 @@ class StepSearch(NetworkExpert):
         return after.kv, jax.tree.map(of_live, node)
 
     def continue_from(
-        self,
-        params,
-        state: State,
-        problem_B,
-        keys_B,
-        num_candidates: int,
-        prefix: Prefix,
-        live_B,
+        self, params, state: State, problem_B, keys_B, num_candidates: int, prefix: Prefix, live_B
     ) -> Node:
         """Draws the candidates of a node, which is not judged; room for more than are drawn stays
         empty.

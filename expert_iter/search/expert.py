@@ -1,6 +1,5 @@
 """What an expert is, and what all of them share: drawing text, and the bill."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -72,21 +71,13 @@ class NetworkExpert:
         self.steps, self.verifier = steps, verifier
 
     def draw(
-        self,
-        params,
-        state: State,
-        keys_B,
-        count: int,
-        max_tokens: int,
-        whole: bool = False,
-        live_B=None,
-        **sampler,
+        self, params, state: State, keys_B, count: int, max_tokens: int, sampler=None, **options
     ) -> tuple[Candidates, jax.Array]:
-        """`count` continuations of each row, as of `sample_candidates`.
+        """`count` continuations of each row.
 
         Args:
-          whole: continuations go on to the end of the text; else they are steps.
-          sampler: settings of the sampler that are other than configured.
+          sampler: settings in place of the expert's own.
+          options: `whole` and `live_B`, as of `sample_candidates`.
         """
         return sample_candidates(
             self.network,
@@ -95,10 +86,9 @@ class NetworkExpert:
             keys_B,
             num_candidates=count,
             max_tokens=max_tokens,
-            config=dataclasses.replace(self.sampler, **sampler),
+            config=sampler or self.sampler,
             steps=self.steps,
-            whole=whole,
-            live_B=live_B,
+            **options,
         )
 
     def price(self, generated, prefilled, lockstep, context) -> Bill:

@@ -66,14 +66,9 @@ class Guess(NetworkExpert):
         # Independent draws need not see each other: they are decoded in groups, as rows of their
         # own.
         groups = M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
-        drawn, loop_steps = self.draw(
-            params,
-            repeat(prompt, groups),
-            jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups),
-            M // groups,
-            self.config.max_tokens,
-            whole=True,
-        )
+        keys = jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups)
+        rows, each = repeat(prompt, groups), M // groups
+        drawn, loop_steps = self.draw(params, rows, keys, each, self.config.max_tokens, whole=True)
         drawn = jax.tree.map(lambda x: x.reshape(B, M, *x.shape[2:]), drawn)
         return drawn, jnp.full(B, loop_steps)
 

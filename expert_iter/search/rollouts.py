@@ -4,6 +4,8 @@ Shape suffixes: B rows, K candidates, D steps a prefix at most, L tokens a step,
 node's candidates.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -40,9 +42,6 @@ def roll_out(
     def flat(x):
         return x.reshape(B * K, *x.shape[2:])
 
-    def by_rollout(x):
-        return x.reshape(B, R, *x.shape[2:])
-
     def own(x):  # what the candidate of each rollout has
         return jnp.repeat(x, m, axis=1)
 
@@ -50,17 +49,11 @@ def roll_out(
     length = jnp.where(flat(open_BxK), flat(drawn.length), 0)
     step = read_step(expert.network, params, before, flat(drawn.token), length)
     keys_BxK = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 1), K))(keys_B)
+    after, sampler = extend(before, step), dataclasses.replace(expert.sampler, replacement=True)
     ends, loop_steps = expert.draw(
-        params,
-        extend(before, step),
-        flat(keys_BxK),
-        m,
-        left,
-        whole=True,
-        live_B=flat(open_BxK),
-        replacement=True,
+        params, after, flat(keys_BxK), m, left, sampler, whole=True, live_B=flat(open_BxK)
     )
-    ends = jax.tree.map(by_rollout, ends)
+    ends = jax.tree.map(lambda x: x.reshape(B, R, *x.shape[2:]), ends)
     # Texts start with their step: its tokens, and the rollout's right after them.
     step_length = own(drawn.length)
     place = jnp.arange(L + left) - step_length[..., None]

@@ -63,8 +63,7 @@ def nothing():
 
 def test_a_batch_is_a_function_of_its_random_generator(replay, plays):
     batches = batches_of(replay, plays, rehearsal=0.15)
-    (a, used_a), (c, _), (b, used_b) = map(batches.make, (5, 6, 5))
-    assert used_a == used_b
+    a, c, b = map(batches.make, (5, 6, 5))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert (a.token_RxT != c.token_RxT).any()
 
@@ -85,12 +84,10 @@ def test_rehearsal_has_its_share_of_the_tokens(replay, plays, rehearsal):
     batches = batches_of(replay, plays, rehearsal)
     shares, fill = [], []
     for seed in range(20):
-        batch, used = batches.make(seed)
-        batch = jax.device_get(batch)
+        batch = jax.device_get(batches.make(seed))
         sizes = {True: [], False: []}
         for is_play, size in contents(batch):
             sizes[bool(is_play)].append(size)
-        assert used == len(sizes[False])
         fill.append((sum(sizes[True]) + sum(sizes[False])) / (16 * 64))
         shares.append(sum(sizes[True]) / (sum(sizes[True]) + sum(sizes[False])))
     assert abs(np.mean(shares) - rehearsal) < 0.03
@@ -99,10 +96,9 @@ def test_rehearsal_has_its_share_of_the_tokens(replay, plays, rehearsal):
 
 
 def test_without_trees_all_is_rehearsal(nothing, plays):
-    batch, used = batches_of(nothing, plays).make(0)
-    batch = jax.device_get(batch)
+    batch = jax.device_get(batches_of(nothing, plays).make(0))
     found = list(contents(batch))
-    assert used == 0 and all(is_play for is_play, _ in found)
+    assert all(is_play for is_play, _ in found)
     assert sum(size for _, size in found) > 0.85 * 16 * 64
 
 
@@ -110,9 +106,9 @@ def test_a_replay_of_larger_rows_is_learned_in_parts_that_fit_smaller_ones(trees
     replay = replay_of(trees)
     narrow = Packer(64, 14, 8, COLUMNS)
     assert replay.tokens.max() > narrow.row_tokens
-    batch, used = batches_of(replay, plays, packer=narrow).make(0)
+    batch = batches_of(replay, plays, packer=narrow).make(0)
     found = list(contents(jax.device_get(batch)))
-    assert used == len(found) > 40 and max(size for _, size in found) <= 14
+    assert len(found) > 40 and max(size for _, size in found) <= 14
     # More than half of what is chosen is learned, so parts of large trees are among it.
     large = replay.tokens > narrow.row_tokens
     assert large.mean() > 0.5 and sum(size for _, size in found) > 0.6 * 64 * 14
@@ -125,11 +121,10 @@ def test_a_batch_has_a_tree_at_most_once_and_over_many_batches_all_have_their_tu
     )
     batches, seen = batches_of(marked, plays), np.zeros(len(trees))
     for update in range(150):
-        batch, used = batches.make(update)
-        batch = jax.device_get(batch)
+        batch = jax.device_get(batches.make(update))
         number = batch.columns["value.weight"]
         numbers = number[(batch.parent_RxG < 0) & (number > 0)].astype(int) - 1
-        assert len(set(numbers.tolist())) == len(numbers) == used
+        assert len(set(numbers.tolist())) == len(numbers)
         seen[numbers] += 1
     mean = seen.mean()
     assert np.abs(seen - mean).max() < 5 * np.sqrt(mean)
@@ -170,7 +165,6 @@ def test_processes_that_have_a_part_of_the_trees_each_pack_the_same_batches(
     monkeypatch.setattr(batches_lib, "_TOLD_AT_ONCE", 3 * 16 * 64)
     for number, made in enumerate(as_processes(4, work)):
         rows = slice(4 * number, 4 * number + 4)
-        for (batch, used), (whole, used_alone) in zip(made, wanted, strict=True):
-            assert used == used_alone
+        for batch, whole in zip(made, wanted, strict=True):
             jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[rows], y[rows]), batch, whole)  # noqa: B023
     assert sorted(told) == sorted(4 * [0, 1, 2, 3])  # once for replay, then for 3, 3 and 2 updates

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from expert_iter.learn.room import Room
 from expert_iter.learn.splitting import split
 from expert_iter.learn.step_tree import StepTree
 from tests.learn.trees import COLUMNS, paths, values_at
@@ -29,7 +30,7 @@ def unique(random_tree):
 
 def test_a_tree_that_fits_is_left_alone(unique):
     tree = unique(np.random.default_rng(0))
-    assert split(tree, tree.size, len(tree.length), COLUMNS) == [tree]
+    assert split(tree, Room(tree.size, len(tree.length)), COLUMNS) == [tree]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -37,7 +38,7 @@ def test_parts_fit_and_teach_together_what_the_whole_does_once(unique, seed):
     rng = np.random.default_rng(seed)
     tree = unique(rng, steps=30)
     limits = (40, 18)
-    parts = split(tree, *limits, COLUMNS)
+    parts = split(tree, Room(*limits), COLUMNS)
     assert len(parts) > 1
     whole = {path: g for g, path in enumerate(paths(tree))}
     learned = dict.fromkeys(whole, 0)
@@ -71,7 +72,7 @@ def test_steps_that_are_compared_stay_with_all_their_siblings(unique, seed, fami
         return families
 
     whole = families_of(tree)
-    parts = [families_of(part) for part in split(tree, 40, 18, COLUMNS)]
+    parts = [families_of(part) for part in split(tree, Room(40, 18), COLUMNS)]
     for found in parts:
         for before, siblings in found.items():
             assert siblings == whole[before]
@@ -83,7 +84,7 @@ def test_parts_that_teach_nothing_are_dropped(unique):
     silent = {name: np.zeros_like(values) for name, values in tree.columns.items()}
     last = silent["value.weight"].copy()
     last[29] = 1.0
-    (part,) = split(tree.with_columns(silent | {"value.weight": last}), 40, 18, COLUMNS)
+    (part,) = split(tree.with_columns(silent | {"value.weight": last}), Room(40, 18), COLUMNS)
     assert part.columns["value.weight"].sum() == 1
 
 
@@ -92,7 +93,7 @@ def test_parts_that_teach_nothing_are_dropped(unique):
 def test_what_no_row_has_room_for_is_left_out_and_the_rest_is_taught(unique, seed, limits):
     tree = unique(np.random.default_rng(seed), steps=30)
     tree, learned = plain(tree), set()
-    for part in split(tree, *limits, COLUMNS):
+    for part in split(tree, Room(*limits), COLUMNS):
         assert part.size <= limits[0] and len(part.length) <= limits[1]
         learned |= {paths(part)[g] for g in np.flatnonzero(part.teaching)}
     assert learned == {
@@ -131,7 +132,7 @@ def test_siblings_without_room_for_each_other_are_not_compared_but_teach_their_v
         value__target=np.ones(6, np.float32),
         value__weight=np.ones(6, np.float32),
     )
-    parts = split(tree, 10, 6, COLUMNS)  # 2 + 3 + 4 + 5 is too much, 2 + 3 + 2 + 2 is not
+    parts = split(tree, Room(10, 6), COLUMNS)  # 2 + 3 + 4 + 5 is too much, 2 + 3 + 2 + 2 is not
     whole = paths(tree)
     assert learned_from(parts, "set_normalised.weight") == {whole[4]: 0.25, whole[5]: 0.75}
     assert learned_from(parts, "set_normalised.correction") == {whole[4]: 4, whole[5]: 5}
@@ -148,7 +149,7 @@ def test_a_family_that_one_objective_loses_another_one_may_have():
         set_normalised__in_set=np.zeros(6, bool),
         improved__weight=np.array([0, 0, 0, 1, 0, 0], np.float32),
     )
-    parts, whole = split(tree, 10, 6, COLUMNS), paths(tree)
+    parts, whole = split(tree, Room(10, 6), COLUMNS), paths(tree)
     assert learned_from(parts, "step_preferences.q") == {whole[4]: 1}
     assert learned_from(parts, "step_preferences.compared") == {whole[4]: True, whole[5]: True}
     assert learned_from(parts, "set_normalised.weight") == {whole[1]: 0.5, whole[2]: 0.5}
@@ -161,7 +162,7 @@ def test_steps_that_are_in_no_family_teach_although_their_siblings_must_not():
         set_normalised__weight=np.array([0, 0.5, 0.25, 0.25, 0, 0], np.float32),
         set_normalised__in_set=[False, True, True, False, False, False],
     )
-    parts, whole = split(tree, 10, 6, COLUMNS), paths(tree)
+    parts, whole = split(tree, Room(10, 6), COLUMNS), paths(tree)
     assert learned_from(parts, "set_normalised.weight") == {whole[3]: 0.25}
 
 
@@ -171,7 +172,7 @@ def test_siblings_that_are_not_compared_may_be_parted(unique):
         plain(unique(np.random.default_rng(0), steps=20)),
         parent=np.array([-1] + [0] * 19, np.int32),
     )
-    parts = split(star, 16, 20, COLUMNS)
+    parts = split(star, Room(16, 20), COLUMNS)
     taught = lambda tree: (tree.columns["improved.weight"] > 0).sum()  # noqa: E731
     assert sum(map(taught, parts)) == taught(star)
 
@@ -182,5 +183,5 @@ def test_families_that_nobody_learns_from_may_be_parted(unique):
     star = dataclasses.replace(tree, parent=np.array([-1] + [0] * 19, np.int32))
     learned = [column for column in COLUMNS if column.objective == "improved"]
     names = [column.name for column in learned]
-    taught = [part.columns[name] for part in split(star, 16, 20, learned) for name in names]
+    taught = [part.columns[name] for part in split(star, Room(16, 20), learned) for name in names]
     assert sum(map(np.count_nonzero, taught)) == np.count_nonzero(star.columns["improved.weight"])

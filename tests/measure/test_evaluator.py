@@ -17,6 +17,7 @@ from expert_iter.measure.scores import scored
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.pod.mesh import one_device
+from expert_iter.run import Place
 from expert_iter.search.bill import Bill, flops_per_token
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.host_verifier import HostVerifier
@@ -158,13 +159,13 @@ def test_the_loop_asks_the_verifier_only_about_what_was_answered(evaluator, para
         parts=SimpleNamespace(task=task, verifier=InProcessVerifier(task)),
         settings=settings(),
         params=params,
-        results=[],
+        place=Place(),
         phase=lambda name, total, unit, round=0: range(total),
         note=lambda **figures: None,
     )
     loop.evaluate(run, Closing(), "after")
     loop.check(run, Closing(), 1)
-    assert len(run.results) == 1 + 4 * 3 + 2 + 2
+    assert len(run.place.results) == 1 + 4 * 3 + 2 + 2
     assert {type(question) for question in handed} == {Question}
 
 

@@ -47,8 +47,7 @@ def taught(tmp_path_factory):
     state, nothing = learner.init(parts.initial_params()), Replay(parts.settings.replay)
     batches = learner.batches(nothing, plays, 40, np.random.default_rng)
     for update in range(40):
-        batch, _ = batches.make(update)
-        state, _ = learner.update(state, batch)
+        state, _ = learner.update(state, batches.make(update))
     return parts, state.params
 
 

@@ -102,9 +102,9 @@ class OnTable:
 
         draw = super().draw
 
-        def look_up(params, state, keys_B, count, max_tokens, whole=False, **options):
+        def look_up(params, state, keys_B, count, *others, whole=False, **options):
             if whole:  # a rollout
-                return draw(params, state, keys_B, count, max_tokens, whole, **options)
+                return draw(params, state, keys_B, count, *others, whole=whole, **options)
             at = problem_B, world.numbers(prefix.token, prefix.depth)
             read = lambda table: jnp.asarray(table)[at][:, :count]  # noqa: E731
             valid, finished = read(world.valid), read(world.finished)
