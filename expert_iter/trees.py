@@ -54,17 +54,13 @@ def main() -> None:
 def selected(folder, newest_first: bool = False) -> Iterator[tuple[Summary, bytes]]:
     """The trees that the flags ask for, with their records."""
     options = flags.FLAGS
-    found = tree_store.stored(folder)
-    if options.round:
-        found = [file for file in found if file.round == options.round]
+    found = [file for file in tree_store.stored(folder) if options.round in (0, file.round)]
     for file in reversed(found) if newest_first else found:
         for record in tree_store.read(folder, file):
             summary = summary_of(record)
-            if options.problem and summary.problem != options.problem:
-                continue
-            if (summary.solved and options.unsolved) or (not summary.solved and options.solved):
-                continue
-            yield summary, record
+            left_out = options.unsolved if summary.solved else options.solved
+            if options.problem in ("", summary.problem) and not left_out:
+                yield summary, record
 
 
 def line(summary: Summary) -> str:

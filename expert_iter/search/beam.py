@@ -59,6 +59,5 @@ def diverse(tree: Frontier, config: SearchConfig):
     untried = ~jnp.any(tree.continued_NxK, axis=-1, keepdims=True)
     goes_on = tree.open_NxK & jnp.where(at_root, starts, is_best & untried)
     depth_NxK = jnp.where(goes_on, tree.depth_N[:, None], config.max_steps)
-    return jnp.where(
-        depth_NxK == jnp.min(depth_NxK), jnp.where(goes_on, tree.value_NxK, NEVER), NEVER
-    )
+    highest = goes_on & (depth_NxK == jnp.min(depth_NxK))
+    return jnp.where(highest, tree.value_NxK, NEVER)

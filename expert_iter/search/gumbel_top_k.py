@@ -16,6 +16,12 @@ from expert_iter.search.behaviour import DEAD, top_k
 _LOG_2 = 0.6931472
 
 
+def row_gumbel(keys_B, number, shape=()):
+    """Gumbel noise [B, *shape]; `number` tells apart the noise of one key."""
+    noise = lambda key: jax.random.gumbel(jax.random.fold_in(key, number), shape)  # noqa: E731
+    return jax.vmap(noise)(keys_B)
+
+
 def best_children(log_beta_BxK, perturbed_BxK, done_BxK, token_log_beta_BxKxV, noise_BxKxV):
     """The K perturbed-best sequences among all one-token continuations of K parents.
 

@@ -21,6 +21,7 @@ from expert_iter.model.pages import empty_pool
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
 from expert_iter.search.expansion import Choice, Growth, Start, StepSearch, like
+from expert_iter.search.gumbel_top_k import row_gumbel
 from expert_iter.search.node import Node, as_tree, next_cost, spent
 from expert_iter.search.tree import SearchTree
 
@@ -51,14 +52,11 @@ class TreeSearch(StepSearch):
 
     def _first_state(self, root: Node, keys_B, budget: Budget) -> selection.SearchState:
         c, B = self.config, keys_B.shape[0]
-        gumbel = jax.vmap(
-            lambda key: jax.random.gumbel(jax.random.fold_in(key, 2**31 - 1), (c.width,))
-        )
         open_BxNxK = jnp.zeros((B, c.num_simulations + 1, c.width), bool)
         first_cost = next_cost(jax.tree.map(lambda x: x[:, None], root), c)
         solved_B = root.solved() & c.stop_when_solved
         return selection.SearchState(
-            root_gumbel=c.gumbel_scale * gumbel(keys_B),
+            root_gumbel=c.gumbel_scale * row_gumbel(keys_B, 2**31 - 1, (c.width,)),
             open=open_BxNxK.at[:, 0].set(root.open & ~solved_B[:, None]),
             planned=budget.expansions(root.bill, first_cost, c.num_simulations),
             at=jnp.zeros(B, jnp.int32),

@@ -18,12 +18,7 @@ from expert_iter.search.sampling import Candidates
 
 
 def roll_out(
-    expert: NetworkExpert,
-    params,
-    state: State,
-    keys_B,
-    drawn: Candidates,
-    open_BxK,
+    expert: NetworkExpert, params, state: State, keys_B, drawn: Candidates, open_BxK
 ) -> tuple[Rollouts, Bill]:
     """Samples from each open candidate to the end of the text, `expert.config.rollouts` times.
 

@@ -13,6 +13,7 @@ Shape suffixes: B rows, K candidates, L tokens a candidate at most, V vocabulary
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from expert_iter.model.state import State
 from expert_iter.model.step_ends import NO_TOKEN, StepEnds
 from expert_iter.model.transformer import KV, Network, Past
 from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
-from expert_iter.search.gumbel_top_k import best_children, log_inclusion
+from expert_iter.search.gumbel_top_k import best_children, log_inclusion, row_gumbel
 
 
 class Candidates(NamedTuple):
@@ -159,9 +160,7 @@ class _Decoder:
         B = state.mask_BxC.shape[0]
         # Without replacement the beam starts as the one empty text, which branches.
         exists = jnp.broadcast_to((jnp.arange(K) == 0) | self.config.replacement, (B, K))
-        root_gumbel = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, L)))(
-            self.keys_B
-        )
+        root_gumbel = row_gumbel(self.keys_B, L)
         live_B = jnp.ones(B, bool) if live_B is None else live_B
         room = self.network.empty_kv(B, L * K)
         hidden = state.hidden_BxD
@@ -218,11 +217,7 @@ class _Decoder:
         logits = self.network.logits(self.params, carry.hidden_BxKxD)
         logits = jnp.where(unwritable, DEAD, logits)
         log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, self.config)
-        noise = 0.0
-        if self.config.temperature > 0:
-            noise = jax.vmap(
-                lambda key: jax.random.gumbel(jax.random.fold_in(key, carry.t), (K, V))
-            )(self.keys_B)
+        noise = row_gumbel(self.keys_B, carry.t, (K, V)) if self.config.temperature > 0 else 0.0
         if self.config.replacement:
             token = jnp.argmax(log_beta + noise, axis=-1)
             log_pi, log_beta = (x[rows, jnp.arange(K), token] for x in (log_pi, log_beta))
@@ -253,14 +248,10 @@ class _Decoder:
         position = jnp.broadcast_to(state.next_position_B[:, None] + t, (B, K))
         hidden, new_kv = self.network.hidden(self.params, token_BxK, position, only_itself, past)
         # Slots are never moved: re-ordering the beam re-orders numbers of slots, not keys.
-        at = C + t * K
-        kv = KV(
-            *(
-                jax.lax.dynamic_update_slice_in_dim(x, new, at, axis=2)
-                for x, new in zip(carry.kv, new_kv, strict=True)
-            )
+        write = functools.partial(
+            jax.lax.dynamic_update_slice_in_dim, start_index=C + t * K, axis=2
         )
-        return kv, hidden
+        return jax.tree.map(write, carry.kv, new_kv), hidden
 
     def candidates(self, carry: _Carry) -> Candidates:
         beam, config = carry.beam, self.config
