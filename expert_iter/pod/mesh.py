@@ -11,10 +11,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from expert_iter.errors import UserError
 from expert_iter.model.parameters import HEADS, MLP, VOCAB, WIDTH, parameter_at
+from expert_iter.pod.torus import factorisations, place_on_tori, slice_of
 from expert_iter.range_checks import Checks
 
 AXES = DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
@@ -215,19 +217,51 @@ def _rows(parts: set[tuple[int, int]]) -> np.ndarray:
 
 
 def _mesh(config: MeshConfig, devices: list | int) -> Mesh | AbstractMesh:
-    count = devices if isinstance(devices, int) else len(devices)
+    described = not isinstance(devices, int)
+    count = len(devices) if described else devices
+    on_tpu = described and devices[0].platform == "tpu"
+    slices = len({slice_of(device) for device in devices}) if on_tpu else 1
+    processes = len({device.process_index for device in devices}) if described else 1
+
     others = config.fsdp * config.tensor
     data = config.data or max(count // others, 1)
-    wanted = data * others
-    if wanted > count or (jax.process_count() > 1 and wanted != count):
-        raise UserError(
-            f"mesh.data={config.data}, mesh.fsdp={config.fsdp} and mesh.tensor={config.tensor} "
-            f"need {wanted} devices, and there are {count}; mesh.data=0 takes what is there"
-        )
-    shape = data, config.fsdp, config.tensor
-    if isinstance(devices, int):
+    shape, wanted = (data, config.fsdp, config.tensor), data * others
+
+    def refusal(why: str) -> UserError:
+        asked = f"mesh.data={config.data}, mesh.fsdp={config.fsdp} and mesh.tensor={config.tensor}"
+        fit = ", ".join(" × ".join(map(str, mesh)) for mesh in _fitting(shape, count, slices))
+        return UserError(f"{asked} {why}; data × fsdp × tensor can be {fit}")
+
+    if wanted > count or (processes > 1 and wanted != count):
+        raise refusal(f"need {wanted} devices, and there are {count}")
+    if data % slices:
+        raise refusal(f"do not fit {slices} slices: data, the only axis across them, is {data}")
+    if not described:
         return AbstractMesh(shape, AXES, axis_types=_TYPES)
-    return jax.make_mesh(shape, AXES, devices=devices[:wanted], axis_types=_TYPES)
+    if not on_tpu:
+        # What `jax.make_mesh` does, which refuses GPUs of several nodes.
+        return Mesh(create_device_mesh(shape, devices[:wanted]), AXES, axis_types=_TYPES)
+    if count % wanted:
+        # XLA compiles no collectives for 6 chips of 8.
+        raise refusal(f"need {wanted} devices, and can have all {count} or a divisor of that")
+    if _is_odd(config.fsdp):
+        raise refusal("do not fit a TPU: XLA compiles no reduce-scatter over an odd fsdp")
+    placed = place_on_tori(shape, devices)
+    if placed is None:
+        raise UserError(f"the {count} chips have gaps: no full box of {wanted} is among them")
+    return Mesh(placed, AXES, axis_types=_TYPES)
 
 
 _TYPES = (AxisType.Auto,) * len(AXES)  # explicit axes break mctx
+
+
+def _fitting(shape: tuple[int, ...], count: int, slices: int) -> list[tuple[int, ...]]:
+    """The four meshes of all devices that are most like `shape`."""
+    a_slice = factorisations(count // slices, len(AXES))
+    meshes = [(slices * data, fsdp, tensor) for data, fsdp, tensor in a_slice if not _is_odd(fsdp)]
+    unlike = lambda mesh: np.abs(np.log(np.divide(mesh, shape))).sum().round(6)  # noqa: E731
+    return sorted(meshes, key=unlike)[:4]
+
+
+def _is_odd(size: int) -> bool:
+    return size > 1 and size % 2 == 1
