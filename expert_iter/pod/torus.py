@@ -124,7 +124,8 @@ def _tour(sides: tuple[tuple[int, int, int], ...]) -> tuple[float, float, np.nda
 
     tours = []
     for order in itertools.permutations(np.flatnonzero(sizes > 1)):
-        for tour in {_snake, _ring} if order else {_snake}:
+        # In a fixed order: all processes must choose the same of equals.
+        for tour in (_snake, _ring) if order else (_snake,):
             places = np.zeros((math.prod(sizes), len(sides)), int)
             places[:, order] = tour(tuple(sizes[list(order)]))
             tours.append(places * strides)
