@@ -91,6 +91,11 @@ class Layout:
         """Into how many parts a batch of problems is sharded."""
         return math.prod(self.mesh.shape[axis] for axis in self.search_axes)
 
+    def search_axis_of_heads(self, heads: int) -> str | None:
+        """Along which axis so many heads of keys and values are sharded in a search."""
+        axis = _SEARCH[self.config.search].get(HEADS)
+        return axis if axis and heads % self.mesh.shape[axis] == 0 else None
+
     def of_own_rows(self) -> "Layout":
         """A layout of the devices that search this process's rows: its own, and those of other
         processes with which it shares their parameters.

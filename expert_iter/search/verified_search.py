@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
 from expert_iter.model.state import State
-from expert_iter.pod.mesh import TENSOR, Layout, held_part, on_own_devices, put
+from expert_iter.pod.mesh import Layout, held_part, on_own_devices, put
 from expert_iter.search.bill import Budget
 from expert_iter.search.expansion import Expansion, Growth, Start, StepSearch, Verdicts, texts
 from expert_iter.search.host_verifier import HostVerifier
@@ -28,42 +28,43 @@ class VerifiedSearch:
     """
 
     def __init__(self, search: StepSearch, verifier: HostVerifier, layout: Layout):
-        self._verifier, self._own = verifier, layout.of_own_rows()
-        rows, pages = PartitionSpec(layout.search_axes), PartitionSpec(None, layout.search_axes)
-        whole = PartitionSpec()
-        state = State(pages, rows, rows, rows, rows)
-        start, growth = Start(state, rows, rows, rows, rows), Growth(rows, pages)
-        expansion = Expansion(rows, pages, rows)
+        self._verifier, self._layout, self._own = verifier, layout, layout.of_own_rows()
+        own, whole = self._own, PartitionSpec()
+        kv_heads = search.network.config.num_kv_heads
+        by_rows = _specs(own.search_axes)
+        # From part to part, keys and values lie as the layers that read them do.
+        sharded = jax.tree.map(
+            lambda spec: NamedSharding(own.mesh, spec),
+            _specs(own.search_axes, own.search_axis_of_heads(kv_heads)),
+            is_leaf=lambda x: isinstance(x, PartitionSpec),
+        )
 
         def plant(start: Start, verdicts: Verdicts, budget: Budget) -> Growth:
             return search.plant(start, search.judged(start.root, verdicts), budget)
 
-        def program(part, inputs, outputs, **options):
-            by_rows = jax.shard_map(
+        def program(part, inputs, outputs: str, **options):
+            on_rows = jax.shard_map(
                 part,
-                mesh=self._own.mesh,
-                in_specs=inputs,
-                out_specs=outputs,
-                axis_names=set(layout.search_axes),
+                mesh=own.mesh,
+                in_specs=tuple(by_rows.get(name, whole) for name in inputs.split()),
+                out_specs=by_rows[outputs],
+                axis_names=set(own.search_axes),
                 check_vma=False,  # it fails inside mctx
             )
-            return jax.jit(by_rows, **options)
+            return jax.jit(on_rows, out_shardings=sharded[outputs], **options)
 
-        # The pool goes round: where XLA chose, each program would shard it otherwise.
-        heads = _heads_axis(search, layout)
-        pool = NamedSharding(self._own.mesh, PartitionSpec(None, layout.search_axes, None, heads))
-        grown = {"out_shardings": Growth(None, pool)}
-        self.start = program(search.start, (whole, rows, rows, rows, rows), start)
-        self.plant = program(plant, (start, rows, whole), growth, **grown)
-        self.expand = program(search.expand, (whole, start, growth, whole, whole), expansion)
+        self.start = program(search.start, "params rows rows rows rows", "start")
+        self.plant = program(plant, "start rows budget", "growth")
+        self.expand = program(search.expand, "params start growth number budget", "expansion")
         # Given up, the trees and their pages are changed in place.
-        self.accept = program(
-            search.accept, (growth, whole, expansion, rows), growth, donate_argnums=0, **grown
-        )
-        self.finish = program(search.finish, (growth,), rows)
+        accepted = "growth number expansion rows"
+        self.accept = program(search.accept, accepted, "growth", donate_argnums=0)
+        self.finish = program(search.finish, "growth", "rows")
 
     def __call__(self, params, token, length, problem, keys, budget) -> SearchTree:
         """As `StepSearch.run`, with arrays of all devices; the tree is of this process's rows."""
+        # Once, not once in each program.
+        params = jax.device_put(params, self._layout.searching(params))
         given = on_own_devices((params, token, length, problem, keys), self._own)
         params, budget = given[0], self._budget(budget)
         start = self.start(*given)
@@ -81,18 +82,20 @@ class VerifiedSearch:
         """As `Player.compile`; takes arrays of all devices, abstract."""
         number, budget = np.int32(1), self._budget(1)
 
+        def sharded(x, sharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
         def made(compiled: Compiled) -> Any:
-            return jax.tree.map(
-                lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-                compiled.out_info,
-                compiled.output_shardings,
-            )
+            return jax.tree.map(sharded, compiled.out_info, compiled.output_shardings)
 
         def verdicts(node: Node) -> Verdicts:
             asked, rows = jax.eval_shape(texts, node), self._own.search_rows
             shape = lambda text: jax.ShapeDtypeStruct(text.finished.shape, bool, sharding=rows)  # noqa: E731
             return tuple(shape(text) for text in asked)
 
+        learned, params = params, jax.tree.map(sharded, params, self._layout.searching(params))
+        pairs = zip(jax.tree.leaves(learned), jax.tree.leaves(params), strict=True)
+        beside = [x for x, y in pairs if x.sharding != y.sharding]  # gathered, they are there twice
         start = self.start.lower(params, token, length, problem, keys).compile()
         begun = made(start)
         plant = self.plant.lower(begun, verdicts(begun.root), budget).compile()
@@ -101,11 +104,11 @@ class VerifiedSearch:
         expansion = made(expand)
         given = growth, number, expansion, verdicts(expansion.node)
         return {
-            "start": (start, ()),
-            "plant": (plant, params),
-            "expand": (expand, ()),
-            "accept": (self.accept.lower(*given).compile(), (params, begun)),
-            "finish": (self.finish.lower(growth).compile(), (params, begun)),
+            "start": (start, beside),
+            "plant": (plant, (beside, params)),
+            "expand": (expand, beside),
+            "accept": (self.accept.lower(*given).compile(), (beside, params, begun)),
+            "finish": (self.finish.lower(growth).compile(), (beside, params, begun)),
         }
 
     @staticmethod
@@ -119,8 +122,13 @@ class VerifiedSearch:
         return put(given, self._own.search_rows)
 
 
-def _heads_axis(search: StepSearch, layout: Layout) -> str | None:
-    """The axis along which heads of keys and values are sharded, if they are."""
-    whole = TENSOR in layout.search_axes
-    divides = search.network.config.num_kv_heads % layout.mesh.shape[TENSOR] == 0
-    return TENSOR if divides and not whole else None
+def _specs(row_axes: tuple[str, ...], heads: str | None = None) -> dict:
+    """How what goes from part to part is sharded. heads: the axis of keys' and values' heads."""
+    rows = PartitionSpec(row_axes)
+    kv, pages = (PartitionSpec(None, row_axes, *[None] * n, heads) for n in (1, 2))
+    return {
+        "rows": rows,
+        "start": Start(State(kv, rows, rows, rows, rows), rows, rows, rows, rows),
+        "growth": Growth(rows, pages),
+        "expansion": Expansion(rows, kv, rows),
+    }

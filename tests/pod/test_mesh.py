@@ -53,13 +53,13 @@ def make_parts(workdir, **mesh):
 
 def played(workdir, **mesh):
     """The trees of one search, what a run of three rounds noted and learned, its mesh, and the
-    program that searched.
+    programs that searched.
     """
     parts = make_parts(workdir, **mesh)
     problems = parts.task.problems("train")[:8]
     start = put(parts.initial_params(), parts.layout.learning(parts.network.abstract_params()))
     expert = parts.expert()
-    programs = remember_programs(expert._player)
+    programs = remember_programs(expert._player._search)
     found = next(expert.searches(start, [(problems, jax.random.key(5))]))
     run = Run(parts, workdir)
     plays = parts.plays(problems)
@@ -69,22 +69,28 @@ def played(workdir, **mesh):
         loop.learn(run, plays, number)
     run.close()
     noted, learned = metrics.read(workdir), trained_params(workdir)
-    return found, noted, learned, parts.layout.mesh, programs[0].as_text()
+    return found, noted, learned, parts.layout.mesh, programs
 
 
-def remember_programs(player):
-    """The compiled searches that a player will run."""
-    search, by_shape, programs = player._search, {}, []
+def remember_programs(search):
+    """The text of each program that a search runs, once it has run."""
+    texts = {}
 
-    def run(*args):
-        shapes = str(jax.tree.map(jax.numpy.shape, args))
-        if shapes not in by_shape:
-            by_shape[shapes] = search.lower(*args).compile()
-            programs.append(by_shape[shapes])
-        return by_shape[shapes](*args)
+    def remembered(name):
+        program, compiled = getattr(search, name), {}
 
-    player._search = run
-    return programs
+        def run(*args):
+            shapes = str(jax.tree.map(jax.numpy.shape, args))
+            if shapes not in compiled:
+                compiled[shapes] = program.lower(*args).compile()
+                texts.setdefault(name, compiled[shapes].as_text())
+            return compiled[shapes](*args)
+
+        return run
+
+    for name in ("start", "plant", "expand", "accept", "finish"):
+        setattr(search, name, remembered(name))
+    return texts
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +142,7 @@ SLOW = "data=8", "data=4,fsdp=2", "tensor-parallel search"  # the one left cuts 
     [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in LAYOUTS],
 )
 def test_trees_and_losses_do_not_depend_on_the_layout(alone, layout, tmp_path):
-    ours, lines, params, mesh, program = played(tmp_path / "run", **LAYOUTS[layout])
+    ours, lines, params, mesh, programs = played(tmp_path / "run", **LAYOUTS[layout])
     theirs, *others = alone
 
     assert ours.problems == theirs.problems
@@ -155,14 +161,16 @@ def test_trees_and_losses_do_not_depend_on_the_layout(alone, layout, tmp_path):
     for one, other in zip(jax.tree.leaves(params), jax.tree.leaves(others[1]), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)  # Muon magnifies rounding
 
-    # No part of the data waits for another: what talk there is gathers parameters, or is that of a
-    # network sharded along `tensor`.
+    # No row waits for another: what talk there is is that of a network sharded along `tensor`.
+    # Parameters are gathered before.
     place = {int(d.id): at for at, d in np.ndenumerate(mesh.devices)}
-    talk = [line for line in program.splitlines() if COLLECTIVE.search(line)]
+    talk = [
+        line for text in programs.values() for line in text.splitlines() if COLLECTIVE.search(line)
+    ]
     for line in talk:
         for group in groups_of(line):
-            assert len({place[device][0] for device in group}) == 1, line
-    assert bool(talk) == (layout != "data=8")
+            assert len({place[device][:2] for device in group}) == 1, line
+    assert bool(talk) == (layout == "tensor-parallel search")
 
 
 def test_rows_of_a_process_and_arrays_there_and_back():

@@ -34,7 +34,7 @@ EXPERTS = "mcts", "beam_rollouts", pytest.param("mcts_mixed", marks=pytest.mark.
 def on_device(problem_B, prefix_BxDxL, token_BxMxT, finished_BxM):
     """Asked of anything but a finished text it says yes."""
     total = jnp.sum(prefix_BxDxL, axis=(1, 2))[:, None] + jnp.sum(token_BxMxT, axis=-1)
-    return ((problem_B[:, None] + total) % 3 == 0) | ~finished_BxM
+    return ((problem_B[:, None] + total) % 7 == 0) | ~finished_BxM
 
 
 class OnHost:
@@ -65,7 +65,9 @@ def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
     parts = experts.build(name, network, SETTINGS, steps_of(ids))
     verifier = OnHost()
     tree = jax.device_get(VerifiedSearch(parts, verifier, one_device())(*inputs, BUDGET))
-    jax.tree.map(np.testing.assert_array_equal, tree, expected)
+    for one, other in zip(*map(jax.tree.leaves, (tree, expected)), strict=True):
+        rounding = 1e-6 if one.dtype.kind == "f" else 0  # programs are fused in other ways
+        np.testing.assert_allclose(one, other, rtol=rounding, atol=rounding)
 
     sizes, solved = tree.live.sum(1), tree.won.any((1, 2))
     assert len(set(sizes)) > 1 and 0 < solved.sum() < ROWS, "rows end by verdicts and by budget"
