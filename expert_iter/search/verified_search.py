@@ -95,7 +95,9 @@ class VerifiedSearch:
 
         learned, params = params, jax.tree.map(sharded, params, self._layout.searching(params))
         pairs = zip(jax.tree.leaves(learned), jax.tree.leaves(params), strict=True)
-        beside = [x for x, y in pairs if x.sharding != y.sharding]  # gathered, they are there twice
+        beside = [
+            x for x, y in pairs if not x.sharding.is_equivalent_to(y.sharding, x.ndim)
+        ]  # gathered, they are there twice
         start = self.start.lower(params, token, length, problem, keys).compile()
         begun = made(start)
         plant = self.plant.lower(begun, verdicts(begun.root), budget).compile()
