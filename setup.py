@@ -62,7 +62,7 @@ setup(
             "expert-iter-trees = expert_iter.trees:run",
             "expert-iter-evaluate = expert_iter.evaluate:run",
             "expert-iter-export = expert_iter.export:run",
-            "expert-iter-plan = expert_iter.plan:run",
+            "expert-iter-plan = expert_iter.plan.__main__:run",
             "expert-iter-report = expert_iter.report:run",
             "expert-iter-solve = expert_iter.solve:run",
             "expert-iter-verify = expert_iter.verify:run",

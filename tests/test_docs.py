@@ -57,7 +57,9 @@ def test_flags_that_are_named_exist(page):
     for command, rest in re.findall(
         r"python -m expert_iter\.(\w+)((?:[^\n]|\\\n)*)", page.read_text()
     ):
-        source = (ROOT / "expert_iter" / f"{command}.py").read_text()
+        package = ROOT / "expert_iter" / command
+        source = package.with_suffix(".py") if not package.is_dir() else package / "__main__.py"
+        source = source.read_text()
         defined = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', source))
         for flag in re.findall(r"--(\w+)(?![\w.-])", rest.partition("`")[0]):
             assert flag in defined | {"config", "workdir"}, f"{command} --{flag}"

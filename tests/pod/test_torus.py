@@ -206,7 +206,7 @@ from jax import lax
 from jax.experimental.topologies import get_topology_desc
 from jax.sharding import PartitionSpec
 from expert_iter.errors import UserError
-from expert_iter.measure.plan.topology import set_environment
+from expert_iter.plan.topology import set_environment
 from expert_iter.pod.mesh import AXES, Layout, MeshConfig
 from expert_iter.pod.torus import factorisations
 

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from expert_iter.learn.learner import LearnerConfig, TrainState
-from expert_iter.measure.plan.parts import Part, held_bytes, whole_bytes
 from expert_iter.model.parameters import TABLE, parameter_at
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
+from expert_iter.plan.parts import Part, held_bytes, whole_bytes
 from expert_iter.pod.mesh import FSDP, TENSOR, Layout
 
 _FLOAT = 4

@@ -1,7 +1,7 @@
 """The memory of a search on one device, by arithmetic.
 
 The formulas say what XLA keeps: its reports on programs compiled for CPUs agree within 10% where
-weights, pages or trees are most of it (tests/measure/plan/test_plan.py). Three things in them are
+weights, pages or trees are most of it (tests/plan/test_plan.py). Three things in them are
 XLA's and not the search's, each noted where it is counted: a layer's weights are copied out of the
 stack that the scan runs over, its keys and values are turned for the products, and drawing a token
 holds several arrays over the vocabulary.
@@ -14,8 +14,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from expert_iter.measure.plan.parts import Moment, Part, held_bytes
 from expert_iter.model.transformer import Network
+from expert_iter.plan.parts import Moment, Part, held_bytes
 from expert_iter.pod.mesh import TENSOR_PARALLEL, Layout
 from expert_iter.search.guess import GROUP, GuessConfig
 from expert_iter.search.search_config import SearchConfig

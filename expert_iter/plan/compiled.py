@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import jax
 
-from expert_iter.measure.plan import hlo
-from expert_iter.measure.plan.chips import Chip
-from expert_iter.measure.plan.parts import held_bytes
-from expert_iter.measure.plan.programs import EVALUATION, ROUND, Program, Use
+from expert_iter.plan import hlo
+from expert_iter.plan.chips import Chip
+from expert_iter.plan.parts import held_bytes
+from expert_iter.plan.programs import EVALUATION, ROUND, Program, Use
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _EXHAUSTED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)")

@@ -52,8 +52,8 @@ def main(config: ConfigDict) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # leave accelerators to other processes
-    from expert_iter.measure.plan.plan import needed_devices, plan, remedies
-    from expert_iter.measure.plan.table import table
+    from expert_iter.plan.plan import needed_devices, plan, remedies
+    from expert_iter.plan.table import table
 
     devices = f.devices or needed_devices(checked)
     made, limit = plan(checked, devices, f.prompt_tokens), f.device_gigabytes * 1e9
@@ -66,7 +66,7 @@ def main(config: ConfigDict) -> None:
 
 
 def _compile(checked) -> None:
-    from expert_iter.measure.plan import topology
+    from expert_iter.plan import topology
 
     f = flags.FLAGS
     if f.topology:
@@ -78,12 +78,12 @@ def _compile(checked) -> None:
         jax.config.update("jax_enable_compilation_cache", False)  # it is for devices that are there
     from expert_iter.assembly import Parts
     from expert_iter.learn.objectives import heads_of, make_objectives
-    from expert_iter.measure.plan.chips import CHIPS
-    from expert_iter.measure.plan.compiled import compile_all, work_of
-    from expert_iter.measure.plan.compiled_table import Report
-    from expert_iter.measure.plan.plan import vocab_size
-    from expert_iter.measure.plan.programs import Pieces, programs
     from expert_iter.model.transformer import Network
+    from expert_iter.plan.chips import CHIPS
+    from expert_iter.plan.compiled import compile_all, work_of
+    from expert_iter.plan.compiled_table import Report
+    from expert_iter.plan.plan import vocab_size
+    from expert_iter.plan.programs import Pieces, programs
 
     devices = topology.devices_of(f.topology, f.slices) if f.topology else jax.devices()
     kind = devices[0].device_kind

@@ -21,11 +21,11 @@ from expert_iter.learn.learner import Learner, TrainState
 from expert_iter.learn.lessons import columns_of
 from expert_iter.learn.objectives import heads_of, make_objectives
 from expert_iter.measure.evaluator import evaluated
-from expert_iter.measure.plan.learn import update_parts
-from expert_iter.measure.plan.parts import WAITING, Part, Phase, held_bytes
-from expert_iter.measure.plan.search import SearchMemory
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.transformer import Network
+from expert_iter.plan.learn import update_parts
+from expert_iter.plan.parts import WAITING, Part, Phase, held_bytes
+from expert_iter.plan.search import SearchMemory
 from expert_iter.pod.mesh import GATHERED, TENSOR_PARALLEL, Layout
 from expert_iter.search import experts
 from expert_iter.search.bill import price

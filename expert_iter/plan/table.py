@@ -1,6 +1,6 @@
 """A plan as text for a terminal."""
 
-from expert_iter.measure.plan.plan import Plan
+from expert_iter.plan.plan import Plan
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 

@@ -13,16 +13,16 @@ from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
 from expert_iter.learn.learner import Learner, LearnerConfig
 from expert_iter.learn.optimizer import OptimizerConfig
-from expert_iter.measure.plan import plan as plan_lib
-from expert_iter.measure.plan.learn import update_parts
-from expert_iter.measure.plan.parts import WAITING, held_bytes, whole_bytes
-from expert_iter.measure.plan.plan import plan, remedies
-from expert_iter.measure.plan.search import SearchMemory, record_bytes
-from expert_iter.measure.plan.table import short, table
 from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.overrides import load_config
+from expert_iter.plan import plan as plan_lib
+from expert_iter.plan.learn import update_parts
+from expert_iter.plan.parts import WAITING, held_bytes, whole_bytes
+from expert_iter.plan.plan import plan, remedies
+from expert_iter.plan.search import SearchMemory, record_bytes
+from expert_iter.plan.table import short, table
 from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.experts import ExpertSettings, build
@@ -296,7 +296,7 @@ PODS = {  # the published sizes of the models, and the machine's devices with th
 
 
 def test_every_pod_is_tested():
-    found = Path(__file__).parents[3].glob("configs/pods/*.py")
+    found = Path(__file__).parents[2].glob("configs/pods/*.py")
     assert {path.stem for path in found} == set(PODS)
 
 
@@ -304,7 +304,7 @@ def test_every_pod_is_tested():
 def test_pods_fit(name):
     """With a tenth to spare, which the plan may err by."""
     parameters, devices, gigabytes = PODS[name]
-    path = Path(__file__).parents[3] / "configs/pods" / f"{name}.py"
+    path = Path(__file__).parents[2] / "configs/pods" / f"{name}.py"
     s = settings(load_config(str(path)))
     assert plan_lib.needed_devices(s) == devices
     made = plan(s, devices, 256)

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from expert_iter.measure.plan.chips import Chip
-from expert_iter.measure.plan.compiled import (
+from expert_iter.plan.chips import Chip
+from expert_iter.plan.compiled import (
     Compiled,
     Work,
     phase_seconds,
     round_seconds,
     run_seconds,
 )
-from expert_iter.measure.plan.table import short
+from expert_iter.plan.table import short
 
 
 class Report(NamedTuple):

@@ -13,9 +13,9 @@ import jax
 from expert_iter.config import Settings
 from expert_iter.learn.learner import Learner
 from expert_iter.measure.evaluator import Evaluator
-from expert_iter.measure.plan.parts import held_bytes
-from expert_iter.measure.plan.plan import generated_tokens
 from expert_iter.model.tokenizers.marks import TokenIds
+from expert_iter.plan.parts import held_bytes
+from expert_iter.plan.plan import generated_tokens
 from expert_iter.search.player import Player, padded_length
 
 WARM_START, SEARCH, LEARNING, CHECK = "warm start", "search", "learning", "check"
