@@ -51,3 +51,8 @@ def test_rooms_import_only_what_is_below_them():
         if name != room(path) and floor[name] >= floor[room(path)]
     }
     assert not against
+
+
+def test_no_file_is_longer_than_a_reader_holds():
+    sizes = {str(p.relative_to(ROOT)): p.read_text().count("\n") for p in ROOT.rglob("*.py")}
+    assert {name: size for name, size in sizes.items() if size > 350} == {}

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from expert_iter.plan import hlo
 from expert_iter.plan.chips import Chip
+from expert_iter.plan.counts import Counts, count
 from expert_iter.plan.parts import held_bytes
 from expert_iter.plan.programs import EVALUATION, ROUND, Program, Use
 
@@ -68,7 +68,7 @@ class Work(NamedTuple):
     """
 
     use: Use
-    counts: hlo.Counts
+    counts: Counts
     seconds: Mapping[str, float]
 
     @property
@@ -121,10 +121,10 @@ def work_of(use: Use, compiled: Compiled, mesh: Mapping[str, int], chip: Chip | 
     """mesh: sizes of its axes. Without a chip there are no times."""
     counts = sum(
         (
-            hlo.count(text, mesh, use.trips(part)).times(use.times(part))
+            count(text, mesh, use.trips(part)).times(use.times(part))
             for part, text in compiled.texts.items()
         ),
-        hlo.Counts(),
+        Counts(),
     )
     if chip is None:
         return Work(use, counts, {})

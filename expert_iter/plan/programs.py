@@ -76,7 +76,7 @@ class Use(NamedTuple):
         return self.budget if part in _A_NODE else 1
 
     def trips(self, part: str) -> tuple[int, ...]:
-        """Of the part's loops whose conditions name no number (see `hlo.count`)."""
+        """Of the part's loops whose conditions name no number (see `counts.count`)."""
         return (self.budget, self.depth) if part == "search" else (self.depth,)
 
 

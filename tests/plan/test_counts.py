@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from expert_iter.plan.hlo import Traffic, count
+from expert_iter.plan.counts import Traffic, count
 
 ONE = {"data": 1}
 MESH = {"data": 2, "tensor": 4}
