@@ -80,7 +80,7 @@ def flops_per_token(
     per_layer = (
         2 * (projections + 3 * c.width * c.mlp_width) + 4 * context * c.num_heads * c.head_dim
     )
-    return c.num_layers * per_layer, 2 * (vocab_size + 1) * c.width
+    return c.num_layers * per_layer, 2.0 * (vocab_size + 1) * c.width
 
 
 def price(

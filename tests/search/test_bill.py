@@ -57,6 +57,17 @@ def test_price_by_hand():
     np.testing.assert_array_equal(bill[:3], [generated, prefilled, [9, 9]])
 
 
+def test_a_large_vocabulary_is_priced():
+    """Its products are more than an int32 holds; lengths are counted in int32."""
+    vocab_size, tokens = 262_208, jnp.array([1000])
+    config = dataclasses.replace(MEDIUM, width=5376)
+    nothing = jnp.zeros_like(tokens)
+    price_of = jax.jit(lambda tokens: price(config, vocab_size, tokens, nothing, tokens, nothing))
+    trunk = 2 * 5376 * (32 * 12 + 3 * 384)
+    expected = 1000 * (trunk + 2 * (vocab_size + 1) * 5376)
+    np.testing.assert_allclose(price_of(tokens).flops, expected, rtol=1e-6)
+
+
 def test_bills_add_up():
     one, two = Bill(*np.arange(8).reshape(4, 2)), Bill(*np.full((4, 2), 10))
     np.testing.assert_array_equal(np.array(one + two), np.arange(8).reshape(4, 2) + 10)
