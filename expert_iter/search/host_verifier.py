@@ -30,8 +30,7 @@ class HostVerifier:
         for b, k in zip(*asked, strict=True):
             if b not in before:
                 before[b] = [t for t in texts.prefix[b].ravel().tolist() if t != pad]
-            tokens = before[b] + [t for t in texts.token[b, k].tolist() if t != pad]
-            written.append(self.tokenizer.decode(tokens))
+            written.append(before[b] + [t for t in texts.token[b, k].tolist() if t != pad])
         problems = [self.problems[problem_B[b]] for b in asked[0]]
-        verdict[asked] = self.verifier.verify(problems, written)
+        verdict[asked] = self.verifier.verify(problems, self.tokenizer.decode_all(written))
         return verdict

@@ -77,10 +77,8 @@ class GuessAndCheck(SelfPlay):
         """Hands all solutions to the verifier. The function returned waits for the verdicts."""
         trees, c = searched.trees, searched.trees.candidates
         asked = np.nonzero(c.finished & c.valid)
-        texts = [
-            self._player.tokenizer.decode(tokens[:length].tolist())
-            for tokens, length in zip(c.token[asked], c.length[asked], strict=True)
-        ]
+        written = zip(c.token[asked].tolist(), c.length[asked].tolist(), strict=True)
+        texts = self._player.tokenizer.decode_all([tokens[:length] for tokens, length in written])
         verdicts = self._verifier.submit([searched.problems[b] for b in asked[0]], texts)
 
         def verified() -> Searched:

@@ -120,7 +120,9 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
     def decode(tokens):
         return " ".join(str(token) for token in tokens if token != ids.eos)
 
-    tokenizer = SimpleNamespace(ids=TokenIds(*ids), decode=decode)
+    tokenizer = SimpleNamespace(
+        ids=TokenIds(*ids), decode_all=lambda texts: list(map(decode, texts))
+    )
     verifier = HostVerifier(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
     verifier.problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)

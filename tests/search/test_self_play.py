@@ -178,7 +178,7 @@ class Log:
     def __init__(self):
         self.events = []
 
-    tokenizer = SimpleNamespace(decode=lambda tokens: str(tokens))
+    tokenizer = SimpleNamespace(decode_all=lambda texts: list(map(str, texts)))
     expert = SimpleNamespace(most=3)
 
     def play_own(self, params, questions, key, budget):
