@@ -10,6 +10,8 @@ Usage: bash launch/setup.sh [--dry-run] tpu|cuda12|cuda13
 
 Makes .venv in the checkout and installs expert_iter there, with JAX for TPUs or NVIDIA GPUs. If
 python3 is older than 3.11, as on TPU VMs, uv installs a newer one. A second run changes nothing.
+At the end one line says which devices JAX finds on this host. Without any it is a warning: a login
+node has none.
 HELP
 }
 
@@ -31,3 +33,9 @@ if [[ ! -x .venv/bin/pip ]]; then
   fi
 fi
 call .venv/bin/pip install --quiet --disable-pip-version-check --editable ".[$accelerator]"
+code=0
+call timeout --kill-after=10 120 .venv/bin/python launch/check.py "$accelerator" || code=$?
+case "$code" in
+  124 | 137) echo "warning: JAX did not start the $accelerator devices within 120 seconds" >&2 ;;
+  *) exit "$code" ;;
+esac

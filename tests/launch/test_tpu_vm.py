@@ -65,13 +65,14 @@ else:
 """
 
 # What `python3 -m venv .venv` leaves on a worker: a pip, and a program that follows PLAN, a step a
-# start: two exit codes, or `stay`; `done` finishes the run.
+# start of the training: two exit codes, or `stay`; `done` finishes the run.
 PYTHON3 = """
 [[ "$1" == -c ]] && exit
 mkdir -p .venv/bin
 echo 'echo "pip $*" >>"$CLOUD/log"' >.venv/bin/pip
 cat >.venv/bin/python <<'PROGRAM'
 #!/usr/bin/env bash
+[[ "$1" == launch/check.py ]] && exit
 steps=($PLAN)
 starts="$CLOUD/starts-$ME"
 echo "$*" >>"$starts"
