@@ -4,6 +4,8 @@
 
 Prints its progress, then a table of accuracies on held-out problems before and after. Run the same
 command to resume. On SIGTERM it finishes its current unit of work, saves, and exits with code 0.
+On TPUs and GPUs it first prints the devices, the mesh and the memory that each phase will need, and
+refuses what will not fit, before it reads data or weights.
 """
 
 import contextlib
@@ -18,6 +20,9 @@ from expert_iter import cli
 
 flags.DEFINE_bool(
     "distributed", False, "Join the other processes of a TPU pod, or of a Slurm or Open MPI job."
+)
+flags.DEFINE_bool(
+    "skip_memory_check", False, "Start even if the plan says that a device's memory is too small."
 )
 flags.DEFINE_string(
     "profile", "", "Trace this phase into WORKDIR/profile: search, learn, 'round 3: search', …"
@@ -55,6 +60,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
     fill_from_weights(config)
     checked = settings(config)
+
+    from expert_iter.plan.preflight import preflight
+
+    collectives.primary_first(lambda: preflight(checked, flags.FLAGS.skip_memory_check))
 
     from expert_iter import loop
     from expert_iter.assembly import assemble

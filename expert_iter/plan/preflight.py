@@ -1,0 +1,129 @@
+"""The first lines of a run on accelerators: devices, mesh and planned memory.
+
+They come before data or weights are read, and what will not fit is refused. This is the arithmetic
+of `plan`, which takes a second and compiles nothing.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from expert_iter.config import Settings
+from expert_iter.errors import UserError
+from expert_iter.plan.chips import CHIPS
+from expert_iter.plan.parts import Phase
+from expert_iter.plan.plan import plan, remedies, vocab_size
+from expert_iter.plan.table import short
+from expert_iter.pod import processes
+from expert_iter.pod.mesh import Layout
+from expert_iter.pod.torus import slice_of
+
+ERROR = 0.3  # of the arithmetic, at most, against the TPU's compiler on the configs of pods
+SKIP = "skip_memory_check"  # the flag of `train`
+_PROMPT_TOKENS = (
+    256  # of the longest prompt, as `plan` takes it: before data are read none is known
+)
+_FLAT = ("v5e", "v6e")  # their topologies have two sides, those of other chips three
+
+
+def preflight(
+    settings: Settings, skip: bool = False, devices: Sequence[jax.Device] | None = None
+) -> None:
+    """Prints what the run will lie on, and refuses what will not fit. On CPUs only the mesh is
+    checked, and nothing printed.
+
+    Args:
+      skip: go on where memory does not suffice.
+      devices: of the run, by default all.
+
+    Raises:
+      UserError: the mesh does not suit the devices, the batch does not suit the mesh, or a phase
+        needs more memory than a device has, by more than the arithmetic errs.
+    """
+    devices = jax.devices() if devices is None else devices
+    mesh = Layout(settings.mesh, devices).mesh
+    if devices[0].platform == "cpu":
+        return
+    axes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    _print(f"{machine(devices)}; mesh: {axes}")
+    try:
+        known = vocab_size(settings)
+    except UserError as error:
+        return _print(f"memory cannot be planned: {error}")
+    # Each plan would read a tokenizer's file again.
+    given = dataclasses.replace(settings.pretrained, vocab_size=known)
+    settings = dataclasses.replace(settings, pretrained=given)
+    prompt = min(_PROMPT_TOKENS, settings.learner.row_tokens)
+    made = plan(settings, len(devices), prompt)
+    limit = memory(devices)
+    room = f" of {short(limit)}B" * bool(limit)
+    _print(
+        f"{short(made.parameters).strip()} parameters; memory planned for a device{room} "
+        f"(± {ERROR:.0%}, prompts of {prompt} tokens):"
+    )
+    for phase in made.phases:
+        share = f"{phase.bytes / limit:6.0%}{_verdict(phase.bytes, limit)}" if limit else ""
+        _print(f"  {phase.name:<28}{short(phase.bytes):>8}B{share}")
+    too_large = [phase for phase in made.phases if limit and phase.bytes > limit * (1 + ERROR)]
+    if not too_large:
+        if any(limit and phase.bytes * (1 + ERROR) > limit for phase in made.phases):
+            _print("warning: memory may not suffice; python -m expert_iter.plan --compile knows")
+        return
+    changes = lambda phase: remedies(settings, len(devices), prompt, phase.name, limit)  # noqa: E731
+    needs = ", ".join(_need(phase, limit, changes(phase)) for phase in too_large)
+    text = f"the run does not fit: a device has {short(limit)}B, and {needs}"
+    if not skip:
+        raise UserError(f"{text}; --{SKIP} starts it nevertheless")
+    _print(f"warning: {text}; it starts nevertheless, by --{SKIP}")
+
+
+def machine(devices: Sequence[jax.Device]) -> str:
+    """Devices for people: '8 × TPU v5 lite (v5e:2x4), 2 processes'."""
+    kind = devices[0].device_kind
+    count = len({device.process_index for device in devices})
+    where = f" ({_topology(devices)})" if devices[0].platform == "tpu" else ""
+    return f"{len(devices)} × {kind}{where}, {count} process{'es' * (count > 1)}"
+
+
+def _topology(devices: Sequence[jax.Device]) -> str:
+    """As `plan --compile --topology` takes it, after the number of slices."""
+    slices = {slice_of(device) for device in devices}
+    first = [device.coords for device in devices if slice_of(device) == min(slices)]
+    sides = np.ptp(first, axis=0) + 1
+    chip = CHIPS.get(devices[0].device_kind)
+    name = chip.name if chip else ""
+    text = "x".join(map(str, sides[:2] if name in _FLAT else sides))
+    return f"{len(slices)} slices of " * (len(slices) > 1) + (f"{name}:{text}" if name else text)
+
+
+def memory(devices: Sequence[jax.Device]) -> float | None:
+    """Bytes of one device: what the backend says, else what the maker publishes, else None."""
+    own = next(device for device in devices if device.process_index == jax.process_index())
+    try:
+        stats = own.memory_stats() or {}
+    except jax.errors.JaxRuntimeError:  # some backends do not tell
+        stats = {}
+    chip = CHIPS.get(own.device_kind)
+    return stats.get("bytes_limit") or (chip.memory if chip else None)
+
+
+def _verdict(needed: float, limit: float) -> str:
+    if needed > limit * (1 + ERROR):
+        return "  DOES NOT FIT"
+    if needed * (1 + ERROR) > limit:
+        return "  may not fit"
+    return ""
+
+
+def _need(phase: Phase, limit: float, changes: list[str]) -> str:
+    advice = " or ".join(f"--config.{change}" for change in changes)
+    mended = f"fits with {advice}" if changes else "no single setting is enough, so lower several"
+    over = f"{short(phase.bytes - limit)}B too much"
+    return f"{phase.name} needs {short(phase.bytes)}B ({over}; {mended})"
+
+
+def _print(line: str) -> None:
+    if processes.is_primary():
+        print(line, flush=True)
