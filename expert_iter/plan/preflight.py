@@ -103,7 +103,7 @@ def memory(devices: Sequence[jax.Device]) -> float | None:
     own = next(device for device in devices if device.process_index == jax.process_index())
     try:
         stats = own.memory_stats() or {}
-    except jax.errors.JaxRuntimeError:  # some backends do not tell
+    except RuntimeError:  # some backends do not tell
         stats = {}
     chip = CHIPS.get(own.device_kind)
     return stats.get("bytes_limit") or (chip.memory if chip else None)

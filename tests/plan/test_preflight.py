@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from expert_iter.config import settings
@@ -119,6 +120,12 @@ def test_memory_is_what_the_backend_tells_or_else_the_makers_figure():
     assert memory(devices(limit=123)) == 123
     assert memory(devices()) == CHIPS["TPU v5 lite"].memory
     card = SimpleNamespace(process_index=0, device_kind="a card", memory_stats=lambda: None)
+    assert memory([card]) is None
+
+    def refuses():
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED")
+
+    card.memory_stats = refuses
     assert memory([card]) is None
 
 
