@@ -90,7 +90,7 @@ def _compile(checked) -> None:
     chip = CHIPS.get(kind)
     limit = f.device_gigabytes * 1e9
     if chip and not f["device_gigabytes"].present:
-        limit = chip.memory
+        limit = chip.usable
 
     objectives = make_objectives(checked.learner.objectives, checked.objectives)
     network = Network(checked.model, vocab_size(checked), heads_of(objectives))

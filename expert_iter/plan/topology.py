@@ -1,10 +1,11 @@
-"""Devices that are described and need not be there: the TPU's compiler knows them by name."""
+"""Devices that are described and need not be there: their compiler knows them by name."""
 
 import os
 
 import jax
 
 from expert_iter.errors import UserError
+from expert_iter.plan.gpus import gpus_of, is_gpu
 
 # The compiler asks for these on a machine without TPU, and would wait for a server otherwise.
 _ENVIRONMENT = {
@@ -12,7 +13,7 @@ _ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5e-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
-_EXAMPLES = "v5e:2x4, v6e:2x4, v5p:2x2x2, v4:2x2x2"
+_EXAMPLES = "v5e:2x4, v6e:2x4, v5p:2x2x2, v4:2x2x2, h100:8"
 
 
 def set_environment() -> None:
@@ -22,13 +23,16 @@ def set_environment() -> None:
 
 
 def devices_of(name: str, slices: int = 1) -> list[jax.Device]:
-    """Of the topology of this name, such as v5e:2x4: a chip and the sizes of its torus.
+    """Of the topology of this name: a TPU chip and the sizes of its torus, such as v5e:2x4, or a GPU
+    and how many of it one node has, such as h100:8.
 
-    slices: how many of it there are, each with links of its own.
+    slices: how many of it there are, each with links of its own; of GPUs, nodes.
     Raises UserError for a name that the compiler does not know, and where there is no compiler.
     """
     from jax.experimental import topologies
 
+    if is_gpu(name):
+        return gpus_of(name, slices)
     more = {"num_slices": slices} if slices > 1 else {}
     if name.startswith("v4"):
         more["chip_config_name"] = "megacore"  # one device a chip, as in a run

@@ -8,6 +8,7 @@ import pytest
 from tests.tiny import FLAGS, finish, typed
 
 WITHOUT_LIBTPU = importlib.util.find_spec("libtpu") is None
+WITHOUT_CUDA = not any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
 COMPILED = ("update", "search by mcts", "evaluation by greedy", "evaluation by samples")
 
 
@@ -67,11 +68,17 @@ def test_compiling_for_this_machine(tmp_path):
     assert uses["search", "search by guess", 32]["flops"] > 0
 
 
-@pytest.mark.skipif(not WITHOUT_LIBTPU, reason="libtpu is installed")
-def test_without_the_compiler_a_line_says_how_to_get_it():
-    done = finish("plan", "--config=configs/countdown.py", "--compile", "--topology=v5e:2x2")
+@pytest.mark.parametrize(
+    "topology, extra, there",
+    [("v5e:2x2", "tpu", not WITHOUT_LIBTPU), ("h100:8", "cuda12", not WITHOUT_CUDA)],
+)
+def test_without_the_compiler_a_line_says_how_to_get_it(topology, extra, there):
+    if there:
+        pytest.skip("it is installed")
+    given = "--config=configs/countdown.py", "--compile", f"--topology={topology}"
+    done = finish("plan", *given)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "pip install 'expert_iter[tpu]'" in done.stderr
+    assert f"pip install 'expert_iter[{extra}]'" in done.stderr
 
 
 @pytest.mark.slow
@@ -89,3 +96,20 @@ def test_compiling_for_a_tpu_that_is_not_there(tmp_path):
     wrong = typed("plan", *given, "--topology=v5e:two")
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert "there is no such topology; examples are v5e:2x4" in wrong.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(WITHOUT_CUDA, reason="JAX's CUDA plugin is not installed")
+def test_compiling_for_a_gpu_that_is_not_there(tmp_path):
+    """FLOPs as on this machine, but for products with a vector, of which XLA makes sums there."""
+    figures = {}
+    for where, more in (("cpu", ()), ("gpu", ["--topology=h100:1"])):
+        file = tmp_path / f"{where}.json"
+        done = typed("plan", *FLAGS, "--compile", f"--json={file}", *more)
+        assert done.returncode == 0, done.stderr
+        figures[where] = json.loads(file.read_text())
+    for text in (*COMPILED, "1 × NVIDIA H100 80GB HBM3 (h100:1), 60 GB each", "chip-hours"):
+        assert text in done.stdout
+    assert figures["cpu"]["devices"] == figures["gpu"]["devices"] == 1
+    for ours, theirs in zip(figures["cpu"]["uses"], figures["gpu"]["uses"], strict=True):
+        assert theirs["flops"] == pytest.approx(ours["flops"], rel=0.01), ours["program"]
