@@ -8,9 +8,9 @@ memory on one device by part, whether it fits, and if not, single settings that 
     python -m expert_iter.plan --config=configs/pods/gemma2_2b_v5e8.py --compile --topology=v5e:2x4
 
 This compiles what the run will run, which takes minutes, for TPUs that need not be there (the
-compiler comes with `pip install 'expert_iter[tpu]'`), or without --topology for the devices of this
-machine. It prints the memory by the compiler, FLOPs, bytes and collectives of each program, and the
-time that they take at least.
+compiler comes with `pip install 'expert_iter[tpu]'`), for GPUs such as --topology=h100:8 (with
+'expert_iter[cuda12]'), or without --topology for the devices of this machine. It prints the memory
+by the compiler, FLOPs, bytes and collectives of each program, and the time that they take at least.
 """
 
 import json
@@ -33,8 +33,8 @@ flags.DEFINE_float(
 )
 flags.DEFINE_integer("prompt_tokens", 256, "Length of the longest prompt.", lower_bound=1)
 flags.DEFINE_bool("compile", False, "Compile the run's programs in place of arithmetic.")
-flags.DEFINE_string("topology", "", "With --compile: TPUs to compile for, such as v5e:2x4.")
-flags.DEFINE_integer("slices", 1, "With --topology: number of such slices.", lower_bound=1)
+flags.DEFINE_string("topology", "", "With --compile: TPUs or GPUs, such as v5e:2x4, h100:8.")
+flags.DEFINE_integer("slices", 1, "With --topology: number of slices, or nodes.", lower_bound=1)
 flags.DEFINE_string("json", "", "With --compile: a file to write the figures to.")
 
 

@@ -13,7 +13,7 @@ class Chip(NamedTuple):
       bandwidth: bytes a second between the device and its memory.
       links: bytes a second that it receives from other devices of its slice, on all links together:
         half of the published bandwidth, which counts both directions.
-      share: of the memory, that JAX takes by default.
+      share: of the memory, which JAX takes by default.
     """
 
     name: str
@@ -35,8 +35,8 @@ _GPU_SHARE = 0.75  # unless XLA_PYTHON_CLIENT_MEM_FRACTION is set
 # By `device_kind`. Source: the tables of key specifications in docs.cloud.google.com/tpu/docs/v4,
 # /v5e, /v5p-training and /v6e. The bandwidth between v4 chips is that of Jouppi et al. 2023 (arXiv
 # 2304.01433): six links of 50 GB/s. Memory is published in GB or in GiB from page to page; here it
-# is 10^9 bytes, the smaller of the two. GPUs: NVIDIA's data sheets of the A100, H100 and H200 in SXM
-# form; products are dense, half of what is published "with sparsity", and links are NVLink.
+# is 10^9 bytes, the smaller of the two. GPUs: NVIDIA's data sheets of A100, H100 and H200 in SXM
+# form; FLOPs without sparsity, links of NVLink.
 CHIPS = {
     "TPU v4": Chip("v4", 275e12, 32e9, 1200e9, 300e9),
     "TPU v5 lite": Chip("v5e", 197e12, 16e9, 819e9, 200e9),

@@ -126,7 +126,7 @@ def _check_toolkit(name: str, device: jax.Device) -> None:
     try:
         jax.jit(jnp.sin).lower(number).compile()
     except jax.errors.JaxRuntimeError as error:
-        why = str(error).splitlines()[0]
         raise UserError(
-            f"--topology={name} needs CUDA's own compiler: pip install nvidia-cuda-nvcc-cu12 ({why})"
+            f"--topology={name} needs ptxas and libdevice: pip install nvidia-cuda-nvcc-cu12 "
+            f"({str(error).splitlines()[0]})"
         ) from None

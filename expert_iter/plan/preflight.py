@@ -106,7 +106,7 @@ def memory(devices: Sequence[jax.Device]) -> float | None:
     except RuntimeError:  # some backends do not tell
         stats = {}
     chip = CHIPS.get(own.device_kind)
-    return stats.get("bytes_limit") or (chip.memory if chip else None)
+    return stats.get("bytes_limit") or (chip.usable if chip else None)
 
 
 def _verdict(needed: float, limit: float) -> str:

@@ -23,8 +23,8 @@ def set_environment() -> None:
 
 
 def devices_of(name: str, slices: int = 1) -> list[jax.Device]:
-    """Of the topology of this name: a TPU chip and the sizes of its torus, such as v5e:2x4, or a GPU
-    and how many of it one node has, such as h100:8.
+    """Of the topology of this name: a TPU's chip and the sizes of its torus, such as v5e:2x4, or a
+    GPU and how many of it one node has, such as h100:8.
 
     slices: how many of it there are, each with links of its own; of GPUs, nodes.
     Raises UserError for a name that the compiler does not know, and where there is no compiler.

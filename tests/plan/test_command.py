@@ -105,11 +105,12 @@ def test_compiling_for_a_gpu_that_is_not_there(tmp_path):
     figures = {}
     for where, more in (("cpu", ()), ("gpu", ["--topology=h100:1"])):
         file = tmp_path / f"{where}.json"
-        done = typed("plan", *FLAGS, "--compile", f"--json={file}", *more)
+        given = *FLAGS, "--config.mesh.data=1", "--compile", f"--json={file}"
+        done = typed("plan", *given, *more)
         assert done.returncode == 0, done.stderr
         figures[where] = json.loads(file.read_text())
     for text in (*COMPILED, "1 × NVIDIA H100 80GB HBM3 (h100:1), 60 GB each", "chip-hours"):
         assert text in done.stdout
-    assert figures["cpu"]["devices"] == figures["gpu"]["devices"] == 1
+    assert figures["cpu"]["mesh"] == figures["gpu"]["mesh"]
     for ours, theirs in zip(figures["cpu"]["uses"], figures["gpu"]["uses"], strict=True):
         assert theirs["flops"] == pytest.approx(ours["flops"], rel=0.01), ours["program"]
