@@ -1,5 +1,6 @@
 """Parameters as a directory in the Hugging Face layout, which transformers loads."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -50,28 +51,39 @@ def export(
     Raises:
       UserError: the directory holds something, or the line names an option that the family has not.
     """
-    directory = Path(directory).absolute()
-    require_free(directory)
     chosen = _family(family, config)
     their = family_configs.to_theirs(chosen, config, vocab_size, extra or {})
-    partial = directory.with_name(f"{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with new_directory(directory) as partial:
         (partial / CONFIG).write_text(json.dumps(their, indent=2) + "\n", encoding="utf-8")
         dtype = jnp.dtype(config.param_dtype)
-        _write_tensors(partial, _tensors(params, chosen.name, dtype), shard_bytes)
+        write_tensors(partial, _tensors(params, chosen.name, dtype), shard_bytes)
         heads = {n: np.asarray(x, np.float32) for n, x in params.items() if is_head(n)}
         save_file(heads, partial / SCALAR_HEADS)
         for file in files:
             shutil.copy(file, partial)
+    return chosen.name
+
+
+@contextlib.contextmanager
+def new_directory(directory: str | Path) -> Iterator[Path]:
+    """A directory to write into, which becomes `directory` at the end; nothing is left on errors.
+
+    Raises UserError unless `directory` is new, or empty, and can be written.
+    """
+    directory = Path(directory).absolute()
+    require_free(directory)
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
         if directory.exists():
             directory.rmdir()
         os.replace(partial, directory)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"{directory} cannot be written: {error}") from error
-    return chosen.name
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def require_free(directory: Path) -> None:
@@ -108,7 +120,7 @@ def _tensors(params: dict, family: str, dtype) -> Iterator[tuple[str, np.ndarray
             yield tensor(name, by_name[name][layer], layer)
 
 
-def _write_tensors(directory: Path, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:
+def write_tensors(directory: Path, tensors: Iterable[tuple[str, np.ndarray]], most: int) -> None:
     """As `model.safetensors`, or as numbered files of at most `most` bytes and an index."""
     shards, where, total = [], {}, 0
     shard: dict[str, np.ndarray] = {}
