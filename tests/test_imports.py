@@ -19,7 +19,17 @@ FLOORS = (
     {"assembly", "cli"},
     {"run", "load"},
     {"loop", "plan"},
-    {"train", "evaluate", "solve", "report", "export", "trees", "verify", "contamination"},
+    {
+        "train",
+        "evaluate",
+        "solve",
+        "report",
+        "export",
+        "import_gguf",
+        "trees",
+        "verify",
+        "contamination",
+    },
 )
 
 

@@ -76,9 +76,12 @@ CASES = {
 }
 
 
-def make(case: str):
-    """The model of a case, with noise in every weight: norms and biases too."""
-    kind, shape = CASES[case]
+def make(case: str, **changes):
+    """The model of a case, with noise in every weight: norms and biases too.
+
+    changes: to the keys of its config.
+    """
+    kind, shape = CASES[case][0], CASES[case][1] | changes
     torch.manual_seed(len(case))
     if kind == "Gemma3 with images":
         text = transformers.Gemma3TextConfig(**shape)
