@@ -11,21 +11,22 @@ google/gemma-2-2b; both must exist on every host. The plan needs no weights,
 because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/gemma2_2b_v5e8.py --device_gigabytes=16
-
-It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
-
-    learning                9.87 GB
-    search by mcts          7.27 GB
-    evaluation by mcts       6.9 GB
-    evaluation by samples   7.06 GB
-    a round, at most       search 58.6 PFLOP, learning 12.9 PFLOP
-
-Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
-
-The TPU's own compiler says more, on any machine:
-
     python -m expert_iter.plan --compile --topology=v5e:2x4 \
         --config=configs/pods/gemma2_2b_v5e8.py
+
+The first is arithmetic. The second compiles all programs for TPUs that need not be there. They
+print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
+the compiler, and what that leaves free:
+
+    learning                9.87 GB  12.2 GB   24%
+    search by mcts          8.77 GB        –     –
+    evaluation by mcts      5.69 GB  5.95 GB   63%
+    evaluation by samples   5.78 GB  6.38 GB   60%
+    evaluation by greedy          –  5.94 GB   63%
+    a round, at most       search 58.6 PFLOP, learning 12.9 PFLOP
+
+By the chip's published peaks a round takes at least – hours.
+Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
 
 Not run: time and accuracy are unknown.
 """

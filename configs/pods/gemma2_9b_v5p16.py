@@ -11,21 +11,22 @@ google/gemma-2-9b; both must exist on every host. The plan needs no weights,
 because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/gemma2_9b_v5p16.py --device_gigabytes=95
-
-It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
-
-    learning                51.5 GB
-    search by mcts          38.2 GB
-    evaluation by mcts      31.6 GB
-    evaluation by samples   32.8 GB
-    a round, at most       search 407 PFLOP, learning 90.8 PFLOP
-
-Each device updates on 8 rows. The devices of one tensor axis share the search of 32 problems.
-
-The TPU's own compiler says more, on any machine:
-
     python -m expert_iter.plan --compile --topology=v5p:2x2x2 \
         --config=configs/pods/gemma2_9b_v5p16.py
+
+The first is arithmetic. The second compiles all programs for TPUs that need not be there. They
+print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
+the compiler, and what that leaves free:
+
+    learning                51.5 GB  69.1 GB   27%
+    search by mcts          45.3 GB  48.8 GB   49%
+    evaluation by mcts      37.4 GB  39.6 GB   58%
+    evaluation by samples   37.7 GB  37.4 GB   61%
+    evaluation by greedy          –  34.3 GB   64%
+    a round, at most       search 407 PFLOP, learning 90.8 PFLOP
+
+By the chip's published peaks a round takes at least 0.091 hours.
+Each device updates on 8 rows. The devices of one tensor axis share the search of 32 problems.
 
 Not run: time and accuracy are unknown.
 """

@@ -11,21 +11,22 @@ google/gemma-3-27b-pt; both must exist on every host. The plan needs no weights,
 because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/gemma3_27b_v5p64.py --device_gigabytes=95
-
-It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
-
-    learning                39.2 GB
-    search by mcts          41.7 GB
-    evaluation by mcts      36.7 GB
-    evaluation by samples   37.7 GB
-    a round, at most       search 1.19 EFLOP, learning 266 PFLOP
-
-Each device updates on 4 rows. The devices of one tensor axis share the search of 32 problems.
-
-The TPU's own compiler says more, on any machine:
-
     python -m expert_iter.plan --compile --topology=v5p:2x4x4 \
         --config=configs/pods/gemma3_27b_v5p64.py
+
+The first is arithmetic. The second compiles all programs for TPUs that need not be there. They
+print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
+the compiler, and what that leaves free:
+
+    learning                39.2 GB  49.8 GB   48%
+    search by mcts          50.3 GB  53.1 GB   44%
+    evaluation by mcts      30.9 GB  33.5 GB   65%
+    evaluation by samples   31.2 GB  31.4 GB   67%
+    evaluation by greedy          –  29.2 GB   69%
+    a round, at most       search 1.19 EFLOP, learning 266 PFLOP
+
+By the chip's published peaks a round takes at least 0.055 hours.
+Each device updates on 4 rows. The devices of one tensor axis share the search of 32 problems.
 
 Not run: time and accuracy are unknown.
 """

@@ -11,21 +11,22 @@ meta-llama/Llama-3.1-8B; both must exist on every host. The plan needs no weight
 because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/llama3_8b_v6e8.py --device_gigabytes=32
-
-It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
-
-    learning                21.4 GB
-    search by mcts            21 GB
-    evaluation by mcts      20.6 GB
-    evaluation by samples   20.7 GB
-    a round, at most       search 174 PFLOP, learning 39.5 PFLOP
-
-Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
-
-The TPU's own compiler says more, on any machine:
-
     python -m expert_iter.plan --compile --topology=v6e:2x4 \
         --config=configs/pods/llama3_8b_v6e8.py
+
+The first is arithmetic. The second compiles all programs for TPUs that need not be there. They
+print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
+the compiler, and what that leaves free:
+
+    learning                21.4 GB  26.8 GB   16%
+    search by mcts          25.2 GB        –     –
+    evaluation by mcts      16.7 GB  16.7 GB   48%
+    evaluation by samples   16.7 GB  17.4 GB   46%
+    evaluation by greedy          –  16.6 GB   48%
+    a round, at most       search 174 PFLOP, learning 39.5 PFLOP
+
+By the chip's published peaks a round takes at least – hours.
+Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
 
 Not run: time and accuracy are unknown.
 """

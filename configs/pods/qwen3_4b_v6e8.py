@@ -11,21 +11,22 @@ Qwen/Qwen3-4B-Base; both must exist on every host. The plan needs no weights,
 because the shape below is that of their config.json:
 
     python -m expert_iter.plan --config=configs/pods/qwen3_4b_v6e8.py --device_gigabytes=32
-
-It prints each phase's peak memory on one device, with prompts of up to 256 tokens:
-
-    learning                12.1 GB
-    search by mcts          10.9 GB
-    evaluation by mcts      10.5 GB
-    evaluation by samples   10.6 GB
-    a round, at most       search 94.7 PFLOP, learning 19.8 PFLOP
-
-Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
-
-The TPU's own compiler says more, on any machine:
-
     python -m expert_iter.plan --compile --topology=v6e:2x4 \
         --config=configs/pods/qwen3_4b_v6e8.py
+
+The first is arithmetic. The second compiles all programs for TPUs that need not be there. They
+print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
+the compiler, and what that leaves free:
+
+    learning                12.1 GB  15.3 GB   52%
+    search by mcts          13.2 GB        –     –
+    evaluation by mcts      8.66 GB  8.84 GB   72%
+    evaluation by samples   8.66 GB  8.66 GB   73%
+    evaluation by greedy          –  8.18 GB   74%
+    a round, at most       search 94.7 PFLOP, learning 19.8 PFLOP
+
+By the chip's published peaks a round takes at least – hours.
+Each device updates on 4 rows. The devices of one tensor axis share the search of 8 problems.
 
 Not run: time and accuracy are unknown.
 """

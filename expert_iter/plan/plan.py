@@ -184,18 +184,20 @@ def _searches(
     anyhow = ("mesh.search",) * (s.mesh.search == GATHERED and s.mesh.tensor > 1)
     anyhow += ("model.param_dtype", "mesh.fsdp")
 
-    def phase(name: str, expert: str, batch_size: int, given: Settings, settings) -> Phase:
+    def phase(
+        name: str, expert: str, batch_size: int, given: Settings, settings, verified: bool = False
+    ) -> Phase:
         made = _expert(given, network, expert)
         memory = SearchMemory(network, layout, -(-batch_size // layout.search_shards), prompt)
         if made.shares_draws:
             parts = memory.guesses(made.config, made.sampler.replacement)
         else:
-            parts = memory.tree_search(made.config)
+            parts = memory.tree_search(made.config, in_parts=verified)
         return Phase(f"{name} by {expert}", (waiting, *parts), (*settings, *anyhow))
 
     shares_draws = _expert(s, network, s.run.expert).shares_draws
     size = "guess.num_samples" if shares_draws else "search.num_simulations"
-    yield phase("search", s.run.expert, s.run.batch_size, s, ("run.batch_size", size))
+    yield phase("search", s.run.expert, s.run.batch_size, s, ("run.batch_size", size), True)
     e = s.evaluation
     own = evaluated(ExpertSettings(s.search, s.sampler, s.guess), e)
     given = dataclasses.replace(s, search=own.search, guess=own.guess)

@@ -57,26 +57,28 @@ class SearchMemory:
         heads = self._heads(c.num_kv_heads)
         return 2 * c.num_layers * rows * tokens * heads * c.head_dim * self._number
 
-    def weights(self) -> list[Part]:
-        """Cut as they are learned, and what is put together of them for the search."""
+    def weights(self, in_parts: bool = False) -> list[Part]:
+        """Cut as they are learned, and what is made of them for the search.
+
+        XLA makes them the numbers that it computes with once for all layers and all loops, and
+        gathers those.
+
+        in_parts: the search is driven by the host, which gathers them as they are, and before.
+        """
         params = self.network.abstract_params()
         learned, searched = self.layout.learning(params), self.layout.searching(params)
-        gathered = jax.tree.map(
-            lambda leaf, a, b: 0 if a.shard_shape(leaf.shape) == b.shard_shape(leaf.shape) else 1,
-            params,
-            learned,
-            searched,
-        )
-        put_together = sum(
-            held_bytes(leaf, sharding)
-            for leaf, sharding, wanted in zip(
-                *map(jax.tree.leaves, (params, searched, gathered)), strict=True
-            )
-            if wanted
-        )
+
+        def if_gathered(leaf, cut, wanted) -> float:
+            same = cut.shard_shape(leaf.shape) == wanted.shard_shape(leaf.shape)
+            return 0.0 if same else held_bytes(leaf, wanted)
+
+        gathered = sum(jax.tree.leaves(jax.tree.map(if_gathered, params, learned, searched)))
+        smaller = self._number / np.dtype(self.network.config.param_dtype).itemsize
+        converted = held_bytes(params, searched) * smaller if smaller < 1 else 0.0
         return [
             Part("parameters", held_bytes(params, learned)),
-            Part("parameters, gathered", put_together),
+            Part("parameters, gathered", gathered if in_parts or not converted else 0.0),
+            Part("parameters, to compute with", converted),
         ]
 
     def layer(self, rows: int, new: int, past: int) -> float:
@@ -102,10 +104,14 @@ class SearchMemory:
         tokens = context + candidates * length
         vocabulary = rows * candidates * self.network.vocab_size * _FLOAT
         working = max(self.layer(rows, candidates, tokens), _OVER_VOCABULARY * vocabulary)
-        return self.kv(rows, tokens) + self.kv(rows, candidates) + working
+        joined = self.kv(rows, context) + self.kv(rows, tokens)  # the context, and with candidates
+        return joined + self.kv(rows, candidates) + working
 
-    def tree_search(self, c: SearchConfig) -> list[Part]:
-        """Of MCTS, and of the searches by a rule, which keep the same nodes."""
+    def tree_search(self, c: SearchConfig, in_parts: bool = False) -> list[Part]:
+        """Of MCTS, and of the searches by a rule, which keep the same nodes.
+
+        in_parts: as `weights` has it.
+        """
         rows, P, L = self.rows, self.prompt, c.max_step_tokens
         nodes, C = rows * (c.num_simulations + 1), P + c.max_steps * L
         pages, prompts = self.kv(nodes, L), self.kv(rows, P)
@@ -121,7 +127,7 @@ class SearchMemory:
         least = pages + trees
         fullest = max(moments, key=lambda m: m.bytes - least * m.before_loop)
         return [
-            *self.weights(),
+            *self.weights(in_parts),
             Part("KV pages", pages),
             Part("prompts' keys and values", prompts),
             Part("trees", trees),

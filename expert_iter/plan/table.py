@@ -20,7 +20,13 @@ def table(plan: Plan, gigabytes: float, remedies: dict[str, list[str]]) -> str:
     ]
     for phase in plan.phases:
         fits = phase.bytes <= gigabytes * 1e9
-        lines += ["", _row(phase.name, phase.bytes) + ("  fits" if fits else "  DOES NOT FIT")]
+        found = ""
+        if phase.is_range:
+            found = f"  (on TPUs {short(phase.least)}B to {short(phase.most)}B)"
+        verdict = "  fits" if fits else "  DOES NOT FIT"
+        if fits and phase.is_range and phase.most > gigabytes * 1e9:
+            verdict = "  may not fit"
+        lines += ["", _row(phase.name, phase.bytes) + found + verdict]
         lines += [_row("  " + part.name, part.bytes) for part in phase.parts if round(part.bytes)]
         if not fits:
             lines.append("  " + _advice(remedies.get(phase.name, [])))
