@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Sharding
 
 from expert_iter.learn.objectives.objective import Figures, Objective, Outputs
 from expert_iter.learn.packing import Batch
+from expert_iter.learn.token_log_probs import token_log_probs
 from expert_iter.model.transformer import Network
 
 
@@ -43,8 +43,8 @@ def step_outputs(network: Network, params, batch: Batch, where: Sharding | None 
     # Row by row: of indices of rows and places XLA does not see that they stay within a device's
     # rows, and would have every device look at the rows of all.
     at = jax.vmap(lambda hidden_TxD, places: hidden_TxD[places])
-    logits = network.logits(params, at(hidden, batch.before_RxT))
-    log_prob = -optax.softmax_cross_entropy_with_integer_labels(logits, batch.token_RxT)
+    before = at(hidden, batch.before_RxT)
+    log_prob = token_log_probs(network, params, before, batch.token_RxT, where)
     member = jax.nn.one_hot(batch.step_RxT, batch.end_RxG.shape[1])
     log_pi = jnp.einsum("rt,rtg->rg", log_prob, member)
     at_end = at(hidden, batch.end_RxG)

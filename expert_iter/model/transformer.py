@@ -108,9 +108,11 @@ class Transformer(nnx.Module):
         x, kv = jax.lax.scan(layer, x.reshape(-1, c.width), by_layer)
         return self.final_norm(x).reshape(*token_BxQ.shape, c.width), KV(*kv)
 
+    def output_embedding(self):
+        return (self.embedding if self.config.tie_embedding else self.head)[...]
+
     def logits(self, hidden):
-        head = self.embedding if self.config.tie_embedding else self.head
-        weights = head[...].astype(hidden.dtype)
+        weights = self.output_embedding().astype(hidden.dtype)
         return softcap(
             jnp.einsum("...d,vd->...v", hidden, weights, preferred_element_type=jnp.float32),
             self.config.logit_softcap,
@@ -164,6 +166,10 @@ class Network:
     def logits(self, params, hidden):
         """Next-token logits `[..., V]`, float32, of hidden states `[..., D]`."""
         return self._bind(params).logits(hidden)
+
+    def output_embedding(self, params):
+        """The matrix [V, D] whose products with hidden states are the logits before their bound."""
+        return self._bind(params).output_embedding()
 
     def value_logit(self, params, hidden):
         """Log-odds `[...]`, float32, that the text up to here ends in a verified solution."""
