@@ -7,6 +7,8 @@ query heads a KV head, E head width.
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Sharding
 
 from expert_iter.model.parameters import ADAPTER, matrices
 from expert_iter.model.rope import Rotation, rotate
@@ -45,7 +47,7 @@ class Adapter(nnx.Module):
         self.scale = config.lora_alpha / rank
 
     def __call__(self, x):
-        return self.scale * (x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype)
+        return self.scale * kept(x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype)
 
 
 def add_adapters(module: nnx.Module, name: str, config, rngs: nnx.Rngs) -> None:
@@ -58,11 +60,49 @@ def add_adapters(module: nnx.Module, name: str, config, rngs: nnx.Rngs) -> None:
         setattr(module, matrix + ADAPTER, adapter)
 
 
-def product(x, module: nnx.Module, name: str):
+class Stream:
+    """On which devices the stream of tokens lies while it is learned from.
+
+    Layers multiply whole rows, each device with its part of the weights. Between products a device
+    holds its part of the tokens alone, where there are several parts of the weights: what is kept
+    for the backward pass is so many times smaller, and a sum over devices with its share of it
+    sent to each is no more to send than one sent to all (sequence parallelism, Korthikanti et al.
+    2022).
+
+    rows, tokens: shardings of the first dimension of [N, D]. None: nothing is said of devices.
+    """
+
+    def __init__(self, rows: Sharding | None = None, tokens: Sharding | None = None):
+        self.rows, self.tokens = rows, tokens
+
+    def between(self, x):
+        return jax.lax.with_sharding_constraint(x, self.tokens) if self.tokens else x
+
+    # Both say what lies on either side: from one of them XLA would cut the products otherwise.
+
+    def before_products(self, x):
+        if self.tokens is self.rows:
+            return x
+        return jax.lax.with_sharding_constraint(self.between(x), self.rows)
+
+    def after_products(self, x):
+        if self.tokens is self.rows:
+            return x
+        return self.between(jax.lax.with_sharding_constraint(x, self.rows))
+
+
+KEPT = "kept"  # the name of what the backward pass does not compute again
+
+
+def kept(x):
+    return checkpoint_name(x, KEPT)
+
+
+def product(x, module: nnx.Module, name: str, placed=lambda y: y):
     """x times a matrix of the module, plus what its adapter adds."""
-    y = x @ getattr(module, name)[...].astype(x.dtype)
+    y = kept(placed(x @ getattr(module, name)[...].astype(x.dtype)))
     adapter = getattr(module, name + ADAPTER, None)
-    return y if adapter is None else y + adapter(x)
+    return y if adapter is None else y + kept(placed(adapter(x)))
 
 
 class Attention(nnx.Module):
@@ -87,7 +127,7 @@ class Attention(nnx.Module):
             self.k_norm = RMSNorm(c.head_dim, c.norm_epsilon, c.norm_plus_one)
         add_adapters(self, "blocks.attention", c, rngs)
 
-    def __call__(self, x_NxD, turn: Rotation, past: tuple | None, mask_BxQxA):
+    def __call__(self, x_NxD, turn: Rotation, past: tuple | None, mask_BxQxA, stream: Stream):
         """Attends to A = C + Q tokens, the past first.
 
         Args:
@@ -95,6 +135,7 @@ class Attention(nnx.Module):
           turn: this layer's rotary angles.
           past: this layer's cached keys and values, each `[B, C, H, E]`; None: no past.
           mask_BxQxA: bool. What each new token sees.
+          stream: where the outputs lie.
 
         Returns:
           Outputs `[N, D]`, and the new tokens' keys and values, each `[B, Q, H, E]`.
@@ -132,7 +173,7 @@ class Attention(nnx.Module):
             for part, (_, values) in zip(parts, sources, strict=True)
         )
         out = out.reshape(B, H, Q, G * E).swapaxes(1, 2).reshape(B * Q, H * G * E)
-        return product(out, self, "out"), (k, v)
+        return product(out, self, "out", stream.after_products), (k, v)
 
 
 class Block(nnx.Module):
@@ -153,11 +194,12 @@ class Block(nnx.Module):
         self.down = nnx.Param(down_init(rngs.params(), (c.mlp_width, c.width), c.param_dtype))
         add_adapters(self, "blocks", c, rngs)
 
-    def __call__(self, x, turn: Rotation, past, mask_BxQxA):
-        y = self.attention_norm(x)
-        y, kv = self.attention(y, turn, past, mask_BxQxA)
+    def __call__(self, x, turn: Rotation, past, mask_BxQxA, stream: Stream):
+        y = stream.before_products(self.attention_norm(x))
+        y, kv = self.attention(y, turn, past, mask_BxQxA, stream)
         x = x + (self.post_attention_norm(y) if self.config.post_norms else y)
-        y = self.mlp_norm(x)
+        y = stream.before_products(self.mlp_norm(x))
         activation = {"gelu": nnx.gelu, "silu": nnx.silu}[self.config.activation]
-        y = product(activation(product(y, self, "gate")) * product(y, self, "up"), self, "down")
+        y = activation(product(y, self, "gate")) * product(y, self, "up")
+        y = product(y, self, "down", stream.after_products)
         return x + (self.post_mlp_norm(y) if self.config.post_norms else y), kv

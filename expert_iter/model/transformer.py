@@ -19,9 +19,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from expert_iter.model.layers import Block, RMSNorm, softcap
+from expert_iter.model.layers import KEPT, Block, RMSNorm, Stream, softcap
 from expert_iter.model.parameters import head_names
 from expert_iter.model.rope import rope_frequencies, rotation
 from expert_iter.model.transformer_config import TransformerConfig
@@ -75,7 +75,7 @@ class Transformer(nnx.Module):
 
     def hidden(self, token_BxQ, position_BxQ, mask_BxQxQ, past: Past | None, rows: Sharding | None):
         c = self.config
-        in_place = lambda x: jax.lax.with_sharding_constraint(x, rows) if rows else x  # noqa: E731
+        stream = _stream(rows, token_BxQ.size)
         x = self.embedding[...].astype(c.dtype)[token_BxQ]
         if c.scale_embedding:
             x = x * jnp.asarray(c.width**0.5, c.dtype)
@@ -91,22 +91,28 @@ class Transformer(nnx.Module):
         @functools.partial(
             jax.checkpoint,
             prevent_cse=False,
-            policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+            policy=jax.checkpoint_policies.save_only_these_names(KEPT),
         )
         def layer(x, inputs):
             params, past_kv, is_global, turn = inputs
             visible = mask
             if c.sliding_window:
                 visible = mask & (is_global | (distance < c.sliding_window))
-            x, kv = nnx.merge(graph, params)(in_place(x), turn, past_kv, visible)
-            return in_place(x), kv
+            if rows and c.dtype != c.param_dtype:
+                # Else XLA rounds the weights of all layers at once, ahead of both loops over them.
+                params = jax.lax.optimization_barrier(params)
+            block = nnx.merge(graph, params)
+            x, kv = block(stream.between(x), turn, past_kv, visible, stream)
+            return stream.between(x), kv
 
         past_kv = None if past is None else tuple(past.kv)
         turns = jax.vmap(lambda frequency: rotation(position_BxQ, frequency))(rope_frequencies(c))
         # All tokens of all rows in one dimension: products with matrices need no transposed copies.
         by_layer = params, past_kv, jnp.array(c.is_global), turns
-        x, kv = jax.lax.scan(layer, x.reshape(-1, c.width), by_layer)
-        return self.final_norm(x).reshape(*token_BxQ.shape, c.width), KV(*kv)
+        x = stream.after_products(x.reshape(-1, c.width))
+        x, kv = jax.lax.scan(layer, x, by_layer)
+        x = stream.before_products(self.final_norm(x))
+        return x.reshape(*token_BxQ.shape, c.width), KV(*kv)
 
     def output_embedding(self):
         return (self.embedding if self.config.tie_embedding else self.head)[...]
@@ -121,6 +127,17 @@ class Transformer(nnx.Module):
     def head_logit(self, hidden, name: str):
         weight, bias = (getattr(self, part) for part in head_names(name))
         return hidden.astype(jnp.float32) @ weight[...] + bias[...]
+
+
+def _stream(rows: Sharding | None, tokens: int) -> Stream:
+    """Of so many tokens in rows that lie there: each device of a row holds its part of them."""
+    if not isinstance(rows, NamedSharding) or tokens % rows.mesh.size:
+        return Stream(rows, rows)
+    axes = rows.spec[0]
+    others = [axis for axis, size in rows.mesh.shape.items() if axis not in axes and size > 1]
+    if not others:
+        return Stream(rows, rows)
+    return Stream(rows, NamedSharding(rows.mesh, PartitionSpec((*axes, *others))))
 
 
 class Network:

@@ -1,6 +1,9 @@
 import dataclasses
 import functools
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import jax
 import numpy as np
@@ -14,6 +17,7 @@ from expert_iter.learn.loss import step_outputs
 from expert_iter.learn.optimizer import OptimizerConfig
 from expert_iter.learn.step_tree import StepTreeBuilder
 from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 from tests.objectives import objectives
 
@@ -156,6 +160,53 @@ def test_devices_tell_each_other_gradients_alone(network, policy):
     amount = sum(int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes)
     size = sum(x.size for x in jax.tree.leaves(state.trained))
     assert len(shapes) == 1 and amount <= size + 20
+
+
+def test_what_is_kept_for_the_backward_pass_is_cut_as_weights_are():
+    """Of 3 layers, the stream and its two summands, of 64 tokens a device in place of its rows'
+    256.
+    """
+    shape = dict(num_layers=3, width=48, num_heads=4, num_kv_heads=4, head_dim=8, mlp_width=80)
+    network = Network(TransformerConfig(**shape), vocab_size=16)
+    config = LearnerConfig(rows=8, row_tokens=64, row_steps=8)
+    layout = Layout(MeshConfig(data=1, fsdp=2, tensor=4))
+    learner = Learner(network, config, objectives("improved", "value"), OPTIMIZER, 1, 0, layout)
+    program = learner.compile().as_text()
+    assert "f32[3,64,48]" in program
+    assert "f32[3,256,48]" not in program and "f32[3,512,48]" not in program
+
+
+TPU_MEMORY = """
+from expert_iter.plan import topology
+topology.set_environment()
+import jax
+jax.config.update("jax_platforms", "cpu")
+from expert_iter.learn.learner import Learner, LearnerConfig
+from expert_iter.learn.optimizer import OptimizerConfig
+from expert_iter.model.transformer import Network
+from expert_iter.model.transformer_config import TransformerConfig
+from expert_iter.pod.mesh import Layout, MeshConfig
+from tests.objectives import objectives
+
+shape = dict(num_layers=2, width=256, num_heads=4, num_kv_heads=4, head_dim=64, mlp_width=512)
+network = Network(TransformerConfig(**shape, dtype="bfloat16"), vocab_size=1 << 17)
+config = LearnerConfig(rows=8, row_tokens=1024, row_steps=8)
+layout = Layout(MeshConfig(data=1, fsdp=2, tensor=4), topology.devices_of("v5e:2x4"))
+made = objectives("improved", "value")
+learner = Learner(network, config, made, OptimizerConfig(name="adamw"), 1, 0, layout)
+print(learner.compile().memory_analysis().temp_size_in_bytes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="libtpu, TPU's compiler, is not installed")
+def test_on_tpus_logits_of_the_whole_vocabulary_are_never_there():
+    """All that is temporary is smaller than they alone."""
+    # In a process of its own, whose environment the compiler needs.
+    done = subprocess.run((sys.executable, "-c", TPU_MEMORY), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    logits = (8 // 2 * 1024) * ((1 << 17) // 4) * 4  # float32 bytes on a device
+    assert int(done.stdout) < logits
 
 
 @pytest.mark.parametrize("small", [0, 6, 1000])
