@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-GGUF = ["gguf>=0.17", "protobuf>=5.0", "tokenizers>=0.21"]
+GGUF = ["gguf>=0.19", "protobuf>=5.0", "tokenizers>=0.21"]
 PEERS = [
     "torch>=2.6,<2.14",  # the range in which parity with transformers was checked
     "transformers>=5.0",

@@ -47,16 +47,16 @@ class GgufFile:
             reader = gguf.GGUFReader(path)
             self._metadata = {key: field.contents() for key, field in reader.fields.items()}
         except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+            if gguf.GGMLQuantizationType.__name__ in str(error):  # of a newer llama.cpp
+                raise _unknown_type(path, f"a tensor is of an unknown type ({error})") from None
             raise UserError(
                 f"{path} is cut off, damaged or of an unknown version: {error}"
             ) from None
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         for name, tensor in self._tensors.items():
             if tensor.tensor_type.name not in TYPES:
-                raise UserError(
-                    f"{path}: {name} is of the type {tensor.tensor_type.name}, which is not "
-                    f"supported; there are {', '.join(TYPES)}"
-                )
+                what = f"{name} is of the type {tensor.tensor_type.name}"
+                raise _unknown_type(path, f"{what}, which is not supported")
         self.shapes = {name: tuple(x.shape.tolist()[::-1]) for name, x in self._tensors.items()}
         self.architecture = self.value("general.architecture", str)
         if self.value("split.count", int, 1) > 1:
@@ -88,3 +88,7 @@ class GgufFile:
         tensor = self._tensors[name]
         array = self._dequantize(tensor.data, tensor.tensor_type)
         return np.asarray(array, np.float32).reshape(self.shapes[name])
+
+
+def _unknown_type(path: Path, what: str) -> UserError:
+    return UserError(f"{path}: {what}; there are {', '.join(TYPES)}")

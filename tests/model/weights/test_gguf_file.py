@@ -89,3 +89,13 @@ def test_a_type_that_is_not_dequantised_is_one_line(tmp_path):
     writer.close()
     with pytest.raises(UserError, match="numbers is of the type I8, .*; there are F32, F16, BF16"):
         GgufFile(tmp_path / "model.gguf")
+
+
+def test_a_type_of_the_future_is_one_line(path):
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"first") + len(b"first") + 4 + 2 * 8  # behind the number of sizes, and those
+    assert whole[at : at + 4] == bytes([TYPE.Q4_1, 0, 0, 0])
+    whole[at] = 200
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match="of an unknown type .*200.*; there are F32, F16, BF16"):
+        GgufFile(path)
