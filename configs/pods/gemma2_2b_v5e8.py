@@ -18,7 +18,7 @@ The first is arithmetic. The second compiles all programs for TPUs that need not
 print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
 the compiler, and what that leaves free:
 
-    learning                9.87 GB  12.2 GB   24%
+    learning                8.45 GB  8.85 GB   45%
     search by mcts          8.77 GB        –     –
     evaluation by mcts      5.69 GB  5.95 GB   63%
     evaluation by samples   5.78 GB  6.38 GB   60%

@@ -18,14 +18,14 @@ The first is arithmetic. The second compiles all programs for TPUs that need not
 print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
 the compiler, and what that leaves free:
 
-    learning                51.5 GB  69.1 GB   27%
+    learning                55.2 GB        –     –
     search by mcts          45.3 GB  48.8 GB   49%
     evaluation by mcts      37.4 GB  39.6 GB   58%
     evaluation by samples   37.7 GB  37.4 GB   61%
     evaluation by greedy          –  34.3 GB   64%
     a round, at most       search 407 PFLOP, learning 90.8 PFLOP
 
-By the chip's published peaks a round takes at least 0.091 hours.
+By the chip's published peaks a round takes at least – hours.
 Each device updates on 8 rows. The devices of one tensor axis share the search of 32 problems.
 
 Not run: time and accuracy are unknown.

@@ -18,7 +18,7 @@ The first is arithmetic. The second compiles all programs for TPUs that need not
 print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
 the compiler, and what that leaves free:
 
-    learning                21.4 GB  26.8 GB   16%
+    learning                23.8 GB        –     –
     search by mcts          25.2 GB        –     –
     evaluation by mcts      16.7 GB  16.7 GB   48%
     evaluation by samples   16.7 GB  17.4 GB   46%

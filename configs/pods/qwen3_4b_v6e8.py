@@ -18,7 +18,7 @@ The first is arithmetic. The second compiles all programs for TPUs that need not
 print each phase's peak memory on one device, with prompts of up to 256 tokens; by arithmetic, by
 the compiler, and what that leaves free:
 
-    learning                12.1 GB  15.3 GB   52%
+    learning                  13 GB        –     –
     search by mcts          13.2 GB        –     –
     evaluation by mcts      8.66 GB  8.84 GB   72%
     evaluation by samples   8.66 GB  8.66 GB   73%

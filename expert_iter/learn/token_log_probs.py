@@ -29,7 +29,7 @@ _FLOAT = 4
 # Bytes on a device. Below the first the logits are computed at once, as is faster: on the CPU of a
 # quick start they take 1 MB. A chunk of the second is still a large product: at 4,096 tokens it has
 # 8,000 pieces.
-_AT_ONCE, _CHUNK = 1 << 28, 1 << 27
+AT_ONCE, CHUNK = 1 << 28, 1 << 27
 _LANES = 128  # of a TPU's tile: a chunk is so many pieces times a whole number
 
 
@@ -68,9 +68,9 @@ def _chunks(network: Network, tokens: int, where: NamedSharding | None) -> Chunk
         shards = 1
     a_device = tokens // math.prod(shape[axis] for axis in where.spec[0]) if where else tokens
     pieces = network.vocab_size // shards
-    if a_device * pieces * _FLOAT <= _AT_ONCE:
+    if a_device * pieces * _FLOAT <= AT_ONCE:
         return None
-    count = -(-a_device * pieces * _FLOAT // _CHUNK)
+    count = -(-a_device * pieces * _FLOAT // CHUNK)
     size = min(-(-pieces // (count * _LANES)) * _LANES, pieces)
     return Chunks(shards, size, network.config.logit_softcap, where)
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from expert_iter.learn.learner import LearnerConfig, TrainState
+from expert_iter.learn.token_log_probs import AT_ONCE, CHUNK
 from expert_iter.model.parameters import TABLE, parameter_at
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
@@ -18,7 +19,7 @@ from expert_iter.pod.mesh import FSDP, TENSOR, Layout
 
 _FLOAT = 4
 _MATRICES = sum(parameter.is_matrix for parameter in TABLE.values())  # of a layer
-_LOGITS = 2  # [tokens, vocabulary] alive at once: their softmax and their gradient
+_LOGITS = 2  # [tokens, vocabulary], or a chunk of it, alive at once: softmax and gradient
 _HEADS = 2  # the output head, put together, and its gradient
 _SCORES = 3  # [heads, tokens, tokens] alive at once
 _INSIDE = 7  # [tokens, MLP's inside] alive at once: gate, up, their product, and their gradients
@@ -40,7 +41,11 @@ def update_parts(
     held = lambda tree: held_bytes(tree, layout.learning(tree))  # noqa: E731
     gradients = held(state.trained)
     kept = tokens * c.num_layers * number * _kept_numbers(c, tensor)
-    at_logits = vocabulary * (_LOGITS * tokens + _HEADS * c.width) * _FLOAT
+    logits = tokens * vocabulary * _FLOAT
+    heads = _HEADS
+    if logits > AT_ONCE:
+        logits, heads = CHUNK, 1 / shape[FSDP]  # the gradient's part alone; chunks of the head
+    at_logits = _LOGITS * logits + heads * vocabulary * c.width * _FLOAT
     # A layer's weights, copied out of the stack; put together along `fsdp`, as their gradients are.
     layer = shape[FSDP] * held({"blocks": state.params["blocks"]}) / c.num_layers
     at_layer = (
@@ -53,7 +58,9 @@ def update_parts(
     )
     # The gradients stay beside the clipped ones, for their norm is reported.
     at_update = gradients + (_orthogonalising(state, layout) if muon else 0)
-    peak = max(kept + at_logits, kept + gradients + at_layer, gradients + at_update)
+    # By the TPU's compiler they are there twice where layers compute in smaller numbers.
+    in_layers = gradients * (2 if number < np.dtype(c.param_dtype).itemsize else 1)
+    peak = max(kept + at_logits, kept + in_layers + at_layer, gradients + at_update)
     kept = min(kept, peak - gradients)
     return [
         Part("parameters", held(state.params)),
@@ -73,11 +80,13 @@ class _Cut(int):
 
 def _kept_numbers(c: TransformerConfig, tensor: _Cut) -> int:
     """Of a token in a layer: the stream that enters it, and the products with matrices that the
-    backward pass needs. With adapters a product is two terms.
+    backward pass needs. With adapters a product is two terms. Of the stream a device keeps its
+    share of the tokens.
     """
     heads = tensor(c.num_heads * c.head_dim) + 2 * tensor(c.num_kv_heads * c.head_dim)
-    products = heads + 2 * tensor(c.mlp_width) + c.width * (1 + c.post_norms)
-    return c.width + products + (products + _MATRICES * c.lora_rank if c.lora_rank else 0)
+    stream = c.width / tensor
+    products = heads + 2 * tensor(c.mlp_width) + stream * (1 + c.post_norms)
+    return stream + products + (products + _MATRICES * c.lora_rank if c.lora_rank else 0)
 
 
 def _orthogonalising(state: TrainState, layout: Layout) -> float:

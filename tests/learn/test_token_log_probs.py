@@ -32,8 +32,8 @@ MESHES = {
 @pytest.fixture
 def chunked(monkeypatch):
     """Chunks of the smallest size, whatever the logits'."""
-    monkeypatch.setattr(lib, "_AT_ONCE", 0)
-    monkeypatch.setattr(lib, "_CHUNK", 1)
+    monkeypatch.setattr(lib, "AT_ONCE", 0)
+    monkeypatch.setattr(lib, "CHUNK", 1)
 
 
 def given(network, dtype="float32"):
@@ -70,7 +70,7 @@ def test_chunks_and_all_at_once_are_the_same(chunked, monkeypatch, mesh, cap):
     )
     found, slopes = gradients(network, where, *made)
     assert "while" in jax.jit(functools.partial(gradients, network, where)).lower(*made).as_text()
-    monkeypatch.setattr(lib, "_AT_ONCE", 1 << 30)
+    monkeypatch.setattr(lib, "AT_ONCE", 1 << 30)
     expected, expected_slopes = gradients(network, None, *made)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -94,7 +94,7 @@ def test_in_bfloat16_chunks_differ_by_rounding(chunked, monkeypatch):
     network = Network(CONFIG, VOCAB)
     made = given(network, "bfloat16")
     found, slopes = gradients(network, None, *made)
-    monkeypatch.setattr(lib, "_AT_ONCE", 1 << 30)
+    monkeypatch.setattr(lib, "AT_ONCE", 1 << 30)
     expected, expected_slopes = gradients(network, None, *made)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
     for one, other in zip(*map(jax.tree.leaves, (slopes, expected_slopes)), strict=True):
@@ -111,7 +111,7 @@ def test_a_batch_has_the_same_loss_and_gradient(chunked, monkeypatch, random_tre
         jax.value_and_grad(functools.partial(loss, network, objectives=made), has_aux=True)
     )(params, batch)
     found = of()
-    monkeypatch.setattr(lib, "_AT_ONCE", 1 << 30)
+    monkeypatch.setattr(lib, "AT_ONCE", 1 << 30)
     assert taken
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, found, of())

@@ -11,7 +11,6 @@ from expert_iter.config import settings
 from expert_iter.errors import UserError
 from expert_iter.overrides import load_config
 from expert_iter.plan.chips import CHIPS
-from expert_iter.plan.parts import MEASURED
 from expert_iter.plan.plan import plan
 from expert_iter.plan.preflight import ERROR, machine, memory, preflight
 from tests.pod.test_torus import Chip, chips
@@ -86,11 +85,12 @@ def test_it_refuses_only_beyond_the_error_of_the_arithmetic(capsys):
         preflight(given(), devices=devices(limit_of(share)))
         return capsys.readouterr().out
 
-    most = MEASURED["learning"][1]
+    phases = plan(given(), 8, 256).phases
+    most = max(phase.most for phase in phases) / max(phase.bytes for phase in phases)
     assert "may not fit" not in said(0.99 / most)
     for share in (1.01 / most, 0.99 * (1 + ERROR)):
         assert "may not fit" in said(share) and "DOES NOT FIT" not in said(share)
-    with pytest.raises(UserError, match="learning needs"):
+    with pytest.raises(UserError, match="search by mcts needs"):
         said(1.01 * (1 + ERROR))
 
 
