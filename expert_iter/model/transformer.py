@@ -98,9 +98,6 @@ class Transformer(nnx.Module):
             visible = mask
             if c.sliding_window:
                 visible = mask & (is_global | (distance < c.sliding_window))
-            if rows and c.dtype != c.param_dtype:
-                # Else XLA rounds the weights of all layers at once, ahead of both loops over them.
-                params = jax.lax.optimization_barrier(params)
             block = nnx.merge(graph, params)
             x, kv = block(stream.between(x), turn, past_kv, visible, stream)
             return stream.between(x), kv
