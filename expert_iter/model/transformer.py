@@ -56,7 +56,9 @@ class Past(NamedTuple):
 class Transformer(nnx.Module):
     """The network's parameters and its forward pass; use it through `Network`."""
 
-    def __init__(self, config: TransformerConfig, vocab_size: int, heads, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TransformerConfig, vocab_size: int, heads: tuple[str, ...], rngs: nnx.Rngs
+    ):
         c = self.config = config
         init = nnx.initializers.normal(c.width**-0.5)
         size = vocab_size, c.width
@@ -143,7 +145,9 @@ class Network:
     Their names are those of `model.parameters`. heads: names of the scalar heads on the trunk.
     """
 
-    def __init__(self, config: TransformerConfig, vocab_size: int, heads=("value",)):
+    def __init__(
+        self, config: TransformerConfig, vocab_size: int, heads: tuple[str, ...] = ("value",)
+    ):
         self.config, self.vocab_size, self.heads = config, vocab_size, heads
         abstract = nnx.eval_shape(lambda: Transformer(config, vocab_size, heads, nnx.Rngs(0)))
         self._graph, self._abstract = nnx.split(abstract)
@@ -159,7 +163,15 @@ class Network:
     def _bind(self, params: dict) -> Transformer:
         return nnx.merge(self._graph, nnx.State(params))
 
-    def hidden(self, params, token_BxQ, position_BxQ, mask_BxQxQ, past=None, rows=None):
+    def hidden(
+        self,
+        params,
+        token_BxQ,
+        position_BxQ,
+        mask_BxQxQ,
+        past: Past | None = None,
+        rows: Sharding | None = None,
+    ):
         """Runs the trunk over Q new tokens a row.
 
         Args:
@@ -167,9 +179,9 @@ class Network:
           token_BxQ: int32.
           position_BxQ: int32. Each token's place in its text.
           mask_BxQxQ: bool. Which new tokens each new token sees.
-          past: `Past`, or None. Earlier tokens that are attended to, too.
-          rows: the `Sharding` of rows, or None. Without it XLA shards the layers' work as their
-            weights are sharded, and every device works on the rows of many.
+          past: earlier tokens that are attended to, too.
+          rows: the sharding of rows. Without it XLA shards the layers' work as their weights are
+            sharded, and every device works on the rows of many.
 
         Returns:
           The normalised last hidden states `[B, Q, D]`, and the new tokens' `KV`, with Q in place

@@ -82,7 +82,7 @@ class Work(NamedTuple):
 
 
 def compile_all(programs: list[Program], say: Callable[[str], None]) -> list[Compiled]:
-    """say: is told how it goes on."""
+    """say: prints a line of progress."""
     done = []
     for number, program in enumerate(programs, 1):
         say(f"compiling {program.name} ({number} of {len(programs)})")

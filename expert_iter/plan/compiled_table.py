@@ -1,5 +1,6 @@
 """Compiled programs and the time that they bound, as text for a terminal and as JSON."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,10 +43,7 @@ class Report(NamedTuple):
 
     @property
     def _mesh_size(self) -> int:
-        size = 1
-        for axis in self.mesh.values():
-            size *= axis
-        return size
+        return math.prod(self.mesh.values())
 
     def text(self) -> str:
         mesh = " × ".join(f"{axis} {size}" for axis, size in self.mesh.items())

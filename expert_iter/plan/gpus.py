@@ -112,7 +112,7 @@ def gpus_of(name: str, nodes: int) -> list[jax.Device]:
             target_config=_TARGET.format(gpu=gpu, chip=CHIPS[gpu.kind]),
             topology=f"{nodes}x1x{found[2]}",
         )
-    except NotImplementedError:  # no plugin
+    except NotImplementedError:  # what JAX raises without the plugin
         raise UserError(
             f"--topology={name} needs JAX's CUDA plugin: pip install 'expert_iter[cuda12]'"
         ) from None

@@ -3,7 +3,7 @@
 Weights, gradients and the optimizer's state are counted exactly; what the layers keep for the
 backward pass follows from the checkpoint policy of `Transformer.hidden`; what is alive within one
 layer, at the logits and in the optimizer is a number of arrays with which XLA's reports agree (see
-`plan_search`).
+`plan.search`).
 """
 
 import jax

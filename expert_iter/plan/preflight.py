@@ -23,9 +23,7 @@ from expert_iter.pod.torus import slice_of
 # A plan that is larger than a device by more is refused. Others may need less than TPUs.
 ERROR = 0.3
 SKIP = "skip_memory_check"  # the flag of `train`
-_PROMPT_TOKENS = (
-    256  # of the longest prompt, as `plan` takes it: before data are read none is known
-)
+_PROMPT_TOKENS = 256  # as `plan` takes it: before data are read no prompt is known
 _FLAT = ("v5e", "v6e")  # their topologies have two sides, those of other chips three
 
 

@@ -29,7 +29,6 @@ class Pieces:
     """Stands for a tokenizer of so many pieces: programs do not depend on their texts."""
 
     ids = TokenIds(pad=0, bos=1, eos=2, newline=3)
-    pad_id = ids.pad
 
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size

@@ -13,6 +13,7 @@ the host gives verdicts between `expand` and `accept` (`search.verified_search`)
 Shape suffixes: B rows, K candidates a node, D steps a prefix at most, L tokens a step.
 """
 
+import abc
 from typing import Any, NamedTuple
 
 import jax
@@ -118,12 +119,9 @@ def _written(node: Node) -> tuple[Candidates, ...]:
     return node.candidates, *rollouts
 
 
-class StepSearch(NetworkExpert):
+class StepSearch(NetworkExpert, abc.ABC):
     """A search over steps. Subclasses say how a tree is planted, which candidate is chosen, and
     what a new node changes.
-
-    verifier: gives verdicts on the device, in `run`. None where the value head estimates, or where
-      the host gives verdicts.
     """
 
     verdicts_after = shares_draws = False
@@ -133,37 +131,36 @@ class StepSearch(NetworkExpert):
     def most(self) -> int:
         return self.config.num_simulations
 
+    @abc.abstractmethod
     def plant(self, start: Start, root: Node, budget: Budget) -> Growth:
         """Trees of their roots, which have been judged."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def choose(self, growth: Growth, number, budget: Budget) -> Choice:
         """What to continue as node `number`; done are rows with nothing open or no budget left."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def nodes(self, growth: Growth) -> Node:
         """The trees' nodes `[B, N]`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def add(self, growth: Growth, number, choice: Choice, node: Node) -> Growth:
         """Adds a node, which has been judged, as number `number`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def finish(self, growth: Growth) -> SearchTree:
         """The record of the trees."""
-        raise NotImplementedError
 
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget) -> SearchTree:
-        """See `Expert.run`."""
+        """See `Expert.run`. Nothing is verified: the value head estimates what is finished."""
         budget = Budget.of(budget)
         start = self.start(params, token_BxP, length_B, problem_B, keys_B)
-        growth = self.plant(start, self._judged_here(start, start.root), budget)
+        growth = self.plant(start, self.judged(start.root, None), budget)
 
         def simulate(carry):
             number, growth, choice = carry
-            page, node = self.child(params, start, growth, number, choice)
-            growth = self.add(growth, number, choice, self._judged_here(start, node))
-            growth = growth._replace(pool=write_page(growth.pool, number, page))
+            expansion = Expansion(choice, *self.child(params, start, growth, number, choice))
+            growth = self.accept(growth, number, expansion, None)
             return number + 1, growth, self.choose(growth, number + 1, budget)
 
         first = jnp.int32(1)
@@ -171,19 +168,15 @@ class StepSearch(NetworkExpert):
         _, growth, _ = jax.lax.while_loop(lambda carry: jnp.any(carry[2].live), simulate, carry)
         return self.finish(growth)
 
-    def _judged_here(self, start: Start, node: Node) -> Node:
-        if self.verifier is None:
-            return self.judged(node, None)
-        asked = texts(node)
-        return self.judged(node, tuple(self.verifier(start.problem, *text) for text in asked))
-
     def expand(self, params, start: Start, growth: Growth, number, budget: Budget) -> Expansion:
         """Draws the next node of each row."""
         choice = self.choose(growth, number, budget)
         return Expansion(choice, *self.child(params, start, growth, number, choice))
 
-    def accept(self, growth: Growth, number, expansion: Expansion, verdicts: Verdicts) -> Growth:
-        """Adds what was drawn, once its verdicts are known."""
+    def accept(
+        self, growth: Growth, number, expansion: Expansion, verdicts: Verdicts | None
+    ) -> Growth:
+        """Adds what was drawn, once its verdicts are known; see `judged`."""
         node = self.judged(expansion.node, verdicts)
         growth = growth._replace(pool=write_page(growth.pool, number, expansion.page))
         return self.add(growth, number, expansion.choice, node)

@@ -1,6 +1,5 @@
 """What an expert is, and what all of them share: drawing text, and the bill."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -12,10 +11,6 @@ from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Bill, Budget, price
 from expert_iter.search.sampling import Candidates, sample_candidates
 from expert_iter.search.tree import SearchTree
-
-# (problem_B, prefix_BxDxL, step_BxKxL, finished_BxK) -> verdict_BxK: which of the finished texts
-# are right; what it says of others does not count. It is traced.
-SearchVerifier = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Expert(Protocol):
@@ -42,7 +37,7 @@ class Expert(Protocol):
 
         Args:
           token_BxP, length_B: prompts, padded on the right.
-          problem_B: numbers by which the verifier knows the problems; not used without one.
+          problem_B: the problems' numbers, by which verdicts are asked.
           keys_B: one random key a row; a row's tree depends on nothing else beside it.
           budget: traced, so that one compilation serves all budgets. At most `most` simulations or
             samples are made.
@@ -56,7 +51,6 @@ class NetworkExpert:
       config: the settings of its kind of search.
       sampler: how candidates are drawn.
       steps: which tokens end a step, and all else that is to know about tokens.
-      verifier: gives verdicts on finished texts inside the search. Only self-play has one.
     """
 
     def __init__(
@@ -65,10 +59,9 @@ class NetworkExpert:
         config: Any,
         sampler: SamplerConfig,
         steps: StepEnds,
-        verifier: SearchVerifier | None = None,
     ):
         self.network, self.config, self.sampler = network, config, sampler
-        self.steps, self.verifier = steps, verifier
+        self.steps = steps
 
     def draw(
         self, params, state: State, keys_B, count: int, max_tokens: int, sampler=None, **options

@@ -18,7 +18,7 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search import beam, best_first, depth_first
 from expert_iter.search.behaviour import SamplerConfig
-from expert_iter.search.expert import Expert, SearchVerifier
+from expert_iter.search.expert import Expert
 from expert_iter.search.frontier import FrontierSearch, Rule
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
@@ -39,13 +39,13 @@ class ExpertSettings(NamedTuple):
     guess: GuessConfig
 
 
-Build = Callable[[Network, ExpertSettings, StepEnds, SearchVerifier | None], Expert]
+Build = Callable[[Network, ExpertSettings, StepEnds], Expert]
 
 
 def guesses(samples: int | None = None, **sampler) -> Build:
     own = {} if samples is None else {"num_samples": samples}
 
-    def build(network, settings, steps, verifier=None):
+    def build(network, settings, steps):
         guess = dataclasses.replace(settings.guess, **own)
         changed = dataclasses.replace(settings.sampler, **sampler)
         return Guess(network, guess, changed, steps)  # verified after the search
@@ -62,9 +62,9 @@ def mcts(**search) -> Build:
 
 
 def _over_steps(kind: Callable[..., Expert], search: dict) -> Build:
-    def build(network, settings, steps, verifier=None):
+    def build(network, settings, steps):
         changed = dataclasses.replace(settings.search, **search)
-        return kind(network, changed, settings.sampler, steps, verifier)
+        return kind(network, changed, settings.sampler, steps)
 
     return build
 
@@ -98,9 +98,8 @@ def build(
     network: Network,
     settings: ExpertSettings,
     steps: StepEnds,
-    verifier: SearchVerifier | None = None,
 ) -> Expert:
     """The expert of this name. Raises UserError where there is none."""
     if name not in EXPERTS:
         raise UserError(f"there is no expert {name!r}; there are {', '.join(EXPERTS)}")
-    return EXPERTS[name](network, settings, steps, verifier)
+    return EXPERTS[name](network, settings, steps)

@@ -4,7 +4,6 @@ A tree search wants verdicts while it goes on, for its leaves. Guess-and-check d
 solutions are verified while the next batch is being drawn.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -69,9 +68,14 @@ class GuessAndCheck(SelfPlay):
         """Searches one batch after another, each before the verdicts on the one before it are
         waited for: they are given in other processes meanwhile.
         """
-        asked = (self._ask(self._searched(params, *batch)) for batch in batches)
-        for verified, _ in itertools.pairwise(itertools.chain(asked, [None])):
-            yield verified()
+        before = None
+        for batch in batches:
+            asked = self._ask(self._searched(params, *batch))
+            if before:
+                yield before()
+            before = asked
+        if before:
+            yield before()
 
     def _ask(self, searched: Searched) -> Callable[[], Searched]:
         """Hands all solutions to the verifier. The function returned waits for the verdicts."""

@@ -90,14 +90,12 @@ class VerifiedSearch:
 
         def verdicts(node: Node) -> Verdicts:
             asked, rows = jax.eval_shape(texts, node), self._own.search_rows
-            shape = lambda text: jax.ShapeDtypeStruct(text.finished.shape, bool, sharding=rows)  # noqa: E731
-            return tuple(shape(text) for text in asked)
+            return tuple(sharded(text.finished, rows) for text in asked)
 
         learned, params = params, jax.tree.map(sharded, params, self._layout.searching(params))
-        pairs = zip(jax.tree.leaves(learned), jax.tree.leaves(params), strict=True)
-        beside = [
-            x for x, y in pairs if not x.sharding.is_equivalent_to(y.sharding, x.ndim)
-        ]  # gathered, they are there twice
+        pairs = zip(*map(jax.tree.leaves, (learned, params)), strict=True)
+        # What is gathered for the search is there twice.
+        beside = [x for x, y in pairs if not x.sharding.is_equivalent_to(y.sharding, x.ndim)]
         start = self.start.lower(params, token, length, problem, keys).compile()
         begun = made(start)
         plant = self.plant.lower(begun, verdicts(begun.root), budget).compile()

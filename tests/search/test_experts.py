@@ -21,7 +21,7 @@ from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.self_play import Searched
 from expert_iter.tasks import Problem
 from tests.objectives import objectives
-from tests.search.worlds import any_of, compiled
+from tests.search.worlds import any_of, compiled, verified
 from tests.steps import steps_of
 
 ROWS, SIMULATIONS, SAMPLES = 6, 6, 8
@@ -254,11 +254,11 @@ def verifier(problem_B, prefix_BxDxL, step_BxKxL, finished_BxK):
 
 
 def assert_verified(tree):
-    verified = tree.candidates.finished & tree.candidates.valid
+    asked = tree.candidates.finished & tree.candidates.valid
     right = (tree.candidates.token.sum(-1) + np.arange(ROWS)[:, None, None]) % 2 == 0
-    np.testing.assert_array_equal(tree.won, right & verified)
-    np.testing.assert_array_equal(tree.value[verified], right[verified])
-    assert tree.won.any() and (verified & ~tree.won).any()
+    np.testing.assert_array_equal(tree.won, right & asked)
+    np.testing.assert_array_equal(tree.value[asked], right[asked])
+    assert tree.won.any() and (asked & ~tree.won).any()
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_an_expert_is_added_by_its_rule(monkeypatch, network, params, questions,
         lambda tree, config: tree.value_NxK - tree.depth_N[:, None], num_simulations=5
     )
     monkeypatch.setitem(EXPERTS, "shallow", build)
-    expert = experts.build("shallow", network, SETTINGS, steps_of(ids), verifier)
-    tree = jax.tree.map(np.asarray, compiled(expert.run)(params, *questions, ALL))
+    expert = verified(experts.build("shallow", network, SETTINGS, steps_of(ids)), verifier)
+    tree = jax.tree.map(np.asarray, compiled(expert)(params, *questions, ALL))
     assert_verified(tree)
     for b in range(ROWS):
         frontier, depth = {}, {0: 0}

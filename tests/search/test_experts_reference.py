@@ -18,7 +18,16 @@ from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import best, solutions
 from expert_iter.search.search_config import SearchConfig
 from tests.search.references import BY_VALUE, RULES, Game, Grown, Mcts, Spent, grown, thoughts_depth
-from tests.search.worlds import PROMPT, ROWS, OnTable, World, any_of, compiled, table_verifier
+from tests.search.worlds import (
+    PROMPT,
+    ROWS,
+    OnTable,
+    World,
+    any_of,
+    compiled,
+    table_verifier,
+    verified,
+)
 from tests.steps import steps_of
 
 PRIOR_WEIGHT = 0.3  # of the readout
@@ -186,11 +195,12 @@ def play(table_network, random_params, ids):
     params, programs = random_params(table_network), {}
     keys = jax.random.split(jax.random.key(0), ROWS)
 
-    def program_of(world, config, verified, is_mcts):
-        verifier = table_verifier(world) if verified else None
-        arguments = table_network, config, SamplerConfig(), steps_of(ids), verifier
+    def program_of(world, config, is_verified, is_mcts):
+        verifier = table_verifier(world) if is_verified else None
+        arguments = table_network, config, SamplerConfig(), steps_of(ids)
         if is_mcts:
-            return compiled(lambda _, *rest: TableMcts(world, *arguments).run(*rest))
+            search = verified(TableMcts(world, *arguments), verifier)
+            return compiled(lambda _, *rest: search(*rest))
         settings = ExpertSettings(config, SamplerConfig(), GuessConfig())
         rules = []
         for reference in RULES:
@@ -199,15 +209,16 @@ def play(table_network, random_params, ids):
             rules.append(expert.rule)
 
         def run(which, *rest):
-            return TableFrontier(world, any_of(rules, which), *arguments).run(*rest)
+            search = TableFrontier(world, any_of(rules, which), *arguments)
+            return verified(search, verifier)(*rest)
 
         return compiled(run)
 
     def run(setting, rule, budget):
-        world, config, verified = setting
-        name = id(world), config, verified, rule is None
+        world, config, is_verified = setting
+        name = id(world), config, is_verified, rule is None
         if name not in programs:
-            programs[name] = program_of(world, config, verified, rule is None)
+            programs[name] = program_of(world, config, is_verified, rule is None)
         which = 0 if rule is None else RULES.index(rule)
         budget = Budget(np.int32(budget.simulations), *map(np.float32, budget[1:]))
         tree = programs[name](np.int32(which), params, *PROMPT, np.arange(ROWS), keys, budget)

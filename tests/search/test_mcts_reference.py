@@ -18,7 +18,7 @@ from expert_iter.search import selection
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.search_config import SearchConfig
-from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_verifier
+from tests.search.worlds import PROMPT, ROWS, OnTable, World, compiled, table_verifier, verified
 from tests.steps import steps_of
 
 
@@ -202,12 +202,12 @@ def search(network, params, ids):
     """Compiles each setting once: `(world, config, budget, verified) -> SearchTree` as arrays."""
     programs = {}
 
-    def run(world, config, budget, verified=False, rows=ROWS, problem=None):
-        setting = id(world), config, verified
+    def run(world, config, budget, is_verified=False, rows=ROWS, problem=None):
+        setting = id(world), config, is_verified
         if setting not in programs:
-            verifier = table_verifier(world) if verified else None
-            search = TableSearch(world, network, config, SamplerConfig(), steps_of(ids), verifier)
-            programs[setting] = compiled(search.run)
+            verifier = table_verifier(world) if is_verified else None
+            search = TableSearch(world, network, config, SamplerConfig(), steps_of(ids))
+            programs[setting] = compiled(verified(search, verifier))
         problem = np.arange(rows) if problem is None else problem
         keys = jax.random.split(jax.random.key(0), rows)
         prompt = np.resize(PROMPT[0], (rows, 3)), np.resize(PROMPT[1], rows)

@@ -13,7 +13,7 @@ from expert_iter.search.bill import flops_per_token
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
-from tests.search.worlds import SHAPE, VOCAB, compiled
+from tests.search.worlds import SHAPE, VOCAB, compiled, verified
 from tests.steps import steps_of
 
 ROLLOUTS, WEIGHT = 2, 0.3
@@ -87,20 +87,20 @@ SLOW = pytest.param("beam, until solved", marks=pytest.mark.slow)  # the others 
 
 @pytest.fixture(scope="module", params=["beam", SLOW, "mcts, until solved"])
 def rolled(request, table_network, random_params, ids):
-    verified, until_solved = request.param != "beam", "until" in request.param
+    is_verified, until_solved = request.param != "beam", "until" in request.param
     rng = np.random.default_rng(0)
     token = np.concatenate([np.ones((PROBLEMS, 1), int), rng.integers(3, 16, (PROBLEMS, 3))], 1)
     length = np.array([1, 4, 3, 2, 4, 2])
     config = dataclasses.replace(ROLLED, stop_when_solved=until_solved)
     settings = ExpertSettings(config, SamplerConfig(temperature=1.3), GuessConfig())
-    verifier = sum_verifier if verified else None
+    verifier = sum_verifier if is_verified else None
     build = experts.mcts() if "mcts" in request.param else experts.grown_by(experts.beam.beam)
-    search = build(table_network, settings, steps_of(ids), verifier)
+    search = verified(build(table_network, settings, steps_of(ids)), verifier)
     keys = jax.random.split(jax.random.key(5), PROBLEMS)
     arguments = random_params(table_network), token, length, np.arange(PROBLEMS), keys
-    tree = jax.tree.map(np.asarray, compiled(search.run)(*arguments, 6))
+    tree = jax.tree.map(np.asarray, compiled(search)(*arguments, 6))
     prompts = [row[:n].tolist() for row, n in zip(token, length, strict=True)]
-    return Rolled(tree, verified, until_solved, prompts)
+    return Rolled(tree, is_verified, until_solved, prompts)
 
 
 def test_what_is_said_of_every_text_is_so_when_it_is_read_at_once(

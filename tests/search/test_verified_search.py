@@ -11,10 +11,12 @@ from expert_iter.pod.mesh import one_device
 from expert_iter.search import experts
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Budget
+from expert_iter.search.expansion import texts
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.verified_search import VerifiedSearch
+from tests.search.worlds import verified
 from tests.steps import steps_of
 
 ROWS = 6
@@ -60,19 +62,17 @@ def inputs(params):
 
 @pytest.mark.parametrize("name", EXPERTS)
 def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
-    whole = experts.build(name, network, SETTINGS, steps_of(ids), on_device)
-    expected = jax.device_get(jax.jit(whole.run)(*inputs, BUDGET))
-    parts = experts.build(name, network, SETTINGS, steps_of(ids))
-    verifier = OnHost()
-    tree = jax.device_get(VerifiedSearch(parts, verifier, one_device())(*inputs, BUDGET))
+    expert, verifier = experts.build(name, network, SETTINGS, steps_of(ids)), OnHost()
+    expected = jax.device_get(jax.jit(verified(expert, on_device))(*inputs, BUDGET))
+    tree = jax.device_get(VerifiedSearch(expert, verifier, one_device())(*inputs, BUDGET))
     for one, other in zip(*map(jax.tree.leaves, (tree, expected)), strict=True):
         rounding = 1e-6 if one.dtype.kind == "f" else 0  # programs are fused in other ways
         np.testing.assert_allclose(one, other, rtol=rounding, atol=rounding)
 
     sizes, solved = tree.live.sum(1), tree.won.any((1, 2))
     assert len(set(sizes)) > 1 and 0 < solved.sum() < ROWS, "rows end by verdicts and by budget"
-    verified = tree.candidates.finished & tree.candidates.valid
-    assert verifier.asked == verified.sum() > tree.won.sum() > 0
+    finished = tree.candidates.finished & tree.candidates.valid
+    assert verifier.asked == finished.sum() > tree.won.sum() > 0
 
 
 @pytest.mark.parametrize("name", ["mcts", "beam_rollouts"])
@@ -81,17 +81,15 @@ def test_every_part_is_lowered_for_machines_that_are_not_there(name, network, in
     expert = experts.build(name, network, SETTINGS, steps_of(ids))
     search, number = VerifiedSearch(expert, SimpleNamespace(), one_device()), np.int32(1)
     start = jax.eval_shape(search.start, *inputs)
-    shapes = lambda node: [jax.ShapeDtypeStruct(x.finished.shape, bool) for x in written(node)]  # noqa: E731
 
-    def written(node):
-        rollouts = [node.rollouts.candidates] if node.rollouts is not None else []
-        return [node.candidates, *rollouts]
+    def verdicts(node):
+        return tuple(text.finished for text in jax.eval_shape(texts, node))
 
-    planted = start, tuple(shapes(start.root)), BUDGET
+    planted = start, verdicts(start.root), BUDGET
     growth = jax.eval_shape(search.plant, *planted)
     expanded = inputs[0], start, growth, number, BUDGET
     expansion = jax.eval_shape(search.expand, *expanded)
-    accepted = growth, number, expansion, tuple(shapes(expansion.node))
+    accepted = growth, number, expansion, verdicts(expansion.node)
     given = {
         "start": inputs,
         "plant": planted,

@@ -13,6 +13,8 @@ import pytest
 
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.search.behaviour import DEAD
+from expert_iter.search.bill import Budget
+from expert_iter.search.expansion import texts
 from expert_iter.search.sampling import Candidates
 
 ROWS, FIRST, FILLER = 24, 4, 15  # candidate k writes FIRST + k, perhaps fillers, then an end mark
@@ -141,6 +143,36 @@ def table_verifier(world):
         return (jnp.asarray(world.right)[at] & jnp.all(same | ~finished_BxK)) | ~finished_BxK
 
     return verdicts
+
+
+def verified(search, verifier):
+    """The search's `run`, with a verifier that is traced, `(problem_B, *texts) -> verdict_BxM`:
+    of the parts that self-play's driver runs, put together as one program. None: its own `run`.
+    """
+    if verifier is None:
+        return search.run
+
+    def run(params, token_BxP, length_B, problem_B, keys_B, budget):
+        budget = Budget.of(budget)
+
+        def verdicts(node):
+            return tuple(verifier(problem_B, *asked) for asked in texts(node))
+
+        start = search.start(params, token_BxP, length_B, problem_B, keys_B)
+        growth = search.plant(start, search.judged(start.root, verdicts(start.root)), budget)
+
+        def simulate(carry):
+            number, growth, expansion = carry
+            growth = search.accept(growth, number, expansion, verdicts(expansion.node))
+            expansion = search.expand(params, start, growth, number + 1, budget)
+            return number + 1, growth, expansion
+
+        first = jnp.int32(1)
+        carry = first, growth, search.expand(params, start, growth, first, budget)
+        is_live = lambda carry: jnp.any(carry[2].choice.live)  # noqa: E731
+        return search.finish(jax.lax.while_loop(is_live, simulate, carry)[1])
+
+    return run
 
 
 def any_of(rules, which):

@@ -6,6 +6,7 @@ Step trees, splitting, packing, replay and checkpoints carry columns without kno
 the loss reads them from the batch.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -67,7 +68,7 @@ class Outputs(NamedTuple):
     heads: Mapping[str, jax.Array]
 
 
-class Objective:
+class Objective(abc.ABC):
     """See the module. By itself it teaches nothing.
 
     Attributes:
@@ -86,6 +87,6 @@ class Objective:
         """On the host. rngs: one a problem."""
         return Lessons(np.zeros(searched.trees.won.shape, bool), {})
 
+    @abc.abstractmethod
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[jax.Array, Figures]:
         """On the device: the sum over the batch, which the caller divides by its rows."""
-        raise NotImplementedError

@@ -1,5 +1,6 @@
 """The base class of Countdown and the Game of 24: tasks of numbers and a target."""
 
+import abc
 import functools
 import os
 import re
@@ -19,7 +20,7 @@ MOST_NUMBERS = 8  # in a problem
 MOST_VALUE = 999_999  # of a number: bounds the vocabulary
 
 
-class NumberGame:
+class NumberGame(abc.ABC):
     """A `Task` without problems. A subclass defines its name, settings and goals."""
 
     name: str
@@ -42,9 +43,9 @@ class NumberGame:
         self._max_value = max_value
         self._max_denominator = max_denominator
 
+    @abc.abstractmethod
     def make_goals(self) -> dict[str, list[Goal]]:
         """The goals of each split, from the settings alone."""
-        raise NotImplementedError
 
     @functools.cached_property
     def _problems(self) -> dict[str, list[Problem]]:
@@ -119,7 +120,7 @@ class NumberGame:
     def example(self) -> str:
         return self.problems("test")[0].prompt.strip()
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 (few games need it)
         """Does nothing: the first verdict needs no slow work."""
 
     def verdict(self, problem: Problem, solution: str) -> bool:

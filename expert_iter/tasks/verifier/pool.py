@@ -4,6 +4,7 @@ A verdict that hangs, crashes or takes too much memory counts as wrong, and is l
 problem's id and the reason. It delays other verdicts by at most its own time limit.
 """
 
+import abc
 import dataclasses
 import pickle
 from collections.abc import Mapping, Sequence
@@ -41,15 +42,15 @@ class VerifierConfig:
         check.between(256, 1 << 20, "megabytes")
 
 
-class Verifier:
+class Verifier(abc.ABC):
     """Gives verdicts. As a context manager, it closes itself."""
 
+    @abc.abstractmethod
     def submit(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> Verdicts:
         """`verify` in the background. The future's `result()` raises what `verify` raises.
 
         The future's callbacks must be short, for other verdicts wait for them.
         """
-        raise NotImplementedError
 
     def verify(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> list[bool]:
         """Whether each solution is right. None counts as wrong.
@@ -59,7 +60,7 @@ class Verifier:
         """
         return self.submit(problems, solutions).result()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (one in this process has nothing to end)
         """Ends the workers, if there are some. Futures that are not done raise RuntimeError."""
 
     def __enter__(self) -> "Verifier":
