@@ -249,8 +249,8 @@ def test_the_tree_is_the_references(name, search, ids):
 @pytest.mark.slow
 def test_a_smaller_budget_is_a_search_compiled_for_it(search):
     world, config = SETTINGS["gumbel"]
-    large = search(world, config, 5, verified=True)
-    small = search(world, dataclasses.replace(config, num_simulations=5), 5, verified=True)
+    large = search(world, config, 5, is_verified=True)
+    small = search(world, dataclasses.replace(config, num_simulations=5), 5, is_verified=True)
     for name, x, y in zip(large._fields, large, small, strict=True):
         x = x if name == "bill" else jax.tree.map(lambda x: x[:, :6], x)
         jax.tree.map(np.testing.assert_array_equal, x, y)
