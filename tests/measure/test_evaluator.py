@@ -12,7 +12,7 @@ import pytest
 from expert_iter import loop
 from expert_iter.assembly import Parts
 from expert_iter.errors import UserError
-from expert_iter.measure.evaluator import Answers, EvaluationConfig, Evaluator, evaluated
+from expert_iter.measure.evaluator import EvaluationConfig, Evaluator, evaluated
 from expert_iter.measure.scores import scored
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
@@ -339,33 +339,6 @@ def test_samples_are_drawn_once_for_all_budgets(evaluator, params, problems, ans
     found = list(evaluator.answer(params, questions, "samples", (1, 2)))
     assert {one.budget for one in found} == {1, 2}
     assert len(calls) == -(-len(questions) // player.batch_size)
-
-
-def test_scores_are_counted_by_hand(problems, task):
-    texts = ["a", None, "b", "d", "aa", "bbb", ""]  # the secrets are a b c d a b c
-    bill = Bill(*(np.arange(7.0) * scale for scale in (1, 10, 100, 1000)))
-    task.judged.clear()
-    row = score(task.verdict, problems, Answers("samples", "majority", 4, texts, bill, seconds=2.5))
-    assert row.pop("low") < 3 / 7 < row.pop("high")
-    assert row == {
-        "method": "majority",
-        "budget": 4,
-        "accuracy": 3 / 7,
-        "tokens": 3.0,
-        "prefill_tokens": 30.0,
-        "flops": 3000.0,
-        "seconds": 2.5,
-        "problems": 7,
-        "correct": "1001010",
-    }
-    assert None not in task.judged
-
-
-def test_a_score_of_the_oracle_takes_any_right_candidate(problems, task):
-    candidates = [["b", "a"], [], ["b"], ["d", "d"], ["aa"], ["c", "c", "b"], ["c"]]
-    bill = Bill(*np.ones((4, 7)))
-    one = Answers("samples", "oracle", 3, [None] * 7, bill, 1.0, candidates)
-    assert score(task.verdict, problems, one)["correct"] == "1001011"
 
 
 def test_a_budget_beyond_the_compiled_programs_is_an_error(evaluator, params, problems):

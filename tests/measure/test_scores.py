@@ -43,12 +43,23 @@ def test_legal_is_what_keeps_to_the_rules_right_or_not():
     assert legal_share(legal, PROBLEMS, answers(["a", None, None])) == pytest.approx(1 / 3)
 
 
-def test_a_row_holds_verdicts_and_means_of_the_bill():
+def test_scores_are_counted_by_hand():
     verifier = Verifier()
-    [row] = scored(verifier, PROBLEMS, [answers(["a", "a", None])])
-    assert row["correct"] == "100" and row["problems"] == 3
-    assert row["accuracy"] == pytest.approx(1 / 3)
-    assert (row["tokens"], row["prefill_tokens"], row["flops"]) == (6.0, 2.0, 10.0)
+    one = answers(["a", None, "b"], budget=4)
+    [row] = scored(verifier, PROBLEMS, [one])
+    assert verifier.events[0] == [("a", "a"), ("b", None), ("c", "b")]
+    assert row.pop("low") < 1 / 3 < row.pop("high")
+    assert row == {
+        "method": one.method,
+        "budget": 4,
+        "accuracy": 1 / 3,
+        "tokens": 6.0,
+        "prefill_tokens": 2.0,
+        "flops": 10.0,
+        "seconds": 0.5,
+        "problems": 3,
+        "correct": "100",
+    }
 
 
 def test_the_oracle_needs_one_right_text_and_asks_about_each_once():
