@@ -38,32 +38,40 @@ class SamplerConfig:
         check.positive("top_p")
         check.share("top_p")
 
+    @property
+    def is_policy(self) -> bool:
+        """Whether β is the policy itself."""
+        return self.temperature == 1 and not self.top_k and self.top_p == 1
+
     def log_ratio(self, log_pi, log_beta):
         """log π − log β, bounded."""
         return jnp.clip(log_pi - log_beta, -self.max_log_ratio, self.max_log_ratio)
 
 
 def behaviour(logits, config: SamplerConfig):
-    """log β of the policy's logits, over the last axis: temperature, then top-k, then top-p.
+    """log β of the policy's logits, over the last axis. Tokens that are cut get `DEAD`."""
+    kept = behaviour_logits(logits, config)
+    return jnp.where(kept > DEAD / 2, jax.nn.log_softmax(kept), DEAD)
 
-    Tokens that are cut get `DEAD`.
+
+def behaviour_logits(logits, config: SamplerConfig):
+    """log β but for a constant: temperature, then top-k, then top-p. Tokens that are cut get
+    `DEAD`.
     """
     if config.temperature == 0:
         best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
         return jnp.where(best, 0.0, DEAD)
-    log_beta = jax.nn.log_softmax(logits / config.temperature)
+    scaled = logits / config.temperature
     keep = logits > DEAD / 2  # a high temperature must not revive what is never written
     if config.top_k:
-        kth = top_k(log_beta, min(config.top_k, logits.shape[-1]))[0][..., -1:]
-        keep &= log_beta >= kth
+        kth = top_k(scaled, min(config.top_k, logits.shape[-1]))[0][..., -1:]
+        keep &= scaled >= kth
     if config.top_p < 1:
-        ordered = jnp.sort(log_beta, axis=-1, descending=True)
+        ordered = jnp.sort(jax.nn.log_softmax(scaled), axis=-1, descending=True)
         mass_before = jnp.cumsum(jnp.exp(ordered), axis=-1) - jnp.exp(ordered)
         last_kept = jnp.sum(mass_before < config.top_p, axis=-1, keepdims=True) - 1
-        keep &= log_beta >= jnp.take_along_axis(ordered, last_kept, axis=-1)
-    if config.top_k or config.top_p < 1:
-        log_beta = jax.nn.log_softmax(jnp.where(keep, log_beta, DEAD))
-    return jnp.where(keep, log_beta, DEAD)
+        keep &= jax.nn.log_softmax(scaled) >= jnp.take_along_axis(ordered, last_kept, axis=-1)
+    return jnp.where(keep, scaled, DEAD)
 
 
 def top_k(x, k: int):

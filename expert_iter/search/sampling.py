@@ -3,8 +3,8 @@
 Two samplers, both with the sampler's true log-probability kept:
 
 * *independent*: K draws from the behaviour β; equal draws are merged and counted.
-* *without replacement*: stochastic beam search (`search.gumbel_top_k`). Exact: the K sequences are
-  distributed as K draws without replacement.
+* *without replacement*: stochastic beam search (`search.gumbel_top_k`, and for large vocabularies
+  `search.gumbel_top_down`). Exact: the K sequences are distributed as K draws without replacement.
 
 A continuation is a step when it may stop at a line's end, and a whole solution when it may stop
 only at the end of the text: guess-and-check and tree search share this file.
@@ -22,8 +22,11 @@ import jax.numpy as jnp
 from expert_iter.model.state import State
 from expert_iter.model.step_ends import NO_TOKEN, StepEnds
 from expert_iter.model.transformer import KV, Network, Past
-from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
-from expert_iter.search.gumbel_top_k import best_children, log_inclusion, row_gumbel
+from expert_iter.search import gumbel_top_down, gumbel_top_k
+from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour, behaviour_logits
+from expert_iter.search.gumbel_top_k import log_inclusion, row_gumbel
+
+MOST_NOISE = 512  # tokens of a vocabulary whose noise costs less than drawing from the top down
 
 
 class Candidates(NamedTuple):
@@ -211,27 +214,54 @@ class _Decoder:
         """The beam in its new order, and `[B, K]` each candidate's next token with its log π and
         log β; and the new threshold `[B]`.
         """
-        beam, (B, K), V = carry.beam, carry.beam.length.shape, self.network.vocab_size
-        rows = jnp.arange(B)[:, None]
+        beam, V = carry.beam, self.network.vocab_size
         unwritable = jnp.isin(jnp.arange(V), jnp.array(self.steps.never))
         logits = self.network.logits(self.params, carry.hidden_BxKxD)
         logits = jnp.where(unwritable, DEAD, logits)
-        log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, self.config)
-        noise = row_gumbel(self.keys_B, carry.t, (K, V)) if self.config.temperature > 0 else 0.0
+        draw = self._with_noise if V <= MOST_NOISE else self._top_down
+        (parent, token, perturbed, left_out_B), log_pi, log_beta = draw(carry, logits)
         if self.config.replacement:
-            token = jnp.argmax(log_beta + noise, axis=-1)
-            log_pi, log_beta = (x[rows, jnp.arange(K), token] for x in (log_pi, log_beta))
             return beam, token, log_pi, log_beta, carry.threshold_B
-        parent, token, perturbed, left_out_B = best_children(
-            beam.log_beta, beam.perturbed, beam.done, log_beta, noise
-        )
         # A prefix's perturbed value is the largest of all sequences below it, so the best prefix
         # that was left out stands for all of them.
         threshold_B = jnp.maximum(carry.threshold_B, left_out_B)
-        # The figures of the token are its parent's: read them before the beam is re-ordered.
-        log_pi, log_beta = log_pi[rows, parent, token], log_beta[rows, parent, token]
+        rows = jnp.arange(parent.shape[0])[:, None]
         beam = jax.tree.map(lambda x: x[rows, parent], beam)._replace(perturbed=perturbed)
         return beam, token, log_pi, log_beta, threshold_B
+
+    def _with_noise(self, carry: _Carry, logits):
+        """The children chosen by noise of each token; their log π and log β."""
+        beam, (B, K, V) = carry.beam, logits.shape
+        log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, self.config)
+        noise = row_gumbel(self.keys_B, carry.t, (K, V)) if self.config.temperature > 0 else 0.0
+        if self.config.replacement:
+            children = self._of_each(jnp.argmax(log_beta + noise, axis=-1))
+        else:
+            children = gumbel_top_k.best_children(
+                beam.log_beta, beam.perturbed, beam.done, log_beta, noise
+            )
+        chosen = jnp.arange(B)[:, None], *children[:2]
+        return children, log_pi[chosen], log_beta[chosen]
+
+    def _top_down(self, carry: _Carry, logits):
+        """Equal in distribution to `_with_noise`."""
+        beam, K = carry.beam, self.K
+        policy = blocks = gumbel_top_down.in_blocks(logits)
+        if not self.config.is_policy:
+            blocks = gumbel_top_down.in_blocks(behaviour_logits(logits, self.config))
+        uniform = gumbel_top_down.row_uniform(self.keys_B, carry.t, (K, 3))
+        if self.config.replacement:
+            children = self._of_each(gumbel_top_down.draw_each(uniform[..., :2], blocks))
+        else:
+            children = gumbel_top_down.best_children(
+                beam.log_beta, beam.perturbed, beam.done, blocks, uniform
+            )
+        log_pi, log_beta = (gumbel_top_down.log_probs(x, *children[:2]) for x in (policy, blocks))
+        return children, log_pi, log_beta
+
+    def _of_each(self, token):
+        """One child of each candidate, drawn independently."""
+        return jnp.arange(self.K)[None], token, None, None
 
     def _read(self, carry: _Carry, beam: _Beam, token_BxK) -> tuple[KV, jax.Array]:
         """Reads the tokens just chosen. `beam` does not hold them yet: a token sees the context,

@@ -17,6 +17,7 @@ from expert_iter.errors import UserError
 from expert_iter.model.state import read_prompt
 from expert_iter.model.transformer import KV, Network
 from expert_iter.model.transformer_config import TransformerConfig
+from expert_iter.search import sampling
 from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
 from expert_iter.search.gumbel_top_k import log_inclusion
 from expert_iter.search.sampling import Candidates, merge_duplicates, sample_candidates
@@ -36,8 +37,8 @@ def network():
     return Network(config, VOCAB)
 
 
-@pytest.fixture(scope="module")
-def draw(network, params, ids):
+@pytest.fixture(scope="module", params=[sampling.MOST_NOISE, 0], ids=["noise", "top down"])
+def draw(request, network, params, ids):
     """Draws K candidates a row, and says how deep the loop ran; `prompt` is a single row's, or each
     row's tokens and length.
     """
@@ -69,7 +70,9 @@ def draw(network, params, ids):
         live = np.ones(keys.shape[0], bool) if live is None else live
         return jax.tree.map(np.asarray, run(params, *prompt, keys, live))
 
-    return draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "MOST_NOISE", request.param)
+        yield draw
 
 
 @pytest.fixture(scope="module")
