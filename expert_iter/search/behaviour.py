@@ -24,6 +24,10 @@ class SamplerConfig:
       top_p: only the likeliest tokens that together have this probability, in (0, 1].
       max_log_ratio: bound on |log π − log β| of a whole candidate. Importance weights of long
         steps would explode.
+      halvings: how often rows of a batch that have ended are left behind: once half of those that
+        are there have, the others go on without them. Each time compiles the loop once more, and
+        copies keys and values. It pays where steps differ in length and a step of half the rows
+        takes less time.
     """
 
     replacement: bool = False
@@ -31,10 +35,11 @@ class SamplerConfig:
     top_k: int = 0
     top_p: float = 1.0
     max_log_ratio: float = 5.0
+    halvings: int = 0
 
     def __post_init__(self):
         check = Checks("sampler", self)
-        check.not_negative("temperature", "top_k", "max_log_ratio")
+        check.not_negative("temperature", "top_k", "max_log_ratio", "halvings")
         check.positive("top_p")
         check.share("top_p")
 

@@ -238,10 +238,10 @@ class StepSearch(NetworkExpert, abc.ABC):
         empty.
         """
         c = self.config
-        drawn, loop_steps = self.draw(
+        drawn, loop_steps_B = self.draw(
             params, state, keys_B, num_candidates, c.max_step_tokens, live_B=live_B
         )
-        bill = self._bill(prefix.chain, state, drawn, loop_steps, live_B)
+        bill = self._bill(prefix.chain, state, drawn, loop_steps_B, live_B)
         drawn = _widen(drawn, c.width)
         finished = drawn.finished & drawn.valid & live_B[:, None]
         cut_off = ~finished & (prefix.depth[:, None] + 1 >= c.max_steps)
@@ -301,7 +301,7 @@ class StepSearch(NetworkExpert, abc.ABC):
         ahead = jnp.sum(policy * node.value, axis=-1)
         return c.lookahead * ahead + (1 - c.lookahead) * own_value_B
 
-    def _bill(self, chain: Chain, state: State, drawn: Candidates, loop_steps, live_B) -> Bill:
+    def _bill(self, chain: Chain, state: State, drawn: Candidates, loop_steps_B, live_B) -> Bill:
         """Of one expansion: the step's tokens (the root's are the prompt's) and the candidates'."""
         generated = jnp.sum(drawn.count * drawn.length, axis=-1) * live_B
         prefix_B = state.next_position_B
@@ -309,7 +309,7 @@ class StepSearch(NetworkExpert, abc.ABC):
         step = jnp.take_along_axis(chain.length_BxD, last[:, None], axis=1)[:, 0]
         read = jnp.where(chain.page_BxD[:, 0] >= 0, step, prefix_B) * live_B
         mean_step = generated / jnp.maximum(jnp.sum(drawn.count, axis=-1), 1)
-        lockstep = jnp.full_like(generated, loop_steps * drawn.valid.shape[1]) * live_B
+        lockstep = loop_steps_B * drawn.valid.shape[1] * live_B
         return self.price(generated, read, lockstep, prefix_B + mean_step / 2)
 
 

@@ -56,10 +56,10 @@ class Guess(NetworkExpert):
         return self.kept(drawn, length_B, budget)
 
     def draws(self, params, token_BxP, length_B, problem_B, keys_B) -> tuple[Candidates, jax.Array]:
-        """All of them, which no budget has a say in: the costly part of `run`.
+        """All of them, regardless of the budget: the costly part of `run`.
 
         Returns:
-          The candidates `[B, M]`, and how many tokens deep the loop ran, `[B]`.
+          The candidates `[B, M]`, and how many tokens deep the loop ran for each, `[B, M]`.
         """
         B, M = token_BxP.shape[0], self.config.num_samples
         prompt = read_prompt(self.network, params, token_BxP, length_B)
@@ -70,15 +70,15 @@ class Guess(NetworkExpert):
         rows, each = repeat(prompt, groups), M // groups
         drawn, loop_steps = self.draw(params, rows, keys, each, self.config.max_tokens, whole=True)
         drawn = jax.tree.map(lambda x: x.reshape(B, M, *x.shape[2:]), drawn)
-        return drawn, jnp.full(B, loop_steps)
+        return drawn, jnp.repeat(loop_steps, each).reshape(B, M)
 
     def kept(self, drawn: tuple[Candidates, jax.Array], length_B, budget=None) -> SearchTree:
         """The tree of those of the `draws` that the budget pays for."""
-        c, loop_steps_B = drawn
+        c, loop_steps_BxM = drawn
         exists, (B, M) = c.valid, c.valid.shape
         if self.sampler.replacement:
             exists = jnp.ones_like(exists)
-        kept, bill = self._pay(length_B, c.length, exists, loop_steps_B, budget)
+        kept, bill = self._pay(length_B, c.length, exists, loop_steps_BxM, budget)
         valid, count, prior = kept, kept.astype(int), c.prior_logit
         if self.sampler.replacement:
             valid, count = merge_duplicates(c.token, kept)
@@ -108,7 +108,7 @@ class Guess(NetworkExpert):
         )
 
     def _pay(
-        self, prompt_B, length_BxM, exists_BxM, loop_steps_B, budget
+        self, prompt_B, length_BxM, exists_BxM, loop_steps_BxM, budget
     ) -> tuple[jax.Array, Bill]:
         """Which draws the budget pays for, and the bill. Draws are paid one after the other, for as
         long as one more like those before leads nearer to the budget.
@@ -117,8 +117,7 @@ class Guess(NetworkExpert):
         nothing = jnp.zeros_like(prompt_B)
         prompt = self.price(nothing, prompt_B, nothing, prompt_B)
         context = prompt_B[:, None] + length_BxM / 2
-        lockstep = jnp.broadcast_to(loop_steps_B[:, None], length_BxM.shape)
-        draw = self.price(length_BxM, 0 * length_BxM, lockstep, context)
+        draw = self.price(length_BxM, 0 * length_BxM, loop_steps_BxM, context)
         draw = jax.tree.map(lambda x: x * exists_BxM, draw)
         # Before each draw: what was spent, and what a draw cost on average.
         before = jax.tree.map(lambda x: jnp.cumsum(x, axis=1) - x, draw)

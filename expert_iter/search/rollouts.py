@@ -77,5 +77,5 @@ def roll_out(
     read = jnp.sum(length.reshape(B, K), axis=-1)
     tried = jnp.maximum(jnp.sum(valid, axis=-1), 1)
     context = state.next_position_B + read * m / tried + generated / tried / 2
-    lockstep = jnp.full_like(generated, loop_steps * R) * jnp.any(open_BxK, axis=-1)
+    lockstep = m * jnp.sum(loop_steps.reshape(B, K), axis=-1) * jnp.any(open_BxK, axis=-1)
     return rollouts, expert.price(generated, read, lockstep, context)

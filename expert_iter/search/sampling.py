@@ -22,11 +22,9 @@ import jax.numpy as jnp
 from expert_iter.model.state import State
 from expert_iter.model.step_ends import NO_TOKEN, StepEnds
 from expert_iter.model.transformer import KV, Network, Past
-from expert_iter.search import gumbel_top_down, gumbel_top_k
-from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour, behaviour_logits
+from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.gumbel_top_k import log_inclusion, row_gumbel
-
-MOST_NOISE = 512  # tokens of a vocabulary whose noise costs less than drawing from the top down
+from expert_iter.search.next_tokens import next_tokens
 
 
 class Candidates(NamedTuple):
@@ -105,6 +103,11 @@ class _Carry(NamedTuple):
     threshold_B: jax.Array
     beam: _Beam
 
+    def of_rows(self, rows) -> "_Carry":
+        t, kv, *of_rows = self
+        kv = jax.tree.map(lambda x: x[:, rows], kv)
+        return _Carry(t, kv, *jax.tree.map(lambda x: x[rows], of_rows))
+
 
 @jax.named_scope("decode")
 def sample_candidates(
@@ -131,17 +134,29 @@ def sample_candidates(
         and what they hold is void.
 
     Returns:
-      The candidates `[B, K]`, and how many tokens deep the loop ran: every row pays for the
-      longest.
+      The candidates `[B, K]`, and `[B]` how many tokens deep the loop ran for each row: it pays for
+      the longest of those beside it.
     """
     K, L = num_candidates, max_tokens
     decoder = _Decoder(network, params, state, keys_B, K, L, config, steps, whole)
-    carry = jax.lax.while_loop(
-        lambda carry: (carry.t < L) & ~jnp.all(carry.beam.done),
-        decoder.advance,
-        decoder.start(live_B),
-    )
-    return decoder.candidates(carry), carry.t
+    B = keys_B.shape[0]
+    sizes = [B >> i for i in range(config.halvings + 1) if B >> i]
+    rows, carry = jnp.arange(B), decoder.start(live_B)
+    ended = carry.beam, carry.threshold_B, jnp.zeros(B, jnp.int32)
+    for size, fewer in zip(sizes, [*sizes[1:], 0], strict=True):
+        if size < B:
+            # Rows that have ended wait for nothing: the others go on without them.
+            kept = jnp.argsort(jnp.all(carry.beam.done, axis=1), stable=True)[:size]
+            rows, decoder, carry = rows[kept], decoder.of_rows(kept), carry.of_rows(kept)
+        carry = decoder.run(carry, fewer)
+        depth = jnp.full(size, carry.t)
+        ended = jax.tree.map(
+            lambda x, new, rows=rows: x.at[rows].set(new),
+            ended,
+            (carry.beam, carry.threshold_B, depth),
+        )
+    beam, threshold_B, depth_B = ended
+    return decoder.candidates(beam, threshold_B), depth_B
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +200,20 @@ class _Decoder:
             ),
         )
 
+    def of_rows(self, rows) -> "_Decoder":
+        # The loop carries the keys and values.
+        state = jax.tree.map(lambda x: x[rows], self.state._replace(kv=None))
+        return dataclasses.replace(self, state=state, keys_B=self.keys_B[rows])
+
+    def run(self, carry: _Carry, fewer: int) -> _Carry:
+        """Writes until no more than `fewer` rows still write."""
+
+        def goes_on(carry: _Carry):
+            writing = jnp.sum(~jnp.all(carry.beam.done, axis=1))
+            return (carry.t < self.L) & (writing > fewer)
+
+        return jax.lax.while_loop(goes_on, self.advance, carry)
+
     def advance(self, carry: _Carry) -> _Carry:
         """Writes one token of each candidate."""
         t = carry.t
@@ -214,54 +243,22 @@ class _Decoder:
         """The beam in its new order, and `[B, K]` each candidate's next token with its log π and
         log β; and the new threshold `[B]`.
         """
-        beam, V = carry.beam, self.network.vocab_size
-        unwritable = jnp.isin(jnp.arange(V), jnp.array(self.steps.never))
+        beam = carry.beam
+        unwritable = jnp.isin(jnp.arange(self.network.vocab_size), jnp.array(self.steps.never))
         logits = self.network.logits(self.params, carry.hidden_BxKxD)
         logits = jnp.where(unwritable, DEAD, logits)
-        draw = self._with_noise if V <= MOST_NOISE else self._top_down
-        (parent, token, perturbed, left_out_B), log_pi, log_beta = draw(carry, logits)
-        if self.config.replacement:
-            return beam, token, log_pi, log_beta, carry.threshold_B
-        # A prefix's perturbed value is the largest of all sequences below it, so the best prefix
-        # that was left out stands for all of them.
-        threshold_B = jnp.maximum(carry.threshold_B, left_out_B)
-        rows = jnp.arange(parent.shape[0])[:, None]
-        beam = jax.tree.map(lambda x: x[rows, parent], beam)._replace(perturbed=perturbed)
-        return beam, token, log_pi, log_beta, threshold_B
-
-    def _with_noise(self, carry: _Carry, logits):
-        """The children chosen by noise of each token; their log π and log β."""
-        beam, (B, K, V) = carry.beam, logits.shape
-        log_pi, log_beta = jax.nn.log_softmax(logits), behaviour(logits, self.config)
-        noise = row_gumbel(self.keys_B, carry.t, (K, V)) if self.config.temperature > 0 else 0.0
-        if self.config.replacement:
-            children = self._of_each(jnp.argmax(log_beta + noise, axis=-1))
-        else:
-            children = gumbel_top_k.best_children(
-                beam.log_beta, beam.perturbed, beam.done, log_beta, noise
-            )
-        chosen = jnp.arange(B)[:, None], *children[:2]
-        return children, log_pi[chosen], log_beta[chosen]
-
-    def _top_down(self, carry: _Carry, logits):
-        """Equal in distribution to `_with_noise`."""
-        beam, K = carry.beam, self.K
-        policy = blocks = gumbel_top_down.in_blocks(logits)
-        if not self.config.is_policy:
-            blocks = gumbel_top_down.in_blocks(behaviour_logits(logits, self.config))
-        uniform = gumbel_top_down.row_uniform(self.keys_B, carry.t, (K, 3))
-        if self.config.replacement:
-            children = self._of_each(gumbel_top_down.draw_each(uniform[..., :2], blocks))
-        else:
-            children = gumbel_top_down.best_children(
-                beam.log_beta, beam.perturbed, beam.done, blocks, uniform
-            )
-        log_pi, log_beta = (gumbel_top_down.log_probs(x, *children[:2]) for x in (policy, blocks))
-        return children, log_pi, log_beta
-
-    def _of_each(self, token):
-        """One child of each candidate, drawn independently."""
-        return jnp.arange(self.K)[None], token, None, None
+        drawn = next_tokens(
+            self.config, self.keys_B, carry.t, beam.log_beta, beam.perturbed, beam.done, logits
+        )
+        threshold_B = carry.threshold_B
+        if not self.config.replacement:
+            # A prefix's perturbed value is the largest of all sequences below it, so the best
+            # prefix that was left out stands for all of them.
+            threshold_B = jnp.maximum(threshold_B, drawn.left_out)
+            rows = jnp.arange(threshold_B.shape[0])[:, None]
+            beam = jax.tree.map(lambda x: x[rows, drawn.parent], beam)
+            beam = beam._replace(perturbed=drawn.perturbed)
+        return beam, drawn.token, drawn.log_pi, drawn.log_beta, threshold_B
 
     def _read(self, carry: _Carry, beam: _Beam, token_BxK) -> tuple[KV, jax.Array]:
         """Reads the tokens just chosen. `beam` does not hold them yet: a token sees the context,
@@ -283,8 +280,8 @@ class _Decoder:
         )
         return jax.tree.map(write, carry.kv, new_kv), hidden
 
-    def candidates(self, carry: _Carry) -> Candidates:
-        beam, config = carry.beam, self.config
+    def candidates(self, beam: _Beam, threshold_B) -> Candidates:
+        config = self.config
         log_ratio = config.log_ratio(beam.log_pi, beam.log_beta)
         if config.replacement:
             exists = True  # a duplicate does too
@@ -293,7 +290,7 @@ class _Decoder:
         else:
             exists = valid = beam.perturbed > DEAD / 2
             count = valid.astype(jnp.int32)
-            inclusion = log_inclusion(beam.log_beta, carry.threshold_B[:, None])
+            inclusion = log_inclusion(beam.log_beta, threshold_B[:, None])
             prior = beam.log_beta + log_ratio - inclusion
         last = jnp.maximum(beam.length - 1, 0)[..., None]
         last = jnp.take_along_axis(beam.token, last, axis=2)[..., 0]

@@ -17,7 +17,7 @@ from expert_iter.errors import UserError
 from expert_iter.model.state import read_prompt
 from expert_iter.model.transformer import KV, Network
 from expert_iter.model.transformer_config import TransformerConfig
-from expert_iter.search import sampling
+from expert_iter.search import next_tokens
 from expert_iter.search.behaviour import DEAD, SamplerConfig, behaviour
 from expert_iter.search.gumbel_top_k import log_inclusion
 from expert_iter.search.sampling import Candidates, merge_duplicates, sample_candidates
@@ -37,10 +37,10 @@ def network():
     return Network(config, VOCAB)
 
 
-@pytest.fixture(scope="module", params=[sampling.MOST_NOISE, 0], ids=["noise", "top down"])
+@pytest.fixture(scope="module", params=[next_tokens.MOST_NOISE, 0], ids=["noise", "top down"])
 def draw(request, network, params, ids):
-    """Draws K candidates a row, and says how deep the loop ran; `prompt` is a single row's, or each
-    row's tokens and length.
+    """Draws K candidates a row, and says how deep the loop ran for each row; `prompt` is a single
+    row's, or each row's tokens and length.
     """
     compiled = {}
 
@@ -71,7 +71,7 @@ def draw(request, network, params, ids):
         return jax.tree.map(np.asarray, run(params, *prompt, keys, live))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "MOST_NOISE", request.param)
+        patch.setattr(next_tokens, "MOST_NOISE", request.param)
         yield draw
 
 
@@ -364,7 +364,7 @@ def test_greedy_writes_the_likeliest_tokens(replacement, draw, network, params, 
     assert len(set(length)) > 1
     for n in (0, *set(length)):
         live = length <= n
-        assert draw(sampler, 3, keys(12), prompt=prompt, live=live)[1] == n
+        assert (draw(sampler, 3, keys(12), prompt=prompt, live=live)[1] == n).all()
 
 
 @pytest.mark.parametrize("replacement", [False, True])
@@ -384,6 +384,26 @@ def test_a_row_depends_on_nothing_beside_it(replacement, draw):
     assert_same(straight, other, live, live)
     changed, _ = draw(sampler, 4, keys(12, seed=7), prompt=(token, length))
     assert (changed.token != straight.token).any((1, 2)).sum() > 6
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_rows_that_have_ended_are_left_behind(replacement, draw):
+    """What is drawn is the same; a row pays until half of those beside it have ended with it."""
+    sampler, rng = SamplerConfig(replacement=replacement, temperature=2.0), np.random.default_rng(8)
+    token = np.concatenate([np.ones((12, 1), int), rng.integers(2, VOCAB, (12, 3))], axis=1)
+    given = {"prompt": (token, rng.integers(1, 5, 12)), "live": np.arange(12) % 6 > 0}
+    straight, depth = draw(sampler, 2, keys(12, seed=3), **given)
+    halved, depth_halved = draw(
+        dataclasses.replace(sampler, halvings=9), 2, keys(12, seed=3), **given
+    )
+    assert_same(straight, halved, given["live"], given["live"])
+    end = np.where(given["live"], straight.length.max(1), 0)
+    assert (depth == end.max()).all() and len(set(end)) > 2
+    # 12 rows, then 6, 3 and 1: the rest leaves as soon as no more than these have longer texts.
+    ordered = np.sort(end)[::-1]
+    leaves = [ordered[6], ordered[3], ordered[1], ordered[0]]
+    assert set(depth_halved) <= set(leaves)
+    assert (depth_halved >= end).all() and (np.bincount(depth_halved).cumsum()[leaves[0]]) >= 6
 
 
 def assert_same(a: Candidates, b: Candidates, rows_a, rows_b):
