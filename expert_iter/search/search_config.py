@@ -34,7 +34,7 @@ class SearchConfig:
       policy: of MCTS: 'gumbel' (Gumbel MuZero) or 'puct' (MuZero).
       backup: of MCTS: the 'mean' of the simulations, or the 'max' over candidates.
       commit: of MCTS: 'solution' searches for the whole solution. 'step' chooses a step after each
-        max_steps-th part of the simulations and searches on below it.
+        1/max_steps of the simulations and searches on below it.
       value_scale: of MCTS: σ(q) = (maxvisit_init + max N) · value_scale · q.
       maxvisit_init: see value_scale.
       gumbel_scale: of MCTS: noise of the root's choice. 0: none.

@@ -18,6 +18,7 @@ from expert_iter.tasks.words.jsonl import Jsonl, JsonlConfig
 from expert_iter.tasks.words.math import Math
 from expert_iter.tasks.words.mawps import Mawps
 from expert_iter.tasks.words.published_task import PublishedConfig
+from expert_iter.tasks.words.stories import Stories, StoriesConfig
 from expert_iter.tasks.words.svamp import Svamp
 
 __all__ = ["TASKS", "Problem", "Question", "Task", "load_task", "task_settings"]
@@ -32,6 +33,7 @@ TASKS: dict[str, tuple[type, type]] = {
     "math": (Math, FileConfig),
     "mawps": (Mawps, PublishedConfig),
     "mbpp": (Mbpp, PublishedConfig),
+    "stories": (Stories, StoriesConfig),
     "svamp": (Svamp, PublishedConfig),
 }
 

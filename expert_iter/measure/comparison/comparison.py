@@ -4,7 +4,7 @@ model FLOPs, over several seeds.
 A budget is given in generated tokens a problem; the same budget in FLOPs is what plain sampling
 spends on so many tokens. Trees are sized to the budget by a rule (`sizes`), not by hand.
 
-Results are kept a row at a time, so a comparison that was interrupted goes on where it was.
+Results are kept a row at a time, so a comparison that was interrupted is resumed.
 """
 
 import dataclasses
