@@ -1,6 +1,7 @@
 """Devices that are described and need not be there: their compiler knows them by name."""
 
 import os
+import re
 
 import jax
 
@@ -13,6 +14,7 @@ _ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5e-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
+_HOST = 2, 2, 1  # chips of a host along the axes of the torus, if the compiler is not told
 _EXAMPLES = "v5e:2x4, v6e:2x4, v5p:2x2x2, v4:2x2x2, h100:8"
 
 
@@ -36,6 +38,8 @@ def devices_of(name: str, slices: int = 1) -> list[jax.Device]:
     more = {"num_slices": slices} if slices > 1 else {}
     if name.startswith("v4"):
         more["chip_config_name"] = "megacore"  # one device a chip, as in a run
+    if (host := _small_host(name)) is not None:
+        more["chips_per_host_bounds"] = host
     try:
         return list(topologies.get_topology_desc(name, platform="tpu", **more).devices)
     except RuntimeError as error:
@@ -46,3 +50,13 @@ def devices_of(name: str, slices: int = 1) -> list[jax.Device]:
         raise UserError(
             f"--topology={name}: there is no such topology; examples are {_EXAMPLES}"
         ) from None
+
+
+def _small_host(name: str) -> list[int] | None:
+    """Chips of a host where the torus is smaller than `_HOST`, such as v5e:1x1, else None. The
+    compiler refuses a torus that does not consist of whole hosts.
+    """
+    sizes = [int(size) for size in re.findall(r"\d+", name.partition(":")[2])]
+    sizes += [1] * (len(_HOST) - len(sizes))
+    host = [max(min(pair), 1) for pair in zip(sizes, _HOST, strict=False)]
+    return None if host == [*_HOST] else host
