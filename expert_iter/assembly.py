@@ -116,17 +116,16 @@ class Parts:
 
     def expert(self) -> SelfPlay:
         """The expert of self-play, with the verifier's verdicts on what it finishes."""
-        verifier = HostVerifier(self.verifier, self.tokenizer)
-        player = self.player(verifier)
+        player, in_flight = self.player(), self.settings.run.batches_in_flight
         if player.expert.verdicts_after:
-            return GuessAndCheck(player, self.verifier)
-        return SelfPlay(player, verifier)
+            return GuessAndCheck(player, self.verifier, in_flight)
+        return SelfPlay(player, HostVerifier(self.verifier, self.tokenizer), in_flight)
 
-    def player(self, verifier: HostVerifier | None) -> Player:
-        """Of self-play. Compiled by shapes alone, it needs no verifier."""
+    def player(self) -> Player:
+        """Of self-play."""
         s = self.settings
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps)
-        search = None if expert.verdicts_after else VerifiedSearch(expert, verifier, self.layout)
+        search = None if expert.verdicts_after else VerifiedSearch(expert, self.layout)
         return Player(expert, self.tokenizer, s.run.batch_size, self.layout, search)
 
     def distil(
@@ -137,6 +136,8 @@ class Parts:
 
         rngs: one a problem.
         """
+        if not searched.problems:  # as a process may have none of a batch
+            return {}, 0
         tokenizer = self.tokenizer
         prompts = [tokenizer.encode_prompt(problem.prompt) for problem in searched.problems]
         lessons = step_trees(searched, prompts, self.steps, self.objectives, rngs)

@@ -52,7 +52,9 @@ class RunConfig:
       rounds: rounds of search and learning.
       expert: the expert that searches, by its name in `search.experts`.
       problems_per_round: training problems that a round searches.
-      batch_size: problems that are searched at once.
+      batch_size: problems of a search.
+      batches_in_flight: batches that are searched at once, so that devices work on one while the
+        verifier works on another. Trees are the same; each takes its memory.
       tokens_per_round: ends a round's search early, at the batch that comes nearest to so many
         generated tokens. 0: never.
       save_seconds: the longest time between two saves within a phase.
@@ -64,6 +66,7 @@ class RunConfig:
     expert: str = "mcts"
     problems_per_round: int = 1024
     batch_size: int = 128
+    batches_in_flight: int = 2
     tokens_per_round: int = 0
     save_seconds: float = 60.0
     keep_checkpoints: int = 2
@@ -71,7 +74,9 @@ class RunConfig:
     def __post_init__(self):
         check = Checks("run", self)
         check.one_of("expert", *EXPERTS)
-        check.at_least(1, "problems_per_round", "batch_size", "keep_checkpoints")
+        check.at_least(
+            1, "problems_per_round", "batch_size", "batches_in_flight", "keep_checkpoints"
+        )
         check.not_negative("rounds", "seed", "save_seconds", "tokens_per_round")
 
 

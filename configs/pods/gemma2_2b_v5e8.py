@@ -19,7 +19,7 @@ print each phase's peak memory on one device, with prompts of up to 256 tokens; 
 the compiler, and what that leaves free:
 
     learning                8.45 GB  8.85 GB   45%
-    search by mcts          8.77 GB        –     –
+    search by mcts          9.07 GB        –     –
     evaluation by mcts      5.69 GB  5.95 GB   63%
     evaluation by samples   5.78 GB  6.38 GB   60%
     evaluation by greedy          –  5.94 GB   63%

@@ -19,7 +19,7 @@ print each phase's peak memory on one device, with prompts of up to 256 tokens; 
 the compiler, and what that leaves free:
 
     learning                55.2 GB        –     –
-    search by mcts          45.3 GB  48.8 GB   49%
+    search by mcts            52 GB        –     –
     evaluation by mcts      37.4 GB  39.6 GB   58%
     evaluation by samples   37.7 GB  37.4 GB   61%
     evaluation by greedy          –  34.3 GB   64%

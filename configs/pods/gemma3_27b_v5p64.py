@@ -19,7 +19,7 @@ print each phase's peak memory on one device, with prompts of up to 256 tokens; 
 the compiler, and what that leaves free:
 
     learning                38.8 GB        –     –
-    search by mcts          50.3 GB  53.1 GB   44%
+    search by mcts          55.3 GB        –     –
     evaluation by mcts      30.9 GB  33.5 GB   65%
     evaluation by samples   31.2 GB  31.4 GB   67%
     evaluation by greedy          –  29.2 GB   69%

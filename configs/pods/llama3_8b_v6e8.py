@@ -19,7 +19,7 @@ print each phase's peak memory on one device, with prompts of up to 256 tokens; 
 the compiler, and what that leaves free:
 
     learning                23.8 GB        –     –
-    search by mcts          25.2 GB        –     –
+    search by mcts          25.6 GB        –     –
     evaluation by mcts      16.7 GB  16.7 GB   48%
     evaluation by samples   16.7 GB  17.4 GB   46%
     evaluation by greedy          –  16.6 GB   48%

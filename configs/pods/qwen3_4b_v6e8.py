@@ -19,7 +19,7 @@ print each phase's peak memory on one device, with prompts of up to 256 tokens; 
 the compiler, and what that leaves free:
 
     learning                  13 GB        –     –
-    search by mcts          13.2 GB        –     –
+    search by mcts          13.6 GB        –     –
     evaluation by mcts      8.66 GB  8.84 GB   72%
     evaluation by samples   8.66 GB  8.66 GB   73%
     evaluation by greedy          –  8.18 GB   74%

@@ -97,7 +97,7 @@ def _compile(checked) -> None:
     pieces, task = Pieces(network.vocab_size), SimpleNamespace(answer=None)
     parts = Parts(checked, task, pieces, network, objectives, devices)
     mesh = dict(parts.layout.mesh.shape)
-    who = parts.learner(), parts.evaluator(), parts.player(verifier=None)
+    who = parts.learner(), parts.evaluator(), parts.player()
     todo, uses = programs(checked, *who, f.prompt_tokens)
     done = compile_all(todo, lambda line: print(line, file=sys.stderr, flush=True))
     by_name = {program.name: program for program in done}

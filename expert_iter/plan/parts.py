@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-WAITING = "optimizer, which waits"  # the one part of a phase that its program does not see
+# Parts of a phase that its program does not see.
+WAITING, IN_FLIGHT = "optimizer, which waits", "other batches in flight, which wait"
 
 
 # Bytes by the TPU's compiler are so many times those by arithmetic, at least and at most, on the
@@ -68,7 +69,7 @@ class Phase(NamedTuple):
     @property
     def program_bytes(self) -> float:
         """Of the compiled program: its arguments, its results and its temporary buffers."""
-        return sum(part.bytes for part in self.parts if part.name != WAITING)
+        return sum(part.bytes for part in self.parts if part.name not in (WAITING, IN_FLIGHT))
 
 
 class Moment(NamedTuple):

@@ -185,19 +185,23 @@ def _searches(
     anyhow += ("model.param_dtype", "mesh.fsdp")
 
     def phase(
-        name: str, expert: str, batch_size: int, given: Settings, settings, verified: bool = False
+        name: str, expert: str, batch_size: int, given: Settings, settings, in_flight: int = 0
     ) -> Phase:
         made = _expert(given, network, expert)
         memory = SearchMemory(network, layout, -(-batch_size // layout.search_shards), prompt)
         if made.shares_draws:
             parts = memory.guesses(made.config, made.sampler.replacement)
         else:
-            parts = memory.tree_search(made.config, in_parts=verified)
+            parts = memory.tree_search(made.config, in_flight)
         return Phase(f"{name} by {expert}", (waiting, *parts), (*settings, *anyhow))
 
     shares_draws = _expert(s, network, s.run.expert).shares_draws
-    size = "guess.num_samples" if shares_draws else "search.num_simulations"
-    yield phase("search", s.run.expert, s.run.batch_size, s, ("run.batch_size", size), True)
+    smaller = ("run.batch_size", "guess.num_samples" if shares_draws else "search.num_simulations")
+    if not shares_draws:
+        smaller = ("run.batches_in_flight", *smaller)
+    yield phase(
+        "search", s.run.expert, s.run.batch_size, s, smaller, in_flight=s.run.batches_in_flight
+    )
     e = s.evaluation
     own = evaluated(ExpertSettings(s.search, s.sampler, s.guess), e)
     given = dataclasses.replace(s, search=own.search, guess=own.guess)

@@ -96,9 +96,16 @@ def programs(
     def update(phase: str, updates: int) -> None:
         uses.append(Use(phase, UPDATE, updates, s.learner.rows * s.learner.row_tokens))
 
-    def search(phase: str, name: str, player: Player, problems: int, budgets: Sequence[int]):
+    def search(
+        phase: str,
+        name: str,
+        player: Player,
+        problems: int,
+        budgets: Sequence[int],
+        in_flight: int = 1,
+    ) -> None:
         expert, size = player.expert, player.batch_size
-        found[name] = Program(name, partial(player.compile, params, prompt), waiting)
+        found[name] = Program(name, partial(player.compile, params, prompt, in_flight), waiting)
         depth = 1 if expert.shares_draws else expert.config.max_steps
         for budget in [expert.most] if expert.shares_draws else budgets:
             tokens = size * generated_tokens(expert, budget)
@@ -110,7 +117,8 @@ def programs(
 
     e, expert = s.evaluation, s.run.expert
     update(WARM_START, s.warm_start.updates)
-    search(SEARCH, f"search by {expert}", player, s.run.problems_per_round, [player.expert.most])
+    play = s.run.problems_per_round, [player.expert.most], s.run.batches_in_flight
+    search(SEARCH, f"search by {expert}", player, *play)
     update(LEARNING, s.learner.updates_per_round)
     for method in dict.fromkeys(("greedy", expert)):
         answer(CHECK, method, e.round_problems, [evaluator.round_budget(method)])

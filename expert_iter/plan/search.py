@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from expert_iter.model.transformer import Network
-from expert_iter.plan.parts import Moment, Part, held_bytes
+from expert_iter.plan.parts import IN_FLIGHT, Moment, Part, held_bytes
 from expert_iter.pod.mesh import TENSOR_PARALLEL, Layout
 from expert_iter.search.guess import GROUP, GuessConfig
 from expert_iter.search.search_config import SearchConfig
@@ -107,10 +107,10 @@ class SearchMemory:
         joined = self.kv(rows, context) + self.kv(rows, tokens)  # the context, and with candidates
         return joined + self.kv(rows, candidates) + working
 
-    def tree_search(self, c: SearchConfig, in_parts: bool = False) -> list[Part]:
+    def tree_search(self, c: SearchConfig, in_flight: int = 0) -> list[Part]:
         """Of MCTS, and of the searches by a rule, which keep the same nodes.
 
-        in_parts: as `weights` has it.
+        in_flight: batches of a search that is driven by the host; 0 for one in one program.
         """
         rows, P, L = self.rows, self.prompt, c.max_step_tokens
         nodes, C = rows * (c.num_simulations + 1), P + c.max_steps * L
@@ -124,14 +124,17 @@ class SearchMemory:
         ]
         if c.rollouts:
             moments += self._rollouts(c, C)
+        # Between two parts a batch holds this, and its newest node.
+        other = pages + prompts + trees + self.kv(rows, L) + rows * node_bytes(c)
         least = pages + trees
         fullest = max(moments, key=lambda m: m.bytes - least * m.before_loop)
         return [
-            *self.weights(in_parts),
+            *self.weights(in_parts=in_flight > 0),
             Part("KV pages", pages),
             Part("prompts' keys and values", prompts),
             Part("trees", trees),
             Part("trees, handed out", nodes * record_bytes(c)),
+            Part(IN_FLIGHT, max(in_flight - 1, 0) * other),
             Part(fullest.name, max(fullest.bytes - least * fullest.before_loop, 0)),
         ]
 

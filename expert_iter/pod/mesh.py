@@ -91,6 +91,12 @@ class Layout:
         """Into how many parts a batch of problems is sharded."""
         return math.prod(self.mesh.shape[axis] for axis in self.search_axes)
 
+    @property
+    def rows_span_processes(self) -> bool:
+        """Whether devices of several processes search the same rows."""
+        together = self.mesh.devices.reshape(self.search_shards, -1)
+        return any(len({d.process_index for d in group}) > 1 for group in together)
+
     def search_axis_of_heads(self, heads: int) -> str | None:
         """Along which axis so many heads of keys and values are sharded in a search."""
         axis = _SEARCH[self.config.search].get(HEADS)
@@ -171,8 +177,10 @@ def own_part(array: jax.Array) -> np.ndarray:
     """The `own_rows` of an array that is sharded by rows."""
     count = len(array)
     shards = {shard.index[0].indices(count)[:2]: shard.data for shard in array.addressable_shards}
-    own = _own_parts(array.sharding, count)
-    return np.concatenate([np.asarray(shards[part]) for part in sorted(own)])
+    own = sorted(_own_parts(array.sharding, count))
+    # A process that shares all its rows with others before it answers for none.
+    none = np.asarray(array.addressable_shards[0].data)[:0]
+    return np.concatenate([none, *(np.asarray(shards[part]) for part in own)])
 
 
 def held_part(array: jax.Array) -> np.ndarray:

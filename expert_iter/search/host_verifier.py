@@ -2,7 +2,7 @@
 evaluation cannot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,24 +13,36 @@ from expert_iter.tasks.verifier.pool import Verifier
 
 
 class HostVerifier:
-    """Asks about texts of tokens.
-
-    A search knows a problem by its number in `problems`, which may be changed between searches.
-    """
+    """Asks about texts of tokens."""
 
     def __init__(self, verifier: Verifier, tokenizer: TextTokenizer):
         self.verifier, self.tokenizer = verifier, tokenizer
-        self.problems: Sequence[Problem] = ()
 
-    def verdicts(self, problem_B: np.ndarray, texts: Texts) -> np.ndarray:
-        """[B, M] bool. Which of the finished texts are right; arrays are on the host."""
-        verdict = np.zeros(texts.finished.shape, bool)
+    def ask(
+        self, problems: Sequence[Problem], problem_B: np.ndarray, texts: Texts
+    ) -> Callable[[], np.ndarray]:
+        """Submits the finished texts.
+
+        Args:
+          problems: of a batch.
+          problem_B: [B] int. The rows' problems, by their numbers in `problems`.
+          texts: on the host.
+
+        Returns:
+          A function that waits for the verdicts: [B, M] bool, True for the right ones.
+        """
         pad = self.tokenizer.ids.pad
         before, asked, written = {}, np.nonzero(texts.finished), []
         for b, k in zip(*asked, strict=True):
             if b not in before:
                 before[b] = [t for t in texts.prefix[b].ravel().tolist() if t != pad]
             written.append(before[b] + [t for t in texts.token[b, k].tolist() if t != pad])
-        problems = [self.problems[problem_B[b]] for b in asked[0]]
-        verdict[asked] = self.verifier.verify(problems, self.tokenizer.decode_all(written))
-        return verdict
+        of_texts = [problems[problem_B[b]] for b in asked[0]]
+        future = self.verifier.submit(of_texts, self.tokenizer.decode_all(written))
+
+        def verdicts() -> np.ndarray:
+            verdict = np.zeros(texts.finished.shape, bool)
+            verdict[asked] = future.result()
+            return verdict
+
+        return verdicts

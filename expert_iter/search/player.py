@@ -3,7 +3,7 @@ brings the trees to the host.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod.mesh import Layout, own_part, own_rows, put
 from expert_iter.search.expert import Expert
 from expert_iter.search.tree import SearchTree
+from expert_iter.search.verified_search import Ask, VerifiedSearch
 from expert_iter.tasks.task import Question
 
 SHORT = 32  # tokens; prompts up to here are padded to a multiple of 4
@@ -37,7 +38,7 @@ def by_rows(run: Callable[..., SearchTree], layout: Layout) -> Callable[..., Sea
 class Player:
     """One expert at one batch size.
 
-    search: what is run in place of the expert's own `run`, on arrays of all devices.
+    search: drives the search by parts (`play_verified`), in place of the expert's own `run`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Player:
         tokenizer: TextTokenizer,
         batch_size: int,
         layout: Layout,
-        search: Callable[..., SearchTree] | None = None,
+        search: VerifiedSearch | None = None,
     ):
         self.expert, self.tokenizer = expert, tokenizer
         self.batch_size, self._layout = batch_size, layout
@@ -56,6 +57,7 @@ class Player:
         if expert.shares_draws:
             run = lambda *given: expert.draws(*given[:-1])  # noqa: E731 (all but the budget)
             self._keep = jax.jit(expert.kept, out_shardings=layout.search_rows)
+        self._in_parts = search is not None
         self._search = search or jax.jit(by_rows(run, layout))
         self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)
 
@@ -84,17 +86,34 @@ class Player:
         """As `play`, but gives each process the trees of its own questions: their numbers among
         all, and the trees.
         """
-        rows = own_rows(self._layout.search_rows, self._rows)
         [tree] = self._run(params, questions, key, [budget])
-        asked = rows < len(questions)
-        return rows[asked], jax.tree.map(lambda x: own_part(x)[asked], tree)
+        return self._own(tree, len(questions))
 
-    def compile(self, params, prompt: int) -> dict[str, tuple[jax.stages.Compiled, Any]]:
+    def gathered(self, params) -> Any:
+        """Parameters as this expert's programs read them. Several searches share what is gathered
+        before them; a search of one program gathers within.
+        """
+        return self._search.gathered(params) if self._in_parts else params
+
+    def play_verified(
+        self, params, questions: Sequence[Question], key, budget: int, ask: Ask
+    ) -> Generator[None, None, tuple[np.ndarray, SearchTree]]:
+        """As `play_own`, with verdicts. Yields where the devices or the verifier have work that it
+        would wait for.
+        """
+        given = self._put(questions, key)
+        tree = yield from self._search(params, *given, budget, ask)
+        return self._own(tree, len(questions))
+
+    def compile(
+        self, params, prompt: int, in_flight: int = 1
+    ) -> dict[str, tuple[jax.stages.Compiled, Any]]:
         """Its programs by shapes alone, for devices that need not be there.
 
         Args:
           params: abstract, with their shardings.
           prompt: tokens that prompts are padded to.
+          in_flight: batches that are searched by parts at once.
 
         Returns:
           The programs by name, each with what lies on the devices beside its arguments (abstract).
@@ -106,8 +125,8 @@ class Player:
         B, most = self._rows, self.expert.most
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B))
         given = rows(B, prompt), rows(B), rows(B), rows(B, dtype=keys.dtype)
-        if not hasattr(self._search, "lower"):  # driven by the host, part by part
-            return self._search.compile(params, *given)
+        if self._in_parts:
+            return self._search.compile(params, *given, in_flight)
         search = self._search.lower(params, *given, most).compile()
         if not self.expert.shares_draws:
             return {"search": (search, ())}
@@ -116,6 +135,20 @@ class Player:
         return {"search": (search, ()), "keep": (keep, params)}
 
     def _run(self, params, questions: Sequence[Question], key, budgets) -> list[SearchTree]:
+        given = self._put(questions, key)
+        if not self.expert.shares_draws:
+            return [self._search(params, *given, budget) for budget in budgets]
+        drawn = self._search(params, *given, budgets[0])
+        return [self._keep(drawn, given[1], budget) for budget in budgets]
+
+    def _own(self, tree: SearchTree, asked: int) -> tuple[np.ndarray, SearchTree]:
+        """See `play_own`; asked: questions."""
+        rows = own_rows(self._layout.search_rows, self._rows)
+        kept = rows < asked
+        return rows[kept], jax.tree.map(lambda x: own_part(x)[kept], tree)
+
+    def _put(self, questions: Sequence[Question], key) -> tuple[jax.Array, ...]:
+        """On the devices: tokens, lengths, problems' numbers and keys, as `Expert.run` has them."""
         prompts = [self.tokenizer.encode_prompt(question.prompt) for question in questions]
         longest = max(map(len, prompts))
         tokens = np.full((self._rows, padded_length(longest)), self.tokenizer.ids.pad, np.int32)
@@ -130,12 +163,7 @@ class Player:
         numbers = np.arange(self._rows, dtype=np.int32)
         numbers[len(questions) :] = 0
         rows = self._layout.search_rows
-        keys = _row_keys(key, put(ids, rows))
-        on_devices = put((tokens, lengths, numbers), rows)
-        if not self.expert.shares_draws:
-            return [self._search(params, *on_devices, keys, budget) for budget in budgets]
-        drawn = self._search(params, *on_devices, keys, budgets[0])
-        return [self._keep(drawn, on_devices[1], budget) for budget in budgets]
+        return *put((tokens, lengths, numbers), rows), _row_keys(key, put(ids, rows))
 
 
 @jax.jit

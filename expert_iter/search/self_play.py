@@ -1,10 +1,13 @@
 """The expert at play: it searches problems, and the verifier says what is right.
 
-A tree search wants verdicts while it goes on, for its leaves. Guess-and-check does not: its
-solutions are verified while the next batch is being drawn.
+A tree search wants verdicts while it goes on, for its leaves. Guess-and-check wants them at the
+end. Either way another batch is searched meanwhile: the devices draw while verdicts are given.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -41,54 +44,62 @@ class Searched(NamedTuple):
 
 
 class SelfPlay:
-    """Of an expert that asks the verifier as it searches: its leaves are worth their verdicts."""
+    """Of an expert that asks the verifier as it searches: its leaves are worth their verdicts.
 
-    def __init__(self, player: Player, verifier: HostVerifier):
-        self._player, self._verifier = player, verifier
+    in_flight: batches that are searched at once.
+    """
+
+    def __init__(self, player: Player, verifier: HostVerifier, in_flight: int):
+        self._player, self._verifier, self._in_flight = player, verifier, in_flight
 
     def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
-        """Searches one batch after another."""
-        for problems, key in batches:
-            self._verifier.problems = problems
-            yield self._searched(params, problems, key)
+        """Searches batches and yields them in their order."""
+        params = self._player.gathered(params)
+        batches, searching = iter(batches), deque()
+        while True:
+            for batch in itertools.islice(batches, self._in_flight - len(searching)):
+                searching.append(self._search(params, *batch))
+                next(searching[-1])
+            if not searching:
+                return
+            # In a fixed turn, not by who is ready: processes whose devices search the same rows
+            # must launch programs in the same order.
+            if found := next(searching[0]):
+                searching.popleft()
+                yield found
+            else:
+                for search in itertools.islice(searching, 1, None):
+                    next(search)
 
-    def _searched(self, params, problems: Sequence[Problem], key) -> Searched:
+    def _search(self, params, problems: Sequence[Problem], key) -> Iterator[Searched | None]:
+        """Yields None where the devices or the verifier have work that it would wait for, and the
+        searched batch ever after.
+        """
         questions = [problem.question for problem in problems]
-        rows, trees = self._player.play_own(params, questions, key, self._player.expert.most)
-        return Searched(rows, [problems[row] for row in rows], trees)
+        ask = functools.partial(self._verifier.ask, problems)
+        rows, trees = yield from self._player.play_verified(
+            params, questions, key, self._player.expert.most, ask
+        )
+        yield from itertools.repeat(Searched(rows, [problems[row] for row in rows], trees))
 
 
 class GuessAndCheck(SelfPlay):
     """Of an expert whose solutions are verified after the search."""
 
-    def __init__(self, player: Player, verifier: Verifier):
-        self._player, self._verifier = player, verifier
+    def __init__(self, player: Player, verifier: Verifier, in_flight: int):
+        self._player, self._verifier, self._in_flight = player, verifier, in_flight
 
-    def searches(self, params, batches: Iterable[Batch]) -> Iterator[Searched]:
-        """Searches one batch after another, each before the verdicts on the one before it are
-        waited for: they are given in other processes meanwhile.
-        """
-        before = None
-        for batch in batches:
-            asked = self._ask(self._searched(params, *batch))
-            if before:
-                yield before()
-            before = asked
-        if before:
-            yield before()
-
-    def _ask(self, searched: Searched) -> Callable[[], Searched]:
-        """Hands all solutions to the verifier. The function returned waits for the verdicts."""
-        trees, c = searched.trees, searched.trees.candidates
+    def _search(self, params, problems: Sequence[Problem], key) -> Iterator[Searched | None]:
+        questions = [problem.question for problem in problems]
+        rows, trees = self._player.play_own(params, questions, key, self._player.expert.most)
+        problems, c = [problems[row] for row in rows], trees.candidates
         asked = np.nonzero(c.finished & c.valid)
         written = zip(c.token[asked].tolist(), c.length[asked].tolist(), strict=True)
         texts = self._player.tokenizer.decode_all([tokens[:length] for tokens, length in written])
-        verdicts = self._verifier.submit([searched.problems[b] for b in asked[0]], texts)
-
-        def verified() -> Searched:
-            won = np.zeros_like(c.finished)
-            won[asked] = verdicts.result()
-            value = won.astype(trees.value.dtype)
-            return searched._replace(trees=trees._replace(won=won, value=value, q=value))
-
-        return verified
+        verdicts = self._verifier.submit([problems[b] for b in asked[0]], texts)
+        yield
+        won = np.zeros_like(c.finished)
+        won[asked] = verdicts.result()
+        value = won.astype(trees.value.dtype)
+        trees = trees._replace(won=won, value=value, q=value)
+        yield from itertools.repeat(Searched(rows, problems, trees))

@@ -12,6 +12,8 @@ from expert_iter.storage.tree_record import Steps, Summary, TreeRecord, flattene
 
 def tree_records(searched: Searched, tokenizer: TextTokenizer) -> list[bytes]:
     """A record of each problem's tree, with the texts of its prompt and its steps."""
+    if not searched.problems:  # as a process may have none of a batch
+        return []
     arrays = flattened(searched.trees)
     steps = steps_of(searched.trees, tokenizer)
     nodes = searched.trees.live.sum(axis=1).tolist()

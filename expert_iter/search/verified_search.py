@@ -4,32 +4,51 @@ No compiled program calls the host: JAX can keep all of them in its compilation 
 them for machines that are not there.
 """
 
-import functools
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
 from expert_iter.model.state import State
-from expert_iter.pod.mesh import Layout, held_part, on_own_devices, put
+from expert_iter.pod.mesh import TENSOR, Layout, held_part, on_own_devices, put
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Expansion, Growth, Start, StepSearch, Verdicts, texts
-from expert_iter.search.host_verifier import HostVerifier
+from expert_iter.search.expansion import (
+    Expansion,
+    Growth,
+    Start,
+    StepSearch,
+    Texts,
+    Verdicts,
+    texts,
+)
 from expert_iter.search.node import Node
 from expert_iter.search.tree import SearchTree
+
+# Submits texts of problems [B] by their numbers. The function returned waits for the verdicts.
+Ask = Callable[[np.ndarray, Texts], Callable[[], np.ndarray]]
 
 
 class VerifiedSearch:
     """`StepSearch.run`, part by part. Each process drives its own devices and waits for no other.
 
+    Processes whose devices search the same rows launch the same programs, for they agree on
+    verdicts: a text is right if the verifiers of all of them say so.
+
     layout: of all devices.
     """
 
-    def __init__(self, search: StepSearch, verifier: HostVerifier, layout: Layout):
-        self._verifier, self._layout, self._own = verifier, layout, layout.of_own_rows()
+    def __init__(self, search: StepSearch, layout: Layout):
+        self._layout, self._own = layout, layout.of_own_rows()
         own, whole = self._own, PartitionSpec()
+        # One on each device of several processes, else one that they share.
+        self._copies = own.mesh.shape[TENSOR] if own.rows_span_processes else 1
+        self._of_verdicts = NamedSharding(
+            own.mesh, PartitionSpec(TENSOR if self._copies > 1 else None, own.search_axes)
+        )
         kv_heads = search.network.config.num_kv_heads
         by_rows = _specs(own.search_axes)
         # From part to part, keys and values lie as the layers that read them do.
@@ -40,7 +59,10 @@ class VerifiedSearch:
         )
 
         def plant(start: Start, verdicts: Verdicts, budget: Budget) -> Growth:
-            return search.plant(start, search.judged(start.root, verdicts), budget)
+            return search.plant(start, search.judged(start.root, _agreed(verdicts)), budget)
+
+        def accept(growth: Growth, number, expansion: Expansion, verdicts: Verdicts) -> Growth:
+            return search.accept(growth, number, expansion, _agreed(verdicts))
 
         def program(part, inputs, outputs: str, **options):
             on_rows = jax.shard_map(
@@ -54,31 +76,43 @@ class VerifiedSearch:
             return jax.jit(on_rows, out_shardings=sharded[outputs], **options)
 
         self.start = program(search.start, "params rows rows rows rows", "start")
-        self.plant = program(plant, "start rows budget", "growth")
+        self.plant = program(plant, "start verdicts budget", "growth")
         self.expand = program(search.expand, "params start growth number budget", "expansion")
         # Given up, the trees and their pages are changed in place.
-        accepted = "growth number expansion rows"
-        self.accept = program(search.accept, accepted, "growth", donate_argnums=0)
+        accepted = "growth number expansion verdicts"
+        self.accept = program(accept, accepted, "growth", donate_argnums=0)
         self.finish = program(search.finish, "growth", "rows")
 
-    def __call__(self, params, token, length, problem, keys, budget) -> SearchTree:
-        """As `StepSearch.run`, with arrays of all devices; the tree is of this process's rows."""
-        # Once, not once in each program.
-        params = jax.device_put(params, self._layout.searching(params))
+    def __call__(
+        self, params, token, length, problem, keys, budget, ask: Ask
+    ) -> Generator[None, None, SearchTree]:
+        """As `StepSearch.run`, with arrays of all devices; the tree is of this process's rows.
+
+        Yields where the devices or the verifier have work that it would wait for.
+        """
+        params = self.gathered(params)
         given = on_own_devices((params, token, length, problem, keys), self._own)
         params, budget = given[0], self._budget(budget)
         start = self.start(*given)
-        judge = functools.partial(self._verdicts, held_part(start.problem))
-        growth, number = self.plant(start, judge(start.root), budget), 1
+        yield
+        verdicts = yield from self._verdicts(ask, start, start.root)
+        growth, number = self.plant(start, verdicts, budget), 1
         while True:
             expansion = self.expand(params, start, growth, np.int32(number), budget)
+            yield
             if not held_part(expansion.choice.live).any():
                 return self.finish(growth)
-            verdicts = judge(expansion.node)
+            verdicts = yield from self._verdicts(ask, start, expansion.node)
             growth = self.accept(growth, np.int32(number), expansion, verdicts)
             number += 1
 
-    def compile(self, params, token, length, problem, keys) -> dict[str, tuple[Compiled, Any]]:
+    def gathered(self, params) -> Any:
+        """Parameters as all parts read them; searches can share them. Nothing is copied twice."""
+        return jax.device_put(params, self._layout.searching(params))
+
+    def compile(
+        self, params, token, length, problem, keys, in_flight: int
+    ) -> dict[str, tuple[Compiled, Any]]:
         """As `Player.compile`; takes arrays of all devices, abstract."""
         number, budget = np.int32(1), self._budget(1)
 
@@ -89,8 +123,10 @@ class VerifiedSearch:
             return jax.tree.map(sharded, compiled.out_info, compiled.output_shardings)
 
         def verdicts(node: Node) -> Verdicts:
-            asked, rows = jax.eval_shape(texts, node), self._own.search_rows
-            return tuple(sharded(text.finished, rows) for text in asked)
+            asked = jax.eval_shape(texts, node)
+            shapes = [(self._copies, *text.finished.shape) for text in asked]
+            of = self._of_verdicts
+            return tuple(jax.ShapeDtypeStruct(shape, bool, sharding=of) for shape in shapes)
 
         learned, params = params, jax.tree.map(sharded, params, self._layout.searching(params))
         pairs = zip(*map(jax.tree.leaves, (learned, params)), strict=True)
@@ -103,12 +139,13 @@ class VerifiedSearch:
         expand = self.expand.lower(params, begun, growth, number, budget).compile()
         expansion = made(expand)
         given = growth, number, expansion, verdicts(expansion.node)
+        others = [(begun, growth, expansion)] * (in_flight - 1)
         return {
-            "start": (start, beside),
-            "plant": (plant, (beside, params)),
-            "expand": (expand, beside),
-            "accept": (self.accept.lower(*given).compile(), (beside, params, begun)),
-            "finish": (self.finish.lower(growth).compile(), (beside, params, begun)),
+            "start": (start, (beside, others)),
+            "plant": (plant, (beside, others, params)),
+            "expand": (expand, (beside, others)),
+            "accept": (self.accept.lower(*given).compile(), (beside, others, params, begun)),
+            "finish": (self.finish.lower(growth).compile(), (beside, others, params, begun)),
         }
 
     @staticmethod
@@ -116,10 +153,21 @@ class VerifiedSearch:
         budget = Budget.of(budget)
         return Budget(np.int32(budget.simulations), *map(np.float32, budget[1:]))
 
-    def _verdicts(self, numbers: np.ndarray, node: Node) -> Verdicts:
-        asked = [jax.tree.map(held_part, text) for text in texts(node)]
-        given = tuple(self._verifier.verdicts(numbers, text) for text in asked)
-        return put(given, self._own.search_rows)
+    def _verdicts(self, ask: Ask, start: Start, node: Node) -> Generator[None, None, Verdicts]:
+        """[copies, B, M] bool for each of the node's texts."""
+        problem_B = held_part(start.problem)
+        answers = [ask(problem_B, jax.tree.map(held_part, text)) for text in texts(node)]
+        yield
+        given = [answer() for answer in answers]
+        copies = tuple(
+            np.broadcast_to(verdict, (self._copies, *verdict.shape)) for verdict in given
+        )
+        return put(copies, self._of_verdicts)
+
+
+def _agreed(verdicts: Verdicts) -> Verdicts:
+    """[B, M] bool. Which texts are right by all copies [copies, B, M] of verdicts."""
+    return tuple(jnp.all(copies, axis=0) for copies in verdicts)
 
 
 def _specs(row_axes: tuple[str, ...], heads: str | None = None) -> dict:
@@ -128,6 +176,7 @@ def _specs(row_axes: tuple[str, ...], heads: str | None = None) -> dict:
     kv, pages = (PartitionSpec(None, row_axes, *[None] * n, heads) for n in (1, 2))
     return {
         "rows": rows,
+        "verdicts": PartitionSpec(None, row_axes),
         "start": Start(State(kv, rows, rows, rows, rows), rows, rows, rows, rows),
         "growth": Growth(rows, pages),
         "expansion": Expansion(rows, kv, rows),

@@ -4,7 +4,8 @@ The two tokenizers differ in nothing else, and so must all that is searched and 
 """
 
 import json
-from types import SimpleNamespace
+from concurrent.futures import Future
+from functools import partial
 
 import jax
 import numpy as np
@@ -31,6 +32,8 @@ from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.self_play import Searched
 from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.tasks import Problem
+from expert_iter.tasks.verifier.pool import Verifier
+from tests.generators import returned
 from tests.objectives import objectives
 
 LETTERS = ["a", "b", "c", "Ġ", "Ċ", "1"]  # Ġ, Ċ: a blank and a newline
@@ -87,13 +90,16 @@ def searched(tokenizer, expert, params):
     """The tree, on the host, what it teaches, and each text that was judged."""
     judged = []
 
-    def judge(problems, texts):
-        judged.extend(texts)
-        return [text.count("a") % 2 == 0 for text in texts]
-
     steps = StepEnds(tokenizer, "line", NETWORK.vocab_size)
-    host = HostVerifier(SimpleNamespace(verify=judge), tokenizer)
-    host.problems = range(PROBLEMS)
+
+    class Judge(Verifier):
+        def submit(self, problems, texts):
+            judged.extend(texts)
+            future = Future()
+            future.set_result([text.count("a") % 2 == 0 for text in texts])
+            return future
+
+    ask = partial(HostVerifier(Judge(), tokenizer).ask, range(PROBLEMS))
     search = experts.build(expert, NETWORK, SETTINGS, steps)
     prompts = [tokenizer.encode_prompt(text) for text in ("a", "ab", "1 1 b", "c") * 6]
     token = np.full((PROBLEMS, 8), tokenizer.ids.pad)
@@ -101,10 +107,11 @@ def searched(tokenizer, expert, params):
         row[: len(prompt)] = prompt
     keys = jax.random.split(jax.random.key(1), PROBLEMS)
     length = np.array(list(map(len, prompts)))
-    run = jax.jit(search.run)
-    if not search.verdicts_after:
-        run = VerifiedSearch(search, host, one_device())
-    tree = run(params, token, length, np.arange(PROBLEMS), keys, 6)
+    given = params, token, length, np.arange(PROBLEMS), keys, 6
+    if search.verdicts_after:
+        tree = jax.jit(search.run)(*given)
+    else:
+        tree = returned(VerifiedSearch(search, one_device())(*given, ask))
     tree = jax.tree.map(np.asarray, tree)
     rngs = np.random.default_rng(0).spawn(PROBLEMS)
     problems = [Problem(f"p{b}", "", None) for b in range(PROBLEMS)]

@@ -73,7 +73,7 @@ def main(where: str, *experts: str) -> None:
         evaluator.player(expert).compile(params, PROMPT)
         print("expert", expert, flush=True)
         if expert in SELF_PLAY:
-            parts_of(devices, expert).player(verifier=None).compile(params, PROMPT)
+            parts_of(devices, expert).player().compile(params, PROMPT)
             print("self-play", expert, flush=True)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from expert_iter.config import default_config, settings
@@ -19,7 +18,7 @@ from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.overrides import load_config
 from expert_iter.plan import plan as plan_lib
 from expert_iter.plan.learn import update_parts
-from expert_iter.plan.parts import WAITING, held_bytes, whole_bytes
+from expert_iter.plan.parts import IN_FLIGHT, WAITING, held_bytes, whole_bytes
 from expert_iter.plan.plan import plan, remedies
 from expert_iter.plan.search import SearchMemory, record_bytes
 from expert_iter.plan.table import short, table
@@ -29,6 +28,7 @@ from expert_iter.search.experts import ExpertSettings, build
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.player import Player
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.verified_search import VerifiedSearch
 from tests.objectives import objectives
 from tests.steps import VOCAB, steps_of
 
@@ -80,26 +80,24 @@ def reported(compiled) -> int:
     return m.argument_size_in_bytes + made + m.temp_size_in_bytes
 
 
-def compiled_search(network, mesh: MeshConfig, config: SearchConfig, problems: int, prompt: int):
-    """The program of evaluation."""
+def compiled_search(
+    network, mesh: MeshConfig, config: SearchConfig, problems: int, prompt: int, in_flight: int = 0
+):
+    """The programs of evaluation or, of so many batches in flight, of self-play; see
+    `Player.compile`.
+    """
     layout = Layout(mesh)
     given = ExpertSettings(config, SamplerConfig(), GuessConfig())
     expert = build("mcts", network, given, steps_of(IDS))
-    player = Player(expert, None, problems, layout)
-
-    def array(*shape, dtype=jnp.int32):
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=layout.search_rows)
-
+    by_parts = VerifiedSearch(expert, layout) if in_flight else None
+    player = Player(expert, None, problems, layout, by_parts)
     params = network.abstract_params()
     params = jax.tree.map(
         lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
         params,
         layout.learning(params),
     )
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), problems))
-    keys = array(problems, dtype=keys.dtype)
-    arguments = array(problems, prompt), array(problems), array(problems), keys
-    return player._search.lower(params, *arguments, config.num_simulations).compile()
+    return player.compile(params, prompt, in_flight)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +117,28 @@ def test_a_search_needs_what_the_plan_says(name, mesh):
     parts = {part.name: part.bytes for part in memory.tree_search(config)}
     # The shape shows what it is meant to show.
     assert sum(parts[part] for part in PARTS[name]) > 0.5 * sum(parts.values())
-    compiled = compiled_search(network, mesh, config, problems, prompt)
+    compiled, _ = compiled_search(network, mesh, config, problems, prompt)["search"]
     assert sum(parts.values()) == pytest.approx(reported(compiled), rel=0.1)
     # What it hands out is known to the byte, but for alignment and the bill.
     handed_out = compiled.memory_analysis().output_size_in_bytes
     assert parts["trees, handed out"] == pytest.approx(handed_out, rel=0.02, abs=2000)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pages", "trees"))],
+)
+def test_other_batches_in_flight_hold_what_the_plan_says(name):
+    """Beside each program of a batch."""
+    shape, search, problems, prompt = SEARCHES[name]
+    network, config, layout = network_of(shape), SearchConfig(**search), Layout(ALL)
+    memory = SearchMemory(network, layout, problems // layout.search_shards, prompt)
+    parts = {part.name: part.bytes for part in memory.tree_search(config, in_flight=3)}
+    programs = compiled_search(network, ALL, config, problems, prompt, in_flight=3)
+    for _, (_, others, *_) in programs.values():
+        assert len(others) == 2
+        held = held_bytes(others, jax.tree.map(lambda x: x.sharding, others))
+        assert parts[IN_FLIGHT] == pytest.approx(held, rel=0.1)
 
 
 BIG = dict(num_layers=6, width=256, num_heads=4, num_kv_heads=2, head_dim=32, mlp_width=1024)
@@ -225,10 +240,13 @@ def test_flops_by_hand():
 
 def test_what_waits_is_no_part_of_the_program():
     learning, search = plan(small(), 1, 16).phases[:2]
-    waits = next(part.bytes for part in search.parts if part.name == WAITING)
+    waits, others = (
+        next(part.bytes for part in search.parts if part.name == name)
+        for name in (WAITING, IN_FLIGHT)
+    )
     optimizer = next(part.bytes for part in learning.parts if part.name == "optimizer")
-    assert waits == optimizer > 0
-    assert search.program_bytes == search.bytes - waits
+    assert waits == optimizer > 0 and others > 0
+    assert search.program_bytes == search.bytes - waits - others
     assert learning.program_bytes == learning.bytes
 
 
@@ -253,6 +271,8 @@ def test_remedies_make_it_fit_and_no_more():
     assert rows < s.learner.rows
     assert learning(rows) <= limit < learning(rows + 1)
     assert remedies(s, 1, 16, "learning", 1.0) == []
+    [one, *_] = remedies(s, 1, 16, "search by mcts", phases["search by mcts"].bytes - 1)
+    assert one == "run.batches_in_flight=1"
     text = table(plan(s, 1, 16), limit / 1e9, {"learning": ["learner.rows=3"]})
     assert "DOES NOT FIT" in text and "--config.learner.rows=3" in text
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from expert_iter.storage import metrics
 from tests.pods import (
     Pod,
     assert_same_run,
@@ -133,3 +134,21 @@ def test_a_mistake_is_one_line_of_each_process(tmp_path):
         assert pod.codes(60) == [2, 2]
         for i in range(2):
             assert pod.said(i).splitlines()[-1].startswith("error: mesh.data=3")
+
+
+@pytest.mark.slow
+def test_processes_that_search_the_same_rows_agree_on_verdicts(tmp_path):
+    """A text is right if the verifiers of both say so. Else their trees would differ, and a tree
+    that is complete in one process alone would let the other wait for ever.
+    """
+    flags = (
+        *("--config.imports=tests.pod.disagreeing", "--config.task.name=disagreeing"),
+        *("--config.mesh.tensor=2", "--config.mesh.search=tensor", SELDOM),
+        *("--config.search.stop_when_solved", "--config.run.batches_in_flight=2"),
+    )
+    with Pod(tmp_path / "two", 2, 1, *flags) as pod:
+        assert pod.codes(300) == [0, 0], pod.said(0)[-2000:]
+    alone = train(tmp_path / "alone", 1, 2, *flags)
+    assert_same_run(tmp_path / "two", alone, CLOSE)
+    [solved] = [line["search/solved"] for line in metrics.read(alone) if "search/solved" in line]
+    assert 0 < solved < 1

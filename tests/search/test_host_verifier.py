@@ -1,5 +1,6 @@
 """Verdicts on what a search writes are those of the task on the decoded text."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -18,6 +19,7 @@ from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.verifier.pool import InProcessVerifier
+from tests.generators import returned
 from tests.steps import steps_of
 
 TASK = Countdown(CountdownConfig())
@@ -36,8 +38,8 @@ def tokenizer():
     return SentencePieceTokenizer.train(texts, TASK.symbols(), TokenizerConfig())
 
 
-def verdicts(verifier, problem, prefix, step, finished):
-    return verifier.verdicts(problem, Texts(prefix, step, finished))
+def verdicts(verifier, number, prefix, step, finished, problems=PROBLEMS):
+    return verifier.ask(problems, number, Texts(prefix, step, finished))()
 
 
 def padded(rows, width, pad):
@@ -56,7 +58,6 @@ def written(tokenizer):
 
 def test_verdicts_are_the_tasks(tokenizer, written):
     verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    verifier.problems = PROBLEMS
     everything = np.ones((2, 4), bool)
     for b, problem in enumerate(PROBLEMS):
         by_task = [TASK.verdict(problem, FIRST[b] + text) for text in SECOND[b]]
@@ -68,22 +69,21 @@ def test_verdicts_are_the_tasks(tokenizer, written):
     np.testing.assert_array_equal(verdicts(verifier, np.arange(2), *written, some), RIGHT & some)
 
 
-def test_problems_go_by_number_and_may_change(tokenizer, written):
+def test_problems_go_by_their_number_in_the_batch(tokenizer, written):
     verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    run = lambda *args: verdicts(verifier, *args)  # noqa: E731
-    everything = np.ones((2, 4), bool)
-    verifier.problems = PROBLEMS[::-1]
-    assert not np.asarray(run(np.arange(2), *written, everything)).any()
-    np.testing.assert_array_equal(run(np.array([1, 0]), *written, everything), RIGHT)
-    verifier.problems = PROBLEMS
-    np.testing.assert_array_equal(run(np.arange(2), *written, everything), RIGHT)
-    np.testing.assert_array_equal(run(np.zeros(2, int), *written, everything)[1], [False] * 4)
+    asked, turned = Texts(*written, np.ones((2, 4), bool)), PROBLEMS[::-1]
+    # Answers may be waited for in another order than texts are submitted in.
+    wrong, right = (verifier.ask(turned, np.array(ids), asked) for ids in ([0, 1], [1, 0]))
+    plain, first = (verifier.ask(PROBLEMS, np.array(ids), asked) for ids in ([0, 1], [0, 0]))
+    np.testing.assert_array_equal(plain(), RIGHT)
+    np.testing.assert_array_equal(right(), RIGHT)
+    np.testing.assert_array_equal(first(), RIGHT & [[True], [False]])
+    assert not wrong().any()
 
 
 def test_a_whole_solution_needs_no_prefix(tokenizer):
     """As guess-and-check asks: the prefix has room for no step."""
     verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    verifier.problems = PROBLEMS
     pad, eos = tokenizer.ids.pad, tokenizer.ids.eos
     texts = [[FIRST[b] + SECOND[b][k] for k in range(4)] for b in range(2)]
     step = [padded([[*tokenizer.encode(t), eos] for t in row], 40, pad) for row in texts]
@@ -95,7 +95,6 @@ def test_a_whole_solution_needs_no_prefix(tokenizer):
 
 def test_rubbish_is_wrong_and_no_error(tokenizer):
     verifier = HostVerifier(InProcessVerifier(TASK), tokenizer)
-    verifier.problems = PROBLEMS
     rng = np.random.default_rng(0)
     prefix = rng.integers(0, tokenizer.vocab_size, (64, 2, 12)).astype(np.int32)
     step = rng.integers(0, tokenizer.vocab_size, (64, 8, 12)).astype(np.int32)
@@ -124,27 +123,28 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
         ids=TokenIds(*ids), decode_all=lambda texts: list(map(decode, texts))
     )
     verifier = HostVerifier(InProcessVerifier(SimpleNamespace(verdict=verdict)), tokenizer)
-    verifier.problems = [2, 0, 1]
+    problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
     expert = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids))
-    search = VerifiedSearch(expert, verifier, one_device())
+    search = VerifiedSearch(expert, one_device())
     rows = 6
     problem = np.arange(rows) % 3
-    tree = search(
+    going = search(
         params,
         np.tile([[1, 5]], (rows, 1)),
         np.full(rows, 2),
         problem,
         jax.random.split(jax.random.key(0), rows),
         6,
+        partial(verifier.ask, problems),
     )
-    tree = jax.tree.map(np.asarray, tree)
+    tree = jax.tree.map(np.asarray, returned(going))
     expected, found = np.zeros_like(tree.won), set()
     for b, n, k in zip(*np.nonzero(tree.candidates.finished & tree.candidates.valid), strict=True):
         steps = [*path(tree, b, n), (n, k)]
         text = decode([t for at in steps for t in step_tokens(tree, b, *at)][:-1])
-        found.add((verifier.problems[problem[b]], text))
-        expected[b, n, k] = hash_of(verifier.problems[problem[b]], text)
+        found.add((problems[problem[b]], text))
+        expected[b, n, k] = hash_of(problems[problem[b]], text)
     np.testing.assert_array_equal(tree.won, expected)
     assert set(asked) == found
     assert 3 < expected.sum() < len(found) - 3

@@ -1,7 +1,9 @@
 """Self-play: the trees carry verdicts on what finished, and those of the right problems."""
 
 import dataclasses
+from concurrent.futures import Future
 from types import SimpleNamespace
+from zlib import crc32
 
 import jax
 import numpy as np
@@ -9,13 +11,15 @@ import pytest
 
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
+from expert_iter.errors import UserError
 from expert_iter.learn.replay import Replay
 from expert_iter.measure.report.show import tree_of
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.search.sampling import Candidates
-from expert_iter.search.self_play import GuessAndCheck
+from expert_iter.search.self_play import GuessAndCheck, SelfPlay
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem
+from expert_iter.tasks.verifier.pool import Verifier
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,11 @@ def test_lessons_go_by_the_place_in_the_batch(played):
     tokens = lambda lessons: [lesson.token.tolist() for lesson in lessons]  # noqa: E731
     own, _ = parts.distil(part, rngs(some))
     assert {row: tokens(x) for row, x in own.items()} == {row: tokens(whole[row]) for row in some}
+    none = jax.tree.map(lambda x: x[:0], searched.trees)
+    assert parts.distil(searched._replace(rows=searched.rows[:0], problems=[], trees=none), []) == (
+        {},
+        0,
+    )
 
 
 def test_steps_that_no_row_has_room_for_are_counted_and_left_out(played):
@@ -170,6 +179,110 @@ def test_the_drawn_tree_has_every_candidate_once(played):
     assert count(root) == int((tree.candidates.valid[0] & tree.live[0][:, None]).sum())
 
 
+class Chance(Verifier):
+    """A third of the texts are right, others for each problem."""
+
+    def submit(self, problems, texts):
+        pairs = zip(problems, texts, strict=True)
+        verdicts = Future()
+        verdicts.set_result([crc32(f"{p.id} {text}".encode()) % 3 == 0 for p, text in pairs])
+        return verdicts
+
+
+def test_trees_do_not_depend_on_the_batches_in_flight(taught):
+    """Of batches of several sizes, whose searches end at different nodes, in the order given."""
+    parts, params = taught
+    problems, keys = parts.task.problems("train"), jax.random.split(jax.random.key(2), 5)
+    ends = [0, 16, 17, 33, 40, 42]
+    batches = [(problems[a:b], key) for a, b, key in zip(ends, ends[1:], keys, strict=False)]
+    s = parts.settings
+
+    def found(in_flight):
+        run = dataclasses.replace(s.run, batches_in_flight=in_flight)
+        search = dataclasses.replace(s.search, stop_when_solved=True)
+        changed = dataclasses.replace(s, run=run, search=search)
+        expert = dataclasses.replace(parts, settings=changed).expert()
+        expert._verifier.verifier = Chance()
+        return list(expert.searches(params, batches))
+
+    alone = found(1)
+    assert [searched.problems for searched in alone] == [list(batch) for batch, _ in batches]
+    nodes = [int(searched.trees.live.sum(axis=1).max()) for searched in alone]
+    assert len(set(nodes)) > 1 and all(searched.trees.won.any() for searched in alone)
+    for searched in map(found, (2, 3)):
+        for one, other in zip(searched, alone, strict=True):
+            assert one.problems == other.problems
+            jax.tree.map(np.testing.assert_array_equal, one.trees, other.trees)
+
+
+class Turns:
+    """A player whose searches have so many nodes as their problem's answer says, and the verifier;
+    both write down what they did.
+    """
+
+    expert = SimpleNamespace(most=3)
+    gathered = staticmethod(lambda params: params)
+
+    def __init__(self, fails=""):
+        self.events, self.fails = [], fails
+
+    def play_verified(self, params, questions, key, budget, ask):
+        [question] = questions
+        for _ in range(int(question.prompt)):
+            self.events.append(f"draw {question.id}")
+            yield
+            verdicts = ask(None, None)
+            yield
+            verdicts()
+        return np.arange(1), f"tree {question.id}"
+
+    def ask(self, problems, number_B, texts):
+        [problem] = problems
+        self.events.append(f"ask {problem.id}")
+        return lambda: self.wait(problem.id)
+
+    def wait(self, id):
+        self.events.append(f"wait {id}")
+        if id == self.fails:
+            raise UserError("no verifier can start")
+
+
+def turns(nodes, in_flight, **options):
+    log = Turns(**options)
+    batches = [([Problem(str(i), str(n), "")], None) for i, n in enumerate(nodes)]
+    return log.events, SelfPlay(log, log, in_flight).searches(None, batches)
+
+
+def test_a_batch_is_drawn_while_verdicts_on_another_are_given():
+    events, searches = turns([2, 2], in_flight=2)
+    assert [found.trees for found in searches] == ["tree 0", "tree 1"]
+    node = ["ask 0", "ask 1", "wait 0", "draw 0", "wait 1", "draw 1"]
+    assert events == ["draw 0", "draw 1", *node, *node[:3], "wait 1"]
+
+
+def test_one_in_flight_is_searched_alone():
+    events, searches = turns([1, 1], in_flight=1)
+    next(searches)
+    assert events == ["draw 0", "ask 0", "wait 0"]
+    next(searches)
+    assert events[3:] == ["draw 1", "ask 1", "wait 1"]
+
+
+def test_a_batch_that_ends_first_waits_for_those_before_it():
+    """So no more than are wanted are in flight."""
+    events, searches = turns([3, 1, 1], in_flight=2)
+    assert next(searches).trees == "tree 0"
+    assert events.count("draw 0") == 3 and events.count("wait 1") == 1 and "draw 2" not in events
+    assert [found.trees for found in searches] == ["tree 1", "tree 2"]
+
+
+def test_what_goes_wrong_in_one_batch_is_raised():
+    events, searches = turns([2, 2, 2], in_flight=2, fails="1")
+    with pytest.raises(UserError, match="no verifier can start"):
+        list(searches)
+    assert events[-1] == "wait 1"
+
+
 class Log:
     """A network's stand-in that writes numbers, and the verifier; both write down what they did."""
 
@@ -179,6 +292,7 @@ class Log:
         self.events = []
 
     tokenizer = SimpleNamespace(decode_all=lambda texts: list(map(str, texts)))
+    gathered = staticmethod(lambda params: params)
     expert = SimpleNamespace(most=3)
 
     def play_own(self, params, questions, key, budget):
@@ -203,7 +317,7 @@ class Log:
 
 def test_guesses_are_verified_while_the_next_are_drawn():
     log = Log()
-    expert = GuessAndCheck(log, log)
+    expert = GuessAndCheck(log, log, in_flight=2)
     batches = [
         ([Problem(f"{i}{b}", "", f"[{(i + b) % 3}]") for b in (0, 1)], key)
         for i, key in enumerate(jax.random.split(jax.random.key(0), 4))

@@ -1,7 +1,5 @@
 """A search driven by the host is the same search, and none of its programs calls the host."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +14,7 @@ from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.verified_search import VerifiedSearch
+from tests.generators import returned
 from tests.search.worlds import verified
 from tests.steps import steps_of
 
@@ -45,10 +44,10 @@ class OnHost:
     def __init__(self):
         self.asked = 0
 
-    def verdicts(self, problem_B, texts):
+    def ask(self, problem_B, texts):
         assert all(isinstance(x, np.ndarray) for x in (problem_B, *texts))
         self.asked += int(texts.finished.sum())
-        return np.asarray(on_device(problem_B, *texts))
+        return lambda: np.asarray(on_device(problem_B, *texts))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,8 @@ def inputs(params):
 def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
     expert, verifier = experts.build(name, network, SETTINGS, steps_of(ids)), OnHost()
     expected = jax.device_get(jax.jit(verified(expert, on_device))(*inputs, BUDGET))
-    tree = jax.device_get(VerifiedSearch(expert, verifier, one_device())(*inputs, BUDGET))
+    search = VerifiedSearch(expert, one_device())
+    tree = jax.device_get(returned(search(*inputs, BUDGET, verifier.ask)))
     for one, other in zip(*map(jax.tree.leaves, (tree, expected)), strict=True):
         rounding = 1e-6 if one.dtype.kind == "f" else 0  # programs are fused in other ways
         np.testing.assert_allclose(one, other, rtol=rounding, atol=rounding)
@@ -79,11 +79,12 @@ def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
 def test_every_part_is_lowered_for_machines_that_are_not_there(name, network, inputs, ids):
     """As JAX does where a program calls no host: for TPUs, on a machine without one."""
     expert = experts.build(name, network, SETTINGS, steps_of(ids))
-    search, number = VerifiedSearch(expert, SimpleNamespace(), one_device()), np.int32(1)
+    search, number = VerifiedSearch(expert, one_device()), np.int32(1)
     start = jax.eval_shape(search.start, *inputs)
 
     def verdicts(node):
-        return tuple(text.finished for text in jax.eval_shape(texts, node))
+        asked = jax.eval_shape(texts, node)
+        return tuple(jax.ShapeDtypeStruct((1, *text.finished.shape), bool) for text in asked)
 
     planted = start, verdicts(start.root), BUDGET
     growth = jax.eval_shape(search.plant, *planted)
