@@ -80,9 +80,7 @@ def learn(run: Run, plays, round: int) -> None:
 def _update(run: Run, plays, updates: int, phase: str, *round: int) -> None:
     batches = run.learner.batches(run.replay, plays, updates, partial(run.rng, phase, *round))
     for update in run.phase(phase, updates, "update", *round):
-        batch = batches.make(update)
-        run.train, losses = run.learner.update(run.train, batch)
-        run.learned(losses, batch)
+        run.update(batches.make(update))
 
 
 def check(run: Run, evaluator, round: int) -> None:

@@ -227,10 +227,12 @@ class Run:
         passes = self.replay.tokens.sum() / batch
         return min(c.updates_per_round, int(c.max_passes * passes))
 
-    def learned(self, losses: dict, batch: Batch) -> None:
-        """Notes an update's losses, once the devices have the next one to work on: the host makes
-        that one's batch meanwhile. Raises UserError as `_settle`.
+    def update(self, batch: Batch) -> None:
+        """Updates the parameters. The losses are noted once the devices have the next update to
+        work on: the host makes that one's batch meanwhile. Raises UserError as `_settle`.
         """
+        self._checkpoints.before_donation()
+        self.train, losses = self.learner.update(self.train, batch)
         self._settle()
         self._unsettled = self.place.unit, losses, batch
 

@@ -9,8 +9,7 @@ Only a complete directory ever gets a name without `tmp.`, so whatever is wrong 
 and is never taken for a fresh start. Object stores (gs://) cannot rename: there a directory counts
 from when it has a manifest, which is written last.
 
-Arrays are copied to the host at once and written by a thread while the run goes on; each process
-writes what its devices hold.
+Arrays are written by a thread while the run goes on; each process writes what its devices hold.
 """
 
 import contextlib
@@ -158,6 +157,13 @@ class Checkpoints:
         saving, self._saving = self._saving, None
         if saving is not None:
             saving.result()
+
+    def before_donation(self) -> None:
+        """Waits for the save under way if it reads the arrays on the devices, of which donation
+        would make copies; raises what `start_saving` raises.
+        """
+        if orbax_arrays.reads_in_place():
+            self.finish()
 
     @contextlib.contextmanager
     def _or_give_up(

@@ -24,16 +24,18 @@ _OVERHEAD = 64 * 1024  # bytes of index and metadata that Orbax writes for an it
 
 
 def snapshot(arrays: Arrays) -> Arrays:
-    """A copy that stays as it is when the caller changes or donates its own arrays."""
+    """Arrays that stay as they are when the caller changes or donates its own.
 
-    def copied(array):
-        if isinstance(array, jax.Array):
-            # Orbax copies from other devices to the host before it returns; here that is no copy.
-            on_host = next(iter(array.devices())).platform == "cpu"
-            return array.copy() if on_host else array
-        return np.array(array)
+    Only NumPy's are copied. Orbax copies those of accelerators to the host before `start_writing`
+    returns. Those of CPUs it reads in place: of a donated array that is being read, JAX makes a
+    copy to give away.
+    """
+    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else np.array(x), arrays)
 
-    return jax.tree.map(copied, arrays)
+
+def reads_in_place() -> bool:
+    """Whether arrays on devices are read while they are written to the disk."""
+    return jax.default_backend() == "cpu"
 
 
 def describe(tree: Any) -> Any:
