@@ -21,3 +21,9 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for parameter, value in _SETTINGS.items() if mallopt else ():
         mallopt(parameter, value)
+
+
+def release_freed_memory() -> None:
+    """Returns the freed memory that this process keeps to the kernel, where glibc is there."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)

@@ -26,6 +26,7 @@ from etils import epath
 
 from expert_iter.errors import UserError
 from expert_iter.pod import collectives, processes
+from expert_iter.pod.host_memory import release_freed_memory
 from expert_iter.storage import checkpoint_files, manifest, orbax_arrays
 from expert_iter.storage.checkpoint_files import Restored
 from expert_iter.storage.files import absolute, is_local, sync
@@ -141,6 +142,7 @@ class Checkpoints:
                         os.rename(staging, final)
                         sync(self._directory)
                     self._remove_all_but_newest(older, position, best)
+            release_freed_memory()  # of the compressed arrays
 
         self._saving = self._thread.submit(complete)
 

@@ -20,6 +20,8 @@ from flax import traverse_util
 
 Arrays = dict[str, Any]  # nested dicts, arrays at the leaves
 
+# Bytes of a file. Each is put together in memory first; Orbax's default is 2 GB.
+_FILE = 64 << 20
 _OVERHEAD = 64 * 1024  # bytes of index and metadata that Orbax writes for an item, rounded up
 
 
@@ -63,7 +65,10 @@ def require_space(directory: epath.Path, arrays: Arrays) -> None:
 def start_writing(directory: epath.Path, arrays: Arrays) -> Callable[[], None]:
     """Writes in threads of Orbax's own. Returns a function that waits until all is written."""
     full = _without_empty(arrays, lambda array: array.size == 0)
-    items = {name: ocp.args.PyTreeSave({name: entry}) for name, entry in full.items()}
+    items = {
+        name: ocp.args.PyTreeSave({name: entry}, ocdbt_target_data_file_size=_FILE)
+        for name, entry in full.items()
+    }
     if not items:
         return lambda: None
     checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())

@@ -40,3 +40,24 @@ def test_freed_memory_is_used_again():
     pages = SIZE // PAGE
     assert page_faults("keep_freed_memory()") < pages
     assert page_faults("") > TIMES * pages / 4, "else there is no need for it"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_freed_memory_is_returned_when_asked():
+    program = f"""
+        from expert_iter.pod.host_memory import keep_freed_memory, release_freed_memory
+        def held():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * {PAGE}
+        keep_freed_memory()
+        before = held()
+        parts = [bytearray(b"x") * (1 << 16) for _ in range(1 << 10)]
+        del parts
+        kept = held() - before
+        release_freed_memory()
+        print(kept, held() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept > 1 << 25 and left < kept / 4

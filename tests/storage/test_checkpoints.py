@@ -333,6 +333,22 @@ def test_the_caller_goes_on_while_a_save_is_written(tmp_path, monkeypatch):
     assert checkpoints.positions() == [1, 2]
 
 
+@pytest.mark.parametrize("in_place", (True, False))
+def test_donation_waits_for_a_save_that_reads_the_arrays_in_place(tmp_path, monkeypatch, in_place):
+    checkpoints, hold = Checkpoints(tmp_path), Hold(monkeypatch)
+    monkeypatch.setattr(orbax_arrays, "reads_in_place", lambda: in_place)
+    checkpoints.start_saving(0, small(0), {})
+    assert hold.began.wait(60)
+    free = threading.Thread(target=checkpoints.before_donation)
+    free.start()
+    free.join(0.05 if in_place else 60)
+    assert free.is_alive() == in_place
+    hold.go_on.set()
+    free.join()
+    checkpoints.finish()
+    assert checkpoints.positions() == [0]
+
+
 @pytest.mark.parametrize("next_call", ["finish", "start_saving"])
 def test_a_failure_behind_the_callers_back_is_said_at_the_next_call(
     tmp_path, monkeypatch, next_call
