@@ -157,8 +157,25 @@ def _call(main: Callable, source: str | None, argv: list[str]) -> Any:
 
         enable_compilation_cache()
         keep_freed_memory()
-        split_cpu(getattr(config.get("learner"), "rows", None))
+        split_cpu(getattr(config.get("learner"), "rows", None), _parameters(config))
     return main(*arguments, *given)
+
+
+def _parameters(config: ConfigDict) -> int:
+    """Numbers of the network. 0 where the settings are wrong, which the command finds itself."""
+    import jax  # here, as what follows
+
+    from expert_iter.config import fill_from_weights, settings
+    from expert_iter.model.transformer import Network
+
+    filled = config.copy_and_resolve_references()
+    try:
+        fill_from_weights(filled)
+        checked = settings(filled)
+    except (UserError, AttributeError):
+        return 0
+    network = Network(checked.model, max(checked.pretrained.vocab_size, 1))
+    return sum(x.size for x in jax.tree.leaves(network.abstract_params()))
 
 
 def _settings(source: str, argv: list[str]) -> tuple[ConfigDict, Path | None, list[str]]:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from expert_iter.pod.host_devices import LARGE
+
 CORES = os.cpu_count() or 1
 ALONE = {
     name: value
@@ -14,13 +16,13 @@ ALONE = {
 }
 
 
-def devices(rows, before="", **environment):
+def devices(rows, parameters=0, before="", **environment):
     """How many JAX has in a process of its own."""
     program = f"""
 import jax
 from expert_iter.pod.host_devices import split_cpu
 {before}
-split_cpu({rows!r})
+split_cpu({rows!r}, {parameters})
 print(jax.device_count())
 """
     command, environment = [sys.executable, "-c", program], ALONE | environment
@@ -37,8 +39,14 @@ def test_what_cannot_be_cut_in_two_is_not():
     assert devices(15) == devices("16") == devices(None) == 1
 
 
+@pytest.mark.skipif(CORES < 2, reason="one core")
+def test_a_large_network_is_there_once():
+    assert devices(16, LARGE - 1) == 2
+    assert devices(16, LARGE) == 1
+
+
 def test_who_says_how_many_gets_so_many():
-    assert devices(16, JAX_NUM_CPU_DEVICES="3") == 3
+    assert devices(16, LARGE, JAX_NUM_CPU_DEVICES="3") == 3
     assert devices(16, XLA_FLAGS="--xla_force_host_platform_device_count=4") == 4
 
 
