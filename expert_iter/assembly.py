@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import heapq
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,7 @@ from expert_iter.storage.files import write_atomic
 from expert_iter.tasks import Problem, Task, load_task
 from expert_iter.tasks.verifier import pool
 
+_LONGEST = 32  # prompts of most characters, one of which has most tokens
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
 
 
@@ -183,10 +185,21 @@ class Parts:
                 f"learner.overlong={s.learner.overlong} leaves nothing to learn from: raise "
                 f"learner.row_tokens ({room.tokens}) or learner.row_steps ({room.steps})"
             )
-        asked = self.task.problems("validation")[: s.evaluation.round_problems]
-        for problem in (*asked, *self.task.problems("test")[: s.evaluation.problems]):
+        for problem in self._asked():
             prompt_tokens(problem, tokenizer)
         return Training(kept, plays, note(overlong, s.learner.overlong))
+
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt, among those of most characters, that the run searches."""
+        problems = [*filter(None, self.training.problems), *self._asked()]
+        longest = heapq.nlargest(_LONGEST, (problem.prompt for problem in problems), key=len)
+        return max(len(self.tokenizer.encode_prompt(prompt)) for prompt in longest)
+
+    def _asked(self) -> list[Problem]:
+        """The problems of all evaluations."""
+        e = self.settings.evaluation
+        asked = self.task.problems("validation")[: e.round_problems]
+        return [*asked, *self.task.problems("test")[: e.problems]]
 
     def plays(self, problems: Sequence[Problem]) -> WarmStart:
         s = self.settings

@@ -5,7 +5,8 @@
 Prints its progress, then a table of accuracies on held-out problems before and after. Run the same
 command to resume. On SIGTERM it finishes its current unit of work, saves, and exits with code 0.
 On TPUs and GPUs it first prints the devices, the mesh and the memory that each phase will need, and
-refuses what will not fit, before it reads data or weights.
+refuses what will not fit, before it reads data or weights. On CPUs it refuses what the memory that
+is free will not hold, before it reads weights.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ flags.DEFINE_bool(
     "distributed", False, "Join the other processes of a TPU pod, or of a Slurm or Open MPI job."
 )
 flags.DEFINE_bool(
-    "skip_memory_check", False, "Start even if the plan says that a device's memory is too small."
+    "skip_memory_check", False, "Start even if the plan says that memory is too small."
 )
 flags.DEFINE_string(
     "profile", "", "Trace this phase into WORKDIR/profile: search, learn, 'round 3: search', …"
@@ -61,9 +62,10 @@ def main(config: ConfigDict, workdir: Path) -> None:
     fill_from_weights(config)
     checked = settings(config)
 
-    from expert_iter.plan.preflight import preflight
+    from expert_iter.plan.preflight import check_cpus, preflight
 
-    collectives.primary_first(lambda: preflight(checked, flags.FLAGS.skip_memory_check))
+    skip = flags.FLAGS.skip_memory_check
+    collectives.primary_first(lambda: preflight(checked, skip))
 
     from expert_iter import loop
     from expert_iter.assembly import assemble
@@ -89,6 +91,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
         parts = collectives.primary_first(prepare)
         if processes.is_primary() and parts.training.note:
             print(parts.training.note, flush=True)
+        check_cpus(checked, parts.longest_prompt(), skip)
         run = Run(parts, workdir, profile=profile)
         if processes.is_primary():
             print(run.describe(), flush=True)

@@ -4,6 +4,7 @@
 
 This is arithmetic on shapes: it uses no device and compiles nothing. For each phase it prints the
 memory on one device by part, whether it fits, and if not, single settings that make it fit.
+With --cpu it prints the memory of the process on this machine's CPU, and what the machine has.
 
     python -m expert_iter.plan --config=configs/pods/gemma2_2b_v5e8.py --compile --topology=v5e:2x4
 
@@ -31,6 +32,7 @@ flags.DEFINE_float(
     "Memory of one device, in 10^9 bytes; with --compile by default the chip's.",
     lower_bound=0.0,
 )
+flags.DEFINE_bool("cpu", False, "Plan for this machine's CPU, of which the devices share memory.")
 flags.DEFINE_integer("prompt_tokens", 256, "Length of the longest prompt.", lower_bound=1)
 flags.DEFINE_bool("compile", False, "Compile the run's programs in place of arithmetic.")
 flags.DEFINE_string("topology", "", "With --compile: TPUs or GPUs, such as v5e:2x4, h100:8.")
@@ -52,17 +54,23 @@ def main(config: ConfigDict) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # leave accelerators to other processes
+    from expert_iter.plan.cpus import available_memory
     from expert_iter.plan.plan import needed_devices, plan, remedies
     from expert_iter.plan.table import table
+    from expert_iter.pod.mesh import Layout
 
-    devices = f.devices or needed_devices(checked)
-    made, limit = plan(checked, devices, f.prompt_tokens), f.device_gigabytes * 1e9
+    devices, limit = f.devices or needed_devices(checked), f.device_gigabytes * 1e9
+    cpus = 0
+    if f.cpu:
+        devices = cpus = Layout(checked.mesh, f.devices or jax.device_count()).mesh.size
+        limit = limit if f["device_gigabytes"].present else available_memory() or limit
+    made = plan(checked, devices, f.prompt_tokens, cpus)
     changes = {
-        phase.name: remedies(checked, devices, f.prompt_tokens, phase.name, limit)
+        phase.name: remedies(checked, devices, f.prompt_tokens, phase.name, limit, cpus)
         for phase in made.phases
         if phase.bytes > limit
     }
-    print(table(made, f.device_gigabytes, changes))
+    print(table(made, limit, changes, on_cpu=f.cpu))
 
 
 def _compile(checked) -> None:

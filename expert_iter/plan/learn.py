@@ -20,6 +20,7 @@ from expert_iter.pod.mesh import FSDP, TENSOR, Layout
 _FLOAT = 4
 _MATRICES = sum(parameter.is_matrix for parameter in TABLE.values())  # of a layer
 _LOGITS = 2  # [tokens, vocabulary], or a chunk of it, alive at once: softmax and gradient
+_CHUNKS_ON_CPU = 3  # of logits, alive at once
 _HEADS = 2  # the output head, put together, and its gradient
 _SCORES = 3  # [heads, tokens, tokens] alive at once
 _INSIDE = 7  # [tokens, MLP's inside] alive at once: gate, up, their product, and their gradients
@@ -29,9 +30,17 @@ _TOGETHER = 2.2  # times all matrices, where they are sharded (within 10%; 12% i
 
 
 def update_parts(
-    network: Network, layout: Layout, config: LearnerConfig, state: TrainState, muon: bool
+    network: Network,
+    layout: Layout,
+    config: LearnerConfig,
+    state: TrainState,
+    muon: bool,
+    on_cpu: bool = False,
 ) -> list[Part]:
-    """state: abstract (`Learner.abstract_state`)."""
+    """What an update holds on one device.
+
+    state: abstract (`Learner.abstract_state`); on_cpu: as XLA's buffers are on CPUs.
+    """
     c, shape = network.config, layout.mesh.shape
     number = np.dtype(c.dtype).itemsize
     tensor = _Cut(shape[TENSOR])
@@ -43,6 +52,7 @@ def update_parts(
     kept = tokens * c.num_layers * number * _kept_numbers(c, tensor)
     logits = tokens * vocabulary * _FLOAT
     heads = _HEADS
+    chunks = _CHUNKS_ON_CPU * CHUNK if logits > AT_ONCE else _LOGITS * logits
     if logits > AT_ONCE:
         logits, heads = CHUNK, 1 / shape[FSDP]  # the gradient's part alone; chunks of the head
     at_logits = _LOGITS * logits + heads * vocabulary * c.width * _FLOAT
@@ -61,6 +71,8 @@ def update_parts(
     # By the TPU's compiler they are there twice where layers compute in smaller numbers.
     in_layers = gradients * (2 if number < np.dtype(c.param_dtype).itemsize else 1)
     peak = max(kept + at_logits, kept + in_layers + at_layer, gradients + at_update)
+    if on_cpu:  # memory for the layers' gradients is there before the backward pass reaches them
+        peak = max(peak, kept + gradients + chunks)
     kept = min(kept, peak - gradients)
     return [
         Part("parameters", held(state.params)),

@@ -3,7 +3,8 @@
 It is arithmetic on shapes (`plan_search`, `plan_learn` have the formulas), for as many devices as
 one likes, none of which need be there. A phase holds what its own program needs and what waits on
 the device meanwhile. Left out: what the runtime keeps for itself, padding of arrays to a device's
-tiles, and that CPUs compute bfloat16 in float32.
+tiles, and that CPUs compute bfloat16 in float32. On CPUs a phase is that of the process, with what
+it keeps for itself (`plan.cpus`).
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from expert_iter.learn.objectives import heads_of, make_objectives
 from expert_iter.measure.evaluator import evaluated
 from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.transformer import Network
+from expert_iter.plan.cpus import of_process
 from expert_iter.plan.learn import update_parts
 from expert_iter.plan.parts import WAITING, Part, Phase, held_bytes
 from expert_iter.plan.search import SearchMemory
@@ -55,9 +57,16 @@ class Plan(NamedTuple):
     learning_flops: float
 
 
-def plan(settings: Settings, devices: int, prompt_tokens: int) -> Plan:
-    """devices: in all; prompt_tokens: of the longest prompt. Raises UserError where the mesh does
-    not suit the devices, or the batch the mesh.
+def plan(settings: Settings, devices: int, prompt_tokens: int, cpus: int = 0) -> Plan:
+    """The needs of a run.
+
+    Args:
+      devices: in all.
+      prompt_tokens: of the longest prompt.
+      cpus: on CPUs, the devices of one process. A phase is then what the process holds.
+
+    Raises:
+      UserError: the mesh does not suit the devices, or the batch the mesh.
     """
     s, prompt = settings, padded_length(prompt_tokens)
     layout = Layout(s.mesh, devices)
@@ -68,10 +77,12 @@ def plan(settings: Settings, devices: int, prompt_tokens: int) -> Plan:
     muon = s.optimizer.name == "muon"
     learning = Phase(
         "learning",
-        tuple(update_parts(network, layout, s.learner, state, muon)),
+        tuple(update_parts(network, layout, s.learner, state, muon, on_cpu=cpus > 0)),
         ("learner.rows", "learner.row_tokens", "model.param_dtype", "mesh.fsdp"),
     )
-    phases = (learning, *_searches(s, network, layout, state, prompt))
+    phases = (learning, *_searches(s, network, layout, state, prompt, on_cpu=cpus > 0))
+    if cpus:
+        phases = tuple(of_process(phase, cpus) for phase in phases)
     size = lambda tree: sum(x.size for x in jax.tree.leaves(tree))  # noqa: E731
     trained, frozen = size(state.trained), size(state.frozen)
     updates = s.learner.updates_per_round
@@ -110,22 +121,22 @@ def needed_devices(s: Settings) -> int:
 
 
 def remedies(
-    settings: Settings, devices: int, prompt_tokens: int, phase: str, limit: float
+    settings: Settings, devices: int, prompt_tokens: int, phase: str, limit: float, cpus: int = 0
 ) -> list[str]:
     """Single changes with which a phase fits into `limit` bytes: `key=value`."""
-    phases = plan(settings, devices, prompt_tokens).phases
+    phases = plan(settings, devices, prompt_tokens, cpus).phases
     wanted = next(p for p in phases if p.name == phase)
     return [
         text
         for key in wanted.settings
-        if (text := _remedy(settings, devices, prompt_tokens, phase, limit, key))
+        if (text := _remedy(settings, devices, prompt_tokens, phase, limit, cpus, key))
     ]
 
 
-def _remedy(settings, devices, prompt_tokens, phase, limit, key) -> str:
+def _remedy(settings, devices, prompt_tokens, phase, limit, cpus, key) -> str:
     def fits(value, devices=devices) -> bool:
         try:
-            tried = plan(_with(settings, key, value), devices, prompt_tokens)
+            tried = plan(_with(settings, key, value), devices, prompt_tokens, cpus)
         except UserError:  # such as rows that the mesh cannot cut
             return False
         return next(p for p in tried.phases if p.name == phase).bytes <= limit
@@ -176,7 +187,7 @@ def _expert(s: Settings, network: Network, name: str):
 
 
 def _searches(
-    s: Settings, network: Network, layout: Layout, state: TrainState, prompt: int
+    s: Settings, network: Network, layout: Layout, state: TrainState, prompt: int, on_cpu: bool
 ) -> Iterable[Phase]:
     """Of self-play and of the evaluation, with the learner's state waiting."""
     rest = {"optimizer": state.optimizer}
@@ -188,7 +199,8 @@ def _searches(
         name: str, expert: str, batch_size: int, given: Settings, settings, in_flight: int = 0
     ) -> Phase:
         made = _expert(given, network, expert)
-        memory = SearchMemory(network, layout, -(-batch_size // layout.search_shards), prompt)
+        rows = -(-batch_size // layout.search_shards)
+        memory = SearchMemory(network, layout, rows, prompt, on_cpu)
         if made.shares_draws:
             parts = memory.guesses(made.config, made.sampler.replacement)
         else:

@@ -1,7 +1,7 @@
-"""The first lines of a run on accelerators: devices, mesh and planned memory.
+"""What a run will lie on, and whether it fits, before weights are read.
 
-They come before data or weights are read, and what will not fit is refused. This is the arithmetic
-of `plan`, which takes a second and compiles nothing.
+This is the arithmetic of `plan`, which takes a second and compiles nothing. What will not fit is
+refused. On accelerators it comes before data are read, and is printed.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import numpy as np
 from expert_iter.config import Settings
 from expert_iter.errors import UserError
 from expert_iter.plan.chips import CHIPS
+from expert_iter.plan.cpus import available_memory
 from expert_iter.plan.parts import Phase
 from expert_iter.plan.plan import plan, remedies, vocab_size
 from expert_iter.plan.table import short
@@ -22,6 +23,7 @@ from expert_iter.pod.torus import slice_of
 
 # A plan that is larger than a device by more is refused. Others may need less than TPUs.
 ERROR = 0.3
+CPU_ERROR = 0.1  # the same of a process on CPUs: tests/plan/test_cpus.py
 SKIP = "skip_memory_check"  # the flag of `train`
 _PROMPT_TOKENS = 256  # as `plan` takes it: before data are read no prompt is known
 _FLAT = ("v5e", "v6e")  # their topologies have two sides, those of other chips three
@@ -31,7 +33,7 @@ def preflight(
     settings: Settings, skip: bool = False, devices: Sequence[jax.Device] | None = None
 ) -> None:
     """Prints what the run will lie on, and refuses what will not fit. On CPUs only the mesh is
-    checked, and nothing printed.
+    checked, and nothing printed; `check_cpus` does the rest.
 
     Args:
       skip: go on where memory does not suffice.
@@ -44,16 +46,13 @@ def preflight(
     devices = jax.devices() if devices is None else devices
     mesh = Layout(settings.mesh, devices).mesh
     if devices[0].platform == "cpu":
-        return
+        return  # the prompts' length matters more there: see `check_cpus`
     axes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
     _print(f"{machine(devices)}; mesh: {axes}")
     try:
-        known = vocab_size(settings)
+        settings = _with_vocabulary(settings)
     except UserError as error:
         return _print(f"memory cannot be planned: {error}")
-    # Each plan would read a tokenizer's file again.
-    given = dataclasses.replace(settings.pretrained, vocab_size=known)
-    settings = dataclasses.replace(settings, pretrained=given)
     prompt = min(_PROMPT_TOKENS, settings.learner.row_tokens)
     made = plan(settings, len(devices), prompt)
     limit = memory(devices)
@@ -72,7 +71,57 @@ def preflight(
         return
     changes = lambda phase: remedies(settings, len(devices), prompt, phase.name, limit)  # noqa: E731
     needs = ", ".join(_need(phase, limit, changes(phase)) for phase in too_large)
-    text = f"the run does not fit: a device has {short(limit)}B, and {needs}"
+    _refuse(f"a device has {short(limit)}B, and {needs}", skip)
+
+
+def check_cpus(
+    settings: Settings,
+    prompt_tokens: int,
+    skip: bool = False,
+    devices: Sequence[jax.Device] | None = None,
+    available: float | None = None,
+) -> None:
+    """Refuses what this machine's memory cannot hold. Does nothing on accelerators, nor where the
+    vocabulary is not known or the system does not tell its memory.
+
+    Args:
+      settings: of the run.
+      prompt_tokens: of the longest prompt.
+      skip: go on where memory does not suffice.
+      devices: of the run, by default all.
+      available: bytes that the process can have, by default what it can have now.
+
+    Raises:
+      UserError: a phase needs more, by more than the arithmetic errs.
+    """
+    devices = jax.devices() if devices is None else devices
+    limit = available_memory() if available is None else available
+    if devices[0].platform != "cpu" or limit is None:
+        return
+    try:
+        settings = _with_vocabulary(settings)
+    except UserError:
+        return
+    used = Layout(settings.mesh, devices).mesh.devices.flat
+    own = sum(device.process_index == jax.process_index() for device in used)
+    given = settings, len(devices), prompt_tokens
+    too_large = [p for p in plan(*given, own).phases if p.bytes > limit * (1 + CPU_ERROR)]
+    if too_large:
+        changes = lambda phase: remedies(*given, phase.name, limit, own)  # noqa: E731
+        needs = ", ".join(_need(phase, limit, changes(phase)) for phase in too_large)
+        _refuse(f"this machine has {short(limit)}B to spare, and {needs}", skip)
+
+
+def _with_vocabulary(settings: Settings) -> Settings:
+    """With the size of the vocabulary filled in: each plan would read a tokenizer's file again.
+    Raises UserError where it is not known.
+    """
+    given = dataclasses.replace(settings.pretrained, vocab_size=vocab_size(settings))
+    return dataclasses.replace(settings, pretrained=given)
+
+
+def _refuse(why: str, skip: bool) -> None:
+    text = f"the run does not fit: {why}"
     if not skip:
         raise UserError(f"{text}; --{SKIP} starts it nevertheless")
     _print(f"warning: {text}; it starts nevertheless, by --{SKIP}")

@@ -25,18 +25,27 @@ _BOOL = 1
 # Arrays [rows, candidates, vocabulary] that live at once: logits, log-probabilities of policy and
 # behaviour, random bits and the noise made of them.
 _OVER_VOCABULARY = 6
+_OVER_VOCABULARY_ON_CPU = 2  # there drawing from the top down takes no more
 # Copies of a layer's attention scores that live at once: of past and step apart, and both joined.
 _SCORES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchMemory:
-    """rows: problems on one device; prompt: tokens that prompts are padded to."""
+    """What a search holds on one device.
+
+    Attributes:
+      network, layout: of the run.
+      rows: problems on one device.
+      prompt: tokens that prompts are padded to.
+      on_cpu: as XLA's buffers are on CPUs.
+    """
 
     network: Network
     layout: Layout
     rows: int
     prompt: int
+    on_cpu: bool = False
 
     @property
     def _tensor(self) -> int:
@@ -103,7 +112,14 @@ class SearchMemory:
         """While candidates of `length` tokens are drawn side by side after a context."""
         tokens = context + candidates * length
         vocabulary = rows * candidates * self.network.vocab_size * _FLOAT
-        working = max(self.layer(rows, candidates, tokens), _OVER_VOCABULARY * vocabulary)
+        layer = self.layer(rows, candidates, tokens)
+        if self.on_cpu:
+            # Keys are joined first, in new memory; while values are joined, the context's values
+            # wait. What is drawn with lies later where they lay.
+            working = max(layer, _OVER_VOCABULARY_ON_CPU * vocabulary)
+            beside = self.kv(rows, candidates) + working
+            return self.kv(rows, tokens) + max(self.kv(rows, context) / 2, beside)
+        working = max(layer, _OVER_VOCABULARY * vocabulary)
         joined = self.kv(rows, context) + self.kv(rows, tokens)  # the context, and with candidates
         return joined + self.kv(rows, candidates) + working
 
@@ -164,7 +180,8 @@ class SearchMemory:
         fullest = max(moments, key=lambda m: m.bytes)
         return [
             *self.weights(),
-            Part("prompts' keys and values", self.kv(self.rows, P)),
+            # On CPUs they are the context that `drawing` counts.
+            Part("prompts' keys and values", 0.0 if self.on_cpu else self.kv(self.rows, P)),
             Part("solutions", texts),
             Part("solutions, handed out", texts),
             Part(fullest.name, fullest.bytes),

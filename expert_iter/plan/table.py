@@ -5,26 +5,34 @@ from expert_iter.plan.plan import Plan
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
-def table(plan: Plan, gigabytes: float, remedies: dict[str, list[str]]) -> str:
-    """gigabytes: memory of one device, in 10^9 bytes; remedies: of the phases that do not fit."""
+def table(plan: Plan, limit: float, remedies: dict[str, list[str]], on_cpu: bool = False) -> str:
+    """The plan for people.
+
+    Args:
+      plan: of the run.
+      limit: bytes that there are.
+      remedies: of the phases that do not fit.
+      on_cpu: they are those of a process on CPUs, not of a device.
+    """
     devices = " × ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
     trained = (
         ""
         if plan.trained == plan.parameters
         else f", {short(plan.trained).strip()} of them trained"
     )
+    where = "In a process that can have" if on_cpu else "On a device of"
     lines = [
         f"{short(plan.parameters).strip()} parameters{trained}; mesh: {devices}",
         "",
-        f"On a device of {gigabytes:g} GB (10^9 bytes), at each phase's fullest moment:",
+        f"{where} {limit / 1e9:.3g} GB (10^9 bytes), at each phase's fullest moment:",
     ]
     for phase in plan.phases:
-        fits = phase.bytes <= gigabytes * 1e9
+        fits, is_range = phase.bytes <= limit, phase.is_range and not on_cpu
         found = ""
-        if phase.is_range:
+        if is_range:
             found = f"  (on TPUs {short(phase.least)}B to {short(phase.most)}B)"
         verdict = "  fits" if fits else "  DOES NOT FIT"
-        if fits and phase.is_range and phase.most > gigabytes * 1e9:
+        if fits and is_range and phase.most > limit:
             verdict = "  may not fit"
         lines += ["", _row(phase.name, phase.bytes) + found + verdict]
         lines += [_row("  " + part.name, part.bytes) for part in phase.parts if round(part.bytes)]
