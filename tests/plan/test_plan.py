@@ -150,7 +150,8 @@ def test_on_cpus_a_context_does_not_wait_beside_what_is_drawn_after_it():
         memory = SearchMemory(network, Layout(ONE, 8), 16, 192, on_cpu)
         return sum(part.bytes for part in memory.tree_search(config))
 
-    compiled = reported(compiled_search(network, ONE, config, 16, 192))
+    [(program, _)] = compiled_search(network, ONE, config, 16, 192).values()
+    compiled = reported(program)
     assert planned(on_cpu=True) == pytest.approx(compiled, rel=0.1)
     assert planned(on_cpu=False) > 1.1 * compiled
 
