@@ -143,11 +143,7 @@ def record() -> dict:
         "caveats": [
             "Nothing was run: memory is the compiler's, times are bounds and no forecasts.",
             "Every step and tree counts at its full length, and every prompt has 256 tokens.",
-            "– is what the plan does not list, or what was not compiled since its program changed. "
-            "Before the update kept less (c878e00), learning took 26.8 GB (Llama), 15.3 GB (Qwen), "
-            "69.1 GB (Gemma 2 9B) and 49.8 GB (Gemma 3); before parameters were gathered once a "
-            "search (59145e9), search took 6.62 GB (Gemma 2 2B), 17.5 GB (Llama) and 9.54 GB "
-            "(Qwen).",
+            "– is what the plan does not list.",
         ],
     }
 

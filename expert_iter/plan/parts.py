@@ -13,10 +13,9 @@ import numpy as np
 WAITING, IN_FLIGHT = "optimizer, which waits", "other batches in flight, which wait"
 
 
-# Bytes by the TPU's compiler are so many times those by arithmetic, at least and at most, on the
-# configs of pods (benchmarks/plans.py). In other phases the arithmetic errs by a tenth at most.
-MEASURED = {"learning": (1.0, 1.15)}
-_TENTH = 1 / 1.1, 1 / 0.9
+# Bytes by the TPU's compiler are so many times those by arithmetic at most, on the configs of pods
+# (benchmarks/plans.py).
+_MOST = 1.11
 
 
 class Part(NamedTuple):
@@ -49,22 +48,9 @@ class Phase(NamedTuple):
         return sum(part.bytes for part in self.parts)
 
     @property
-    def least(self) -> float:
-        """Bytes that TPUs need."""
-        return self.bytes * self._factors[0]
-
-    @property
     def most(self) -> float:
-        return self.bytes * self._factors[1]
-
-    @property
-    def is_range(self) -> bool:
-        """Whether the arithmetic is further off than a tenth."""
-        return self._factors != _TENTH
-
-    @property
-    def _factors(self) -> tuple[float, float]:
-        return MEASURED.get(self.name.split()[0], _TENTH)
+        """Bytes that TPUs may need."""
+        return self.bytes * _MOST
 
     @property
     def program_bytes(self) -> float:

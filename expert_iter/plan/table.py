@@ -27,14 +27,11 @@ def table(plan: Plan, limit: float, remedies: dict[str, list[str]], on_cpu: bool
         f"{where} {limit / 1e9:.3g} GB (10^9 bytes), at each phase's fullest moment:",
     ]
     for phase in plan.phases:
-        fits, is_range = phase.bytes <= limit, phase.is_range and not on_cpu
-        found = ""
-        if is_range:
-            found = f"  (on TPUs {short(phase.least)}B to {short(phase.most)}B)"
+        fits = phase.bytes <= limit
         verdict = "  fits" if fits else "  DOES NOT FIT"
-        if fits and is_range and phase.most > limit:
+        if fits and phase.most > limit and not on_cpu:
             verdict = "  may not fit"
-        lines += ["", _row(phase.name, phase.bytes) + found + verdict]
+        lines += ["", _row(phase.name, phase.bytes) + verdict]
         lines += [_row("  " + part.name, part.bytes) for part in phase.parts if round(part.bytes)]
         if not fits:
             lines.append("  " + _advice(remedies.get(phase.name, [])))

@@ -35,7 +35,6 @@ def test_every_program_fits_with_a_tenth_to_spare(name):
 
 @pytest.mark.parametrize("name", PODS)
 def test_the_compiler_finds_what_the_plan_prints(name):
-    """Within the plan's range, or a tenth of its number where it prints no range."""
     for row in PLANS["rows"](name):
         if row.planned and row.compiled:
-            assert row.planned.least <= row.compiled <= row.planned.most, row
+            assert 0.95 * row.planned.bytes <= row.compiled <= row.planned.most, row
