@@ -140,8 +140,8 @@ class SearchMemory:
         ]
         if c.rollouts:
             moments += self._rollouts(c, C)
-        # Between two parts a batch holds this, and its newest node.
-        other = pages + prompts + trees + self.kv(rows, L) + rows * node_bytes(c)
+        # Between two parts a batch holds this, and its newest node. None of it is handed out.
+        other = pages + prompts + nodes * node_bytes(c) + self.kv(rows, L) + rows * node_bytes(c)
         least = pages + trees
         fullest = max(moments, key=lambda m: m.bytes - least * m.before_loop)
         return [
