@@ -12,7 +12,6 @@ import statistics
 import time
 from pathlib import Path
 
-import host
 import jax
 import numpy as np
 
@@ -43,7 +42,6 @@ def main() -> None:
     args = parser.parse_args()
     cli.quiet()
     checked = settings(completed(workdir_lib.read_config(args.workdir)))
-    host.prepare(checked.learner.rows)
     parts = assemble(checked, args.workdir)
     params = load_params(args.workdir, parts)
     questions = [p.question for p in parts.task.problems("train")[: args.problems]]
