@@ -1,9 +1,11 @@
 """Word problems of one to three steps, made from a seed: no file is needed."""
 
 import dataclasses
+import functools
 import operator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from expert_iter.errors import UserError
 from expert_iter.range_checks import Checks
 from expert_iter.tasks.task import SPLITS
 from expert_iter.tasks.words.questions import normalised, share_of
-from expert_iter.tasks.words.rows import Row, answer_line
+from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_field
 from expert_iter.tasks.words.text_config import TextConfig
 from expert_iter.tasks.words.text_task import TextTask
 
@@ -138,20 +140,19 @@ class Stories(TextTask):
     name = "stories"
     kind = "number"
 
-    def __init__(self, config: StoriesConfig):
-        super().__init__(config)
-        self._made: dict[str, list[Row]] = {}
-
     def files(self, split: str) -> list[Path]:
         raise UserError("stories are made, not read")
 
     def rows_of_files(self, split: str) -> list[Row]:
-        if not self._made:
-            self._made = _rows(self.config)
         return self._made[split]
 
-    def row_of(self, record, id: str) -> Row:
-        raise ValueError("stories are made, not read; use task.name=jsonl for problems of your own")
+    def row_of(self, record: Mapping[str, Any], id: str) -> Row:
+        """Reads `question` and `answer`, of a file of problems to evaluate."""
+        return Row(id, text_field(record, "question"), number_text(record, "answer"), "")
+
+    @functools.cached_property
+    def _made(self) -> dict[str, list[Row]]:
+        return _rows(self.config)
 
 
 def _rows(config: StoriesConfig) -> dict[str, list[Row]]:

@@ -1,5 +1,6 @@
 """The base class of text tasks: questions in words. A subclass reads the rows."""
 
+import abc
 import dataclasses
 import functools
 import os
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from expert_iter.tasks.words.chat_template import ChatTemplate
 
 
-class TextTask:
+class TextTask(abc.ABC):
     """A `Task` whose subclass reads the rows. The `answer` of its problems is a `Gold`.
 
     Attributes:
@@ -47,17 +48,17 @@ class TextTask:
 
     # A subclass defines these.
 
+    @abc.abstractmethod
     def files(self, split: str) -> list[Path]:
         """The files of a split. Raises UserError if the split has none."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def rows_of_files(self, split: str) -> list[Row]:
         """Reads a split's rows, in order. Raises UserError, naming the file and the line."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """The row of a record. Raises ValueError, with the reason, for an invalid one."""
-        raise NotImplementedError
 
     def asked(self, row: Row) -> str:
         """The question as a prompt shows it."""

@@ -58,3 +58,10 @@ def test_a_question_is_in_one_split_whatever_the_seed(task):
     assert set(splits) != set(again)
     assert all(splits[question] == again[question] for question in set(splits) & set(again))
     assert load_task("stories", SIZES).rows("test") == task.rows("test")
+
+
+def test_a_file_of_problems_is_read(task, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"question": "Ann has 3 pens and buys 4. How many?", "answer": 7}\n')
+    [problem] = task.read(path)
+    assert task.verdict(problem, "3 + 4 = 7\n#### 7") and not task.verdict(problem, "#### 8")
