@@ -145,12 +145,19 @@ def test_a_run_holds_at_most_what_the_plan_says(tmp_path):
     others = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     environment = {k: v for k, v in os.environ.items() if k not in others}
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *flags, f"--workdir={tmp_path}"],
+        [sys.executable, "-c", RUN, *flags, f"--workdir={tmp_path / 'run'}"],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=environment | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"},
+        # The plan counts what compiling leaves behind: programs from a cache leave 0.2 GB less.
+        env=environment
+        | {
+            "PYTHONPATH": str(ROOT),
+            "JAX_NUM_CPU_DEVICES": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        },
     )
     assert done.returncode == 0, done.stderr
     held = int(done.stdout.rpartition("PEAK ")[2])
-    assert held == pytest.approx(planned, rel=CPU_ERROR)
+    # Too small a plan ends runs; how little a process can do with differs by machine.
+    assert 0.85 * planned < held < (1 + CPU_ERROR) * planned
