@@ -9,10 +9,12 @@ from expert_iter.pod.host_memory import keep_freed_memory
 from expert_iter.pod.mesh import Layout, MeshConfig
 
 
-def prepare(rows: int = 2) -> None:
-    """Before JAX is used. rows: of the learner's batch, where there is one."""
+def prepare(rows: int = 2, parameters: int = 0) -> None:
+    """Before JAX is used. rows: of the learner's batch, where there is one; parameters: of the
+    largest network.
+    """
     keep_freed_memory()
-    split_cpu(rows)
+    split_cpu(rows, parameters)
 
 
 def layout_for(rows: int) -> Layout:

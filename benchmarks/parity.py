@@ -19,7 +19,9 @@ import argparse
 import functools
 import json
 import os
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -45,6 +47,10 @@ from expert_iter.tasks import load_task
 
 PROMPTS, QUESTIONS, LINES, TOKENS = 64, 200, 10_000, 128
 BATCH = 25
+
+
+def say(text: str) -> None:
+    print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 def questions_of(arguments) -> list:
@@ -79,7 +85,9 @@ def apart(network: Network, params, model, prompts: list[list[int]]) -> float:
     """The largest difference of logits, over all places of the prompts and all pieces."""
     size = max(map(len, prompts))
     largest = 0.0
-    for prompt in prompts:
+    for n, prompt in enumerate(prompts):
+        if n % 16 == 0:
+            say(f"logits {n}/{len(prompts)}")
         tokens = np.pad(prompt, (0, size - len(prompt)))
         ours = np.asarray(logits(network, params, tokens))[: len(prompt)]
         theirs = model(torch.tensor([prompt])).logits[0].numpy()
@@ -93,6 +101,7 @@ def our_texts(network: Network, params, tokenizer, questions) -> list[list[int]]
     guess = Guess(network, GuessConfig(num_samples=1, max_tokens=TOKENS), sampler, steps)
     player, texts = Player(guess, tokenizer, BATCH, one_device()), []
     for i in range(0, len(questions), BATCH):
+        say(f"our texts {i}/{len(questions)}")
         drawn = player.play(params, questions[i : i + BATCH], jax.random.key(0), 1).candidates
         pairs = zip(drawn.token[:, 0, 0].tolist(), drawn.length[:, 0, 0].tolist(), strict=True)
         texts += [token[:length] for token, length in pairs]
@@ -103,6 +112,7 @@ def their_texts(model, prompts: list[list[int]], ends: set[int]) -> list[list[in
     model.generation_config.eos_token_id = sorted(ends)
     texts = []
     for i in range(0, len(prompts), BATCH):
+        say(f"their texts {i}/{len(prompts)}")
         ids, mask = padded([np.array(prompt) for prompt in prompts[i : i + BATCH]])
         written = model.generate(
             ids, attention_mask=mask, do_sample=False, max_new_tokens=TOKENS, pad_token_id=0
@@ -143,6 +153,7 @@ def main() -> None:
 
     questions = questions_of(arguments)
     prompts = [tokenizer.encode_prompt(question.prompt) for question in questions]
+    say("tokens of lines")
     lines = lines_of(arguments)
     same = [tokenizer.encode(x) == peer(x, add_special_tokens=False).input_ids for x in lines]
     figures = {

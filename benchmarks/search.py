@@ -15,6 +15,9 @@ so that rows and candidates wait for the longest (`useful` tokens, of all that a
   search to plain, in turn in each repeat.
 * read a node: tokens read in parallel for a node after the root (its step's own, once).
 * of matmul: model FLOP/s of what was generated and read, as a share of a plain matrix product's.
+* plain of floor: the least time that the samples need, as a share of what they took. A decode
+  step needs the longer of its FLOPs at that product's rate and of reading each parameter once at
+  the memory's bandwidth; keys and values are not counted.
 
 Medians of --repeats. Below each table: bytes that a node holds, by the compiled programs, which
 need so much more for more simulations, and how much of that is its page of keys and values.
@@ -26,7 +29,6 @@ import resource
 import statistics
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import host
@@ -34,20 +36,20 @@ import jax
 import numpy as np
 from floors import machine, matmul_flops, memory_bandwidth
 from floors import seconds as seconds_of
-from shapes import SHAPES
+from shapes import SHAPES, never_ending, parameters
 
 from expert_iter import cli
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import by_rows, padded_length
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.tree import SearchTree
 
 HEAD = (
     "| model | B | K | S | valued/s | sims/s | tokens/s | plain | ratio | useful | read a node | "
-    "of matmul | compile |"
+    "of matmul | plain of floor | compile |"
 )
 FLOATS = 4
 
@@ -64,13 +66,6 @@ class Subject(NamedTuple):
     prompts: np.ndarray
     lengths: np.ndarray
     config: SearchConfig
-
-
-def never_ending(vocab_size: int) -> StepEnds:
-    """No token ends a step, and what ends a text is past the vocabulary."""
-    ids = TokenIds(pad=0, bos=None, eos=vocab_size, newline=vocab_size)
-    words = SimpleNamespace(vocab_size=vocab_size, token_text=lambda token: "x", ids=ids)
-    return StepEnds(words, "line")
 
 
 def random_subject(name: str, rows: int, args) -> Subject:
@@ -105,7 +100,7 @@ def trained_subject(workdir: Path, rows: int) -> Subject:
 
 
 def measured(
-    subject: Subject, candidates: int, simulations: int, args, matmul: float
+    subject: Subject, candidates: int, simulations: int, args, matmul: float, bandwidth: float
 ) -> tuple[str, int]:
     """A line of the table, and the bytes that the program needs beside what it is given and hands
     out.
@@ -158,10 +153,22 @@ def measured(
         f"{generated / np.sum(tree.bill.lockstep):.0%}",
         f"{read:.1f}",
         f"{float(np.sum(tree.bill.flops)) / seconds / matmul:.0%}",
+        f"{floor(subject, samples, matmul, bandwidth) / statistics.median(plainly):.0%}",
         f"{compile_seconds:.1f} s",
     ]
     needs = layout.search_shards * run.memory_analysis().temp_size_in_bytes
     return f"| {' | '.join(map(str, cells))} |", needs
+
+
+def floor(subject: Subject, samples: SearchTree, matmul: float, bandwidth: float) -> float:
+    """Seconds that the samples need at least.
+
+    matmul: FLOP/s; bandwidth: bytes/s.
+    """
+    bill, draws = samples.bill, samples.candidates.token.shape[2]
+    decode_steps = float(np.max(bill.lockstep)) / draws
+    numbers = sum(x.nbytes for x in jax.tree.leaves(subject.params))
+    return max(float(np.sum(bill.flops)) / matmul, decode_steps * numbers / bandwidth)
 
 
 def page_bytes(subject: Subject) -> int:
@@ -191,16 +198,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     cli.quiet()
-    host.prepare()
-    matmul = matmul_flops(args.dtype)
+    names = ["trained"] if args.workdir else args.models.split(",")
+    sizes = [0] if args.workdir else [parameters(SHAPES[name].network()) for name in names]
+    host.prepare(parameters=max(sizes))
+    matmul, bandwidth = matmul_flops(args.dtype), memory_bandwidth()
     print(
         f"{machine()}; {args.dtype} matrix product {matmul / 1e9:,.0f} GFLOP/s, memory "
-        f"{memory_bandwidth() / 1e9:,.1f} GB/s; medians of {args.repeats}\n"
+        f"{bandwidth / 1e9:,.1f} GB/s; medians of {args.repeats}\n"
     )
     held = []
     print(HEAD)
     print("|---" * HEAD.count(" | ") + "|---|", flush=True)
-    for name in ["trained"] if args.workdir else args.models.split(","):
+    for name in names:
         for rows in args.rows:
             subject = (
                 trained_subject(args.workdir, rows)
@@ -211,7 +220,7 @@ def main() -> None:
                 needs = {}
                 for simulations in args.simulations:
                     line, needs[simulations] = measured(
-                        subject, candidates, simulations, args, matmul
+                        subject, candidates, simulations, args, matmul, bandwidth
                     )
                     print(line, flush=True)
                 few, many = min(needs), max(needs)

@@ -14,6 +14,10 @@ arms, measured in turn in each repeat, all on the CPU with all its cores, in flo
   The prefixes are read once and their keys and values repeated for the candidates; the value comes
   from one further token on the same cache.
 
+And sampled tokens a second, of K whole solutions for each of the B prompts:
+
+* (c) `generate` with K sequences returned, against our `Guess` with independent draws.
+
 The peers expand the very nodes that our trees hold, so that depths are alike, and are charged for
 no tree. Texts are of one length on all sides: nothing ends a step but its limit on tokens. Weights
 are random, exported by `expert_iter.model.weights.export` and loaded by transformers; logits and
@@ -28,7 +32,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import host
@@ -36,31 +39,26 @@ import jax
 import numpy as np
 import torch
 import transformers
-from shapes import SHAPES
-from torch_peer import PAD, Peer, differences, padded
+from shapes import SHAPES, never_ending, parameters
+from torch_peer import Peer, differences, padded
 
 from expert_iter import cli
-from expert_iter.model.step_ends import StepEnds
-from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.transformer import Network
 from expert_iter.model.weights.export import export
 from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.player import by_rows
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
 
-ROWS = {"tiny": 128, "small": 32, "medium": 8}
+ROWS = {"tiny": 128, "small": 32, "medium": 8, "smollm2": 4}
 TOLERANCE = 1e-3  # of logits and values, ours against theirs
-ARMS = "ours", "(a) one tree", "(b) lock step"
-HEAD = f"| model | parameters | B | K | L | S | {' | '.join(ARMS)} | ours / (a) | ours / (b) |"
-
-
-def steps_without_end(vocab_size: int) -> StepEnds:
-    """No token ends a step, and what ends a text is past the vocabulary."""
-    ids = TokenIds(pad=PAD, bos=None, eos=vocab_size, newline=vocab_size)
-    words = SimpleNamespace(vocab_size=vocab_size, token_text=lambda token: "x", ids=ids)
-    return StepEnds(words, "line")
+ARMS = "ours", "(a) one tree", "(b) lock step", "our samples", "(c) samples"
+HEAD = (
+    f"| model | parameters | B | K | L | S | {' | '.join(ARMS)} | ours / (a) | ours / (b) | "
+    "samples / (c) |"
+)
 
 
 def random_params(network: Network, seed: int) -> dict:
@@ -99,7 +97,7 @@ def evenly(prefixes: list[np.ndarray], count: int) -> list[torch.Tensor]:
 
 
 class Arm(NamedTuple):
-    """run: makes so many valued steps."""
+    """run: makes so many valued steps, or tokens."""
 
     run: Callable[[], None]
     steps: int
@@ -120,7 +118,7 @@ def arms_of(name: str, args) -> tuple[list[Arm], str]:
         max_steps=args.max_steps,
         max_step_tokens=args.tokens,
     )
-    steps = steps_without_end(network.vocab_size)
+    steps = never_ending(network.vocab_size)
     search = TreeSearch(network, config, SamplerConfig(replacement=args.replacement), steps)
     rng = np.random.default_rng(args.seed)
     prompts = rng.integers(1, network.vocab_size, (rows, args.prompt)).astype(np.int32)
@@ -159,6 +157,7 @@ def arms_of(name: str, args) -> tuple[list[Arm], str]:
         Arm(lambda: jax.block_until_ready(compiled(*given)), valued_steps(tree, args.tokens)),
         Arm(one_by_one, len(sample) * args.candidates),
         Arm(in_lock_step, len(lockstep) * rows * args.candidates),
+        *sampling(network, peer, given, args),
     ]
     for ids, mask in lockstep[:: max(len(lockstep) // 4, 1)]:  # (a) has run in `differences`
         peer.together(ids, mask)
@@ -172,6 +171,33 @@ def arms_of(name: str, args) -> tuple[list[Arm], str]:
     return arms, said
 
 
+def sampling(network: Network, peer: Peer, given: tuple, args) -> list[Arm]:
+    """Our samples of whole solutions and the peer's, each drawn once.
+
+    given: what the search is given.
+    """
+    token_BxP, rows = given[1], len(given[1])
+    config = GuessConfig(num_samples=args.candidates, max_tokens=args.max_steps * args.tokens)
+    guess = Guess(
+        network, config, SamplerConfig(replacement=True), never_ending(network.vocab_size)
+    )
+    given = *given[:-1], config.num_samples
+    compiled = jax.jit(by_rows(guess.run, host.layout_for(rows))).lower(*given).compile()
+    prompts = torch.tensor(np.asarray(token_BxP)).long()
+    tokens = rows * config.num_samples * config.max_tokens
+
+    def ours():
+        assert int(np.sum(compiled(*given).bill.generated)) == tokens
+
+    def theirs():
+        texts = peer.samples(prompts, config.max_tokens)
+        assert texts.numel() - len(texts) * prompts.shape[1] == tokens
+
+    for run in (ours, theirs):
+        run()
+    return [Arm(ours, tokens), Arm(theirs, tokens)]
+
+
 @torch.inference_mode()
 def measure(name: str, args) -> tuple[str, str]:
     """The table's line of one network, and the remark to it."""
@@ -182,14 +208,14 @@ def measure(name: str, args) -> tuple[str, str]:
     for repeat in range(args.repeats):
         rates.append([arm.rate() for arm in arms])
         shown = ", ".join(f"{arm} {rate:,.0f}" for arm, rate in zip(ARMS, rates[-1], strict=True))
-        log(f"{name}: repeat {repeat + 1} of {args.repeats}: {shown} valued steps/s")
-    ours, *theirs = zip(*rates, strict=True)
-    cells = [f"{statistics.median(rate):,.0f}" for rate in (ours, *theirs)]
-    for rate in theirs:
-        ratio = [a / b for a, b in zip(ours, rate, strict=True)]
+        log(f"{name}: repeat {repeat + 1} of {args.repeats}: {shown} a second")
+    by_arm = list(zip(*rates, strict=True))
+    cells = [f"{statistics.median(rate):,.1f}" for rate in by_arm]
+    tree, one, lockstep, samples, peer_samples = by_arm
+    for ours, theirs in ((tree, one), (tree, lockstep), (samples, peer_samples)):
+        ratio = [a / b for a, b in zip(ours, theirs, strict=True)]
         cells.append(f"{statistics.median(ratio):.2f} ({min(ratio):.2f}–{max(ratio):.2f})")
-    shape = SHAPES[name].network().abstract_params()
-    size = sum(x.size for x in jax.tree.leaves(shape))
+    size = parameters(SHAPES[name].network())
     sizes = args.rows or ROWS[name], args.candidates, args.tokens, args.simulations
     return (
         f"| {name} | {size / 1e6:.2f}M | {' | '.join(map(str, sizes))} | {' | '.join(cells)} |",
@@ -228,7 +254,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     jax.config.update("jax_platforms", "cpu")
-    host.prepare()
+    host.prepare(parameters=max(parameters(SHAPES[name].network()) for name in names))
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(args.threads or cores)
     torch.manual_seed(args.seed)

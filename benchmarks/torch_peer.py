@@ -34,6 +34,15 @@ class Peer:
             do_sample=True, top_k=0, max_new_tokens=tokens, return_dict_in_generate=True
         )
 
+    def samples(self, prompts: torch.Tensor, tokens: int) -> torch.Tensor:
+        """Texts `[B * K, P + tokens]` after prompts `[B, P]` of one length."""
+        return self.model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            num_return_sequences=self._candidates,
+            **self._sampling | {"max_new_tokens": tokens},
+        ).sequences
+
     def _value(self, hidden):
         return torch.sigmoid(hidden @ self._head["value_weight"] + self._head["value_bias"])
 

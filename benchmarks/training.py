@@ -19,7 +19,7 @@ import host
 import jax
 import numpy as np
 from floors import machine, matmul_flops, seconds
-from shapes import SHAPES
+from shapes import SHAPES, parameters
 
 from expert_iter import cli
 from expert_iter.learn.learner import Learner, LearnerConfig
@@ -36,7 +36,12 @@ HEAD = (
     "with Muon's |"
 )
 PROMPT, STEP, CANDIDATES = 16, 8, 6
-ROWS = {"tiny": (16, 128), "small": (16, 256), "medium": (4, 256)}  # and tokens of each
+ROWS = {
+    "tiny": (16, 128),
+    "small": (16, 256),
+    "medium": (4, 256),
+    "smollm2": (8, 256),
+}  # and tokens of each
 
 
 def tree(rng: np.random.Generator, vocab_size: int) -> StepTree:
@@ -104,18 +109,20 @@ def main() -> None:
     )
     parser.add_argument("--models", default="tiny,small", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--optimizers", default="muon,adamw")
+    parser.add_argument("--layouts", default="packed,unpacked")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     cli.quiet()
-    host.prepare()
+    names = args.models.split(",")
+    host.prepare(parameters=max(parameters(SHAPES[name].network()) for name in names))
     matmul = matmul_flops(args.dtype)
     print(
         f"{machine()}; {args.dtype} matrix product {matmul / 1e9:,.0f} GFLOP/s; medians of "
         f"{args.repeats}\n\n{HEAD}\n" + "|---" * HEAD.count(" | ") + "|---|",
         flush=True,
     )
-    for name in args.models.split(","):
+    for name in names:
         for optimizer in args.optimizers.split(","):
             for line in lines(name, optimizer, args, matmul):
                 print(line, flush=True)
@@ -135,6 +142,7 @@ def lines(name: str, optimizer: str, args, matmul: float) -> list[str]:
         "packed": (Packer(rows, row_tokens, steps, columns), trees),
         "unpacked": (Packer(len(single), longest, 2, columns), single),
     }
+    layouts = {layout: layouts[layout] for layout in args.layouts.split(",")}
     found, useful = [], 0
     for layout, (packer, given) in layouts.items():
         batch, taken = packer.pack(given)
