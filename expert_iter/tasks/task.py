@@ -56,7 +56,7 @@ class Task(Protocol):
       name: its key in `TASKS`.
       in_process: whether verdicts are cheap and safe enough for this process. Those of other tasks
         come from worker processes.
-      world: who answers steps (see `tasks.world`). Most tasks have no such attribute, or None there.
+      world: who answers steps (see `tasks.world`). None, or no such attribute, in most tasks.
     """
 
     name: str
