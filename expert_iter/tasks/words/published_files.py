@@ -1,6 +1,15 @@
-"""The published files of the text tasks: their sources and checksums."""
+"""Published files: how they are read, and the sources and checksums of the text tasks' files."""
 
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from expert_iter.errors import UserError
+from expert_iter.tasks.files import read_records
+from expert_iter.tasks.records import Record
+
+T = TypeVar("T")
 
 
 class Published(NamedTuple):
@@ -17,6 +26,54 @@ class Published(NamedTuple):
     rows: int
     sha256: str
     source: str
+
+
+def locate(folder: str, *files: Published) -> Path:
+    """The path of the first of `files` that exists; where the first should be if none does."""
+    paths = [Path(folder, file.name) for file in files]
+    return next(filter(Path.is_file, paths), paths[0])
+
+
+def read_published(
+    folder: str, *files: Published, convert: Callable[[Record, str], T], verify: bool
+) -> list[T]:
+    """Reads the first of `files` that exists.
+
+    Args:
+      folder: the task's setting `data_dir`.
+      files: the file, and others that may stand in its place.
+      convert: called with a record and its place, as in "FILE, line 3". It raises ValueError, with
+        the reason, for an invalid record.
+      verify: whether to check the rows and the checksum.
+
+    Returns:
+      What `convert` returned for each record.
+
+    Raises:
+      UserError: no file exists, a record is invalid, or the file is not the published one.
+    """
+    first = files[0]
+    if not folder:
+        raise UserError(
+            f"task.data_dir is not set: name the directory of {first.name} "
+            f"(published in {first.source})"
+        )
+    path = locate(folder, *files)
+    if not path.is_file():
+        raise UserError(f"task.data_dir={folder} holds no {first.name}: get it from {first.source}")
+    rows = read_records(path, lambda record, line: convert(record, f"{path}, line {line}"))
+    if verify:
+        (file,) = (file for file in files if file.name == path.name)
+        _verify(path, file, len(rows))
+    return rows
+
+
+def _verify(path: Path, file: Published, rows: int) -> None:
+    fix = f"get it again from {file.source}, or set task.verify_files=false for a changed one"
+    if rows != file.rows:
+        raise UserError(f"{path} has {rows} rows where the published file has {file.rows}: {fix}")
+    if file.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
+        raise UserError(f"{path} is not the published file, for its SHA-256 differs: {fix}")
 
 
 GSM8K_TRAIN = Published(

@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 from pathlib import Path
 
-from expert_iter.errors import UserError
-from expert_iter.tasks.files import read_records
 from expert_iter.tasks.records import Record
-from expert_iter.tasks.words.published_files import Published
+from expert_iter.tasks.words import published_files
+from expert_iter.tasks.words.published_files import Published, read_published
 from expert_iter.tasks.words.questions import split_of_story
 from expert_iter.tasks.words.rows import Row
 from expert_iter.tasks.words.text_config import TextConfig
@@ -64,42 +62,14 @@ class PublishedTask(TextTask):
 
     def locate(self, *files: Published) -> Path:
         """The path of the first of `files` that exists; where the first should be if none does."""
-        paths = [Path(self.config.data_dir, file.name) for file in files]
-        return next(filter(Path.is_file, paths), paths[0])
+        return published_files.locate(self.config.data_dir, *files)
 
     def read_file(self, *files: Published) -> list[Row]:
-        """Reads the first of `files` that exists.
+        """Reads the first of `files` that exists. Raises UserError, as `read_published`."""
+        name, numbers = Path(files[0].name).stem, itertools.count()
 
-        Raises:
-          UserError: no file exists, a record is invalid, or the file is not the published one.
-        """
-        folder, first = self.config.data_dir, files[0]
-        if not folder:
-            raise UserError(
-                f"task.data_dir is not set: name the directory of {first.name} "
-                f"(published in {first.source})"
-            )
-        path = self.locate(*files)
-        if not path.is_file():
-            raise UserError(
-                f"task.data_dir={folder} holds no {first.name}: get it from {first.source}"
-            )
-        numbers = itertools.count()
+        def convert(record: Record, place: str) -> Row:
+            return self.row_at(record, self.id_of(record, name, next(numbers)), place)
 
-        def convert(record: Record, line: int) -> Row:
-            id = self.id_of(record, Path(first.name).stem, next(numbers))
-            return self.row_at(record, id, f"{path}, line {line}")
-
-        rows = read_records(path, convert)
-        if self.config.verify_files:
-            (file,) = (file for file in files if file.name == path.name)
-            _verify(path, file, len(rows))
-        return rows
-
-
-def _verify(path: Path, file: Published, rows: int) -> None:
-    fix = f"get it again from {file.source}, or set task.verify_files=false for a changed one"
-    if rows != file.rows:
-        raise UserError(f"{path} has {rows} rows where the published file has {file.rows}: {fix}")
-    if file.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
-        raise UserError(f"{path} is not the published file, for its SHA-256 differs: {fix}")
+        config = self.config
+        return read_published(config.data_dir, *files, convert=convert, verify=config.verify_files)
