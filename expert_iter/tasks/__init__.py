@@ -9,6 +9,8 @@ from typing import Any
 from expert_iter.errors import UserError
 from expert_iter.tasks.code.humaneval import HumanEval, HumanEvalConfig
 from expert_iter.tasks.code.mbpp import Mbpp
+from expert_iter.tasks.deduction.deduction_task import DeductionConfig
+from expert_iter.tasks.deduction.prontoqa import Prontoqa
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24, Game24Config
 from expert_iter.tasks.task import Problem, Question, Task
@@ -33,6 +35,7 @@ TASKS: dict[str, tuple[type, type]] = {
     "math": (Math, FileConfig),
     "mawps": (Mawps, PublishedConfig),
     "mbpp": (Mbpp, PublishedConfig),
+    "prontoqa": (Prontoqa, DeductionConfig),
     "stories": (Stories, StoriesConfig),
     "svamp": (Svamp, PublishedConfig),
 }
