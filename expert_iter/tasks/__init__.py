@@ -11,6 +11,7 @@ from expert_iter.tasks.code.humaneval import HumanEval, HumanEvalConfig
 from expert_iter.tasks.code.mbpp import Mbpp
 from expert_iter.tasks.deduction.deduction_task import DeductionConfig
 from expert_iter.tasks.deduction.prontoqa import Prontoqa
+from expert_iter.tasks.deduction.prosqa import Prosqa, ProsqaConfig
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24, Game24Config
 from expert_iter.tasks.task import Problem, Question, Task
@@ -36,6 +37,7 @@ TASKS: dict[str, tuple[type, type]] = {
     "mawps": (Mawps, PublishedConfig),
     "mbpp": (Mbpp, PublishedConfig),
     "prontoqa": (Prontoqa, DeductionConfig),
+    "prosqa": (Prosqa, ProsqaConfig),
     "stories": (Stories, StoriesConfig),
     "svamp": (Svamp, PublishedConfig),
 }
