@@ -1,0 +1,1 @@
+"""Planning: reach a goal by moves that a world answers."""
