@@ -14,6 +14,7 @@ from expert_iter.tasks.deduction.prontoqa import Prontoqa
 from expert_iter.tasks.deduction.prosqa import Prosqa, ProsqaConfig
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24, Game24Config
+from expert_iter.tasks.planning.blocksworld import Blocksworld, BlocksworldConfig
 from expert_iter.tasks.task import Problem, Question, Task
 from expert_iter.tasks.words.file_task import FileConfig
 from expert_iter.tasks.words.gsm8k import Gsm8k, Gsm8kConfig
@@ -28,6 +29,7 @@ __all__ = ["TASKS", "Problem", "Question", "Task", "load_task", "task_settings"]
 
 # By name: the class of the task and the dataclass of its settings.
 TASKS: dict[str, tuple[type, type]] = {
+    "blocksworld": (Blocksworld, BlocksworldConfig),
     "countdown": (Countdown, CountdownConfig),
     "game24": (Game24, Game24Config),
     "gsm8k": (Gsm8k, Gsm8kConfig),
