@@ -11,6 +11,7 @@ from expert_iter.tasks.code.humaneval import HumanEval, HumanEvalConfig
 from expert_iter.tasks.code.mbpp import Mbpp
 from expert_iter.tasks.deduction.deduction_task import DeductionConfig
 from expert_iter.tasks.deduction.prontoqa import Prontoqa
+from expert_iter.tasks.deduction.proofwriter import Proofwriter, ProofwriterConfig
 from expert_iter.tasks.deduction.prosqa import Prosqa, ProsqaConfig
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24, Game24Config
@@ -38,6 +39,7 @@ TASKS: dict[str, tuple[type, type]] = {
     "math": (Math, FileConfig),
     "mawps": (Mawps, PublishedConfig),
     "mbpp": (Mbpp, PublishedConfig),
+    "proofwriter": (Proofwriter, ProofwriterConfig),
     "prontoqa": (Prontoqa, DeductionConfig),
     "prosqa": (Prosqa, ProsqaConfig),
     "stories": (Stories, StoriesConfig),

@@ -164,7 +164,7 @@ class DeductionTask(abc.ABC):
                 self.dropped += 1
                 continue
             share = share_of(theory)
-            split = "test" if share < 0.1 else "validation" if share < 0.2 else "train"
+            split = "test" if share < 0.12 else "validation" if share < 0.2 else "train"
             if len(made.get(split, ())) < wanted.get(split, 0):
                 made[split].setdefault(theory, prompt)
             if all(len(made[split]) == wanted[split] for split in wanted):

@@ -28,7 +28,7 @@ class Literal(NamedTuple):
 
     def about(self, subject: str) -> "Literal":
         """The literal with `subject` in place of the variable."""
-        return self if self.subject else self._replace(subject=subject)
+        return self if self.subject else Literal(subject, self.predicate, self.holds)
 
 
 class Rule(NamedTuple):

@@ -14,7 +14,7 @@ from expert_iter.tasks import load_task
 from expert_iter.tasks.task import SPLITS
 from expert_iter.tasks.world import GOES_ON, OVER
 
-NAMES = ["prontoqa", "prosqa"]
+NAMES = ["prontoqa", "prosqa", "proofwriter"]
 SIZES = {"train_size": 80, "validation_size": 20, "test_size": 20}
 
 
