@@ -42,6 +42,7 @@ setup(
     extras_require={
         "bench": PEERS,  # benchmarks that compare with transformers
         "bpe": ["tokenizers>=0.21"],  # checkpoints whose tokenizer is a tokenizer.json
+        "gym": ["reasoning-gym>=0.1.25,<0.2"],  # the task reasoning_gym
         "gguf": GGUF,  # import_gguf: weights in llama.cpp's format
         "gcs": ["gcsfs>=2025.3"],  # workdirs in gs://
         "tpu": ["jax[tpu]>=0.10", "gcsfs>=2025.3"],

@@ -1,9 +1,8 @@
 """Tasks: problems, the format of their solutions, and the verdict on a solution."""
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from expert_iter.errors import UserError
@@ -13,6 +12,8 @@ from expert_iter.tasks.deduction.deduction_task import DeductionConfig
 from expert_iter.tasks.deduction.prontoqa import Prontoqa
 from expert_iter.tasks.deduction.proofwriter import Proofwriter, ProofwriterConfig
 from expert_iter.tasks.deduction.prosqa import Prosqa, ProsqaConfig
+from expert_iter.tasks.gym.reasoning_gym import ReasoningGym, ReasoningGymConfig
+from expert_iter.tasks.near import near
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.numbers.game24 import Game24, Game24Config
 from expert_iter.tasks.planning.blocksworld import Blocksworld, BlocksworldConfig
@@ -42,6 +43,7 @@ TASKS: dict[str, tuple[type, type]] = {
     "proofwriter": (Proofwriter, ProofwriterConfig),
     "prontoqa": (Prontoqa, DeductionConfig),
     "prosqa": (Prosqa, ProsqaConfig),
+    "reasoning_gym": (ReasoningGym, ReasoningGymConfig),
     "stories": (Stories, StoriesConfig),
     "svamp": (Svamp, PublishedConfig),
 }
@@ -50,7 +52,7 @@ TASKS: dict[str, tuple[type, type]] = {
 def task_settings(name: str) -> type:
     """The dataclass of a task's settings. Raises UserError if there is no such task."""
     if name not in TASKS:
-        raise UserError(f"there is no task {name!r}{_near(name, TASKS)}")
+        raise UserError(f"there is no task {name!r}{near(name, TASKS)}")
     return TASKS[name][1]
 
 
@@ -72,13 +74,8 @@ def load_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
     types = {field.name: field.type for field in dataclasses.fields(config)}
     for key, value in settings.items():
         if key not in types:
-            raise UserError(f"task {name} has no setting {key!r}{_near(key, types)}")
+            raise UserError(f"task {name} has no setting {key!r}{near(key, types)}")
         wanted = (int, float) if types[key] is float else types[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise UserError(f"task.{key}={value!r} must be of type {types[key].__name__}")
     return TASKS[name][0](config(**settings))
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
-    return f": did you mean {' or '.join(matches)}?"

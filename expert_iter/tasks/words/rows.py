@@ -23,7 +23,8 @@ class Row:
     Attributes:
       id: unique within its split.
       question: its text.
-      answer: the bare answer, such as "18" or "B"; for code, the tests.
+      answer: the bare answer, such as "18" or "B"; for code, the tests; for reasoning_gym, a pickle
+        of what its scorer reads.
       solution: a finished solution, one step a line, that ends with the answer; '' if there is
       none.
       place: where it was read, as in "FILE, line 3", or ''. Ignored in comparisons.
@@ -31,7 +32,7 @@ class Row:
 
     id: str
     question: str
-    answer: str | CodeTests
+    answer: str | CodeTests | bytes
     solution: str
     place: str = dataclasses.field(default="", compare=False)
 
@@ -59,7 +60,7 @@ class Gold:
       solution: see `Row`; in a chat, with the fence around a program.
     """
 
-    answer: str | CodeTests
+    answer: str | CodeTests | bytes
     solution: str
 
 

@@ -1,0 +1,1 @@
+"""The task whose problems and verdicts are those of the package reasoning-gym."""
