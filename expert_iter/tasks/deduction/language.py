@@ -31,12 +31,9 @@ class Puzzle(NamedTuple):
         return right[0]
 
     def is_proved(self, answer: str, known: set[Literal]) -> bool:
-        """Whether one who knows the literals `known` may give this answer."""
+        """Whether the literals `known` prove the right answer."""
         literal = self.answers[answer]
-        if literal is not None:
-            return literal in known
-        settled = any(other in known for other in self.answers.values())
-        return not settled and not self.theory.consequences(known)
+        return not self.theory.consequences(known) if literal is None else literal in known
 
 
 class Language(abc.ABC):

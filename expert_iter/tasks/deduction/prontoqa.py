@@ -12,7 +12,7 @@ from expert_iter.tasks.words.published_files import Published
 
 _ASKED = "Is the following statement true or false?"
 _NAMES = "Alex Fae Max Polly Rex Sally Sam Stella Wren".split()
-# In a published problem no two adjectives are of one line.
+# Those of one line exclude each other, so a published problem has at most one of them.
 _ADJECTIVES = (
     "blue red brown orange",
     "small large",
@@ -29,13 +29,6 @@ _ADJECTIVES = (
 _AFTER_HOPS = 4  # concepts that the proof does not need
 _COMMON = 10  # concepts to choose from, where that is enough
 _NEGATED = 0.35  # share of negations among adjectives
-
-PUBLISHED = Published(
-    "prontoqa_dev.json",
-    500,
-    "2d2e9d0adbef05cd66b51d11516b8fb3d3fb2cbc1664867d1123a000f7b11a5f",
-    "teacherpeterpan/Logic-LLM, data/ProntoQA/dev.json",
-)
 
 
 class ProntoqaLanguage(IsA):
@@ -67,7 +60,14 @@ class Prontoqa(DeductionTask):
 
     name = "prontoqa"
     language = ProntoqaLanguage()
-    published = {"test": PUBLISHED}
+    published = {
+        "test": Published(
+            "prontoqa_dev.json",
+            500,
+            "2d2e9d0adbef05cd66b51d11516b8fb3d3fb2cbc1664867d1123a000f7b11a5f",
+            "teacherpeterpan/Logic-LLM, data/ProntoQA/dev.json",
+        )
+    }
 
     def draw(self, rng: np.random.Generator, hops: int) -> str:
         """A chain of `hops` + 4 concepts, and one beside it that misleads.
@@ -108,5 +108,5 @@ def _distinct_adjectives(rng: np.random.Generator, count: int) -> Sequence[str]:
     """Random adjectives, of as many kinds as possible."""
     kinds = [rng.permutation(kind.split()).tolist() for kind in _ADJECTIVES]
     order = rng.permutation(len(kinds))
-    rounds = [[kinds[i][turn] for i in order if turn < len(kinds[i])] for turn in range(5)]
-    return sum(rounds, [])[:count]
+    turns = range(max(map(len, kinds)))
+    return [kinds[i][turn] for turn in turns for i in order if turn < len(kinds[i])][:count]

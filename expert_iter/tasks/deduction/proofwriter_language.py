@@ -55,6 +55,8 @@ class ProofwriterLanguage(Language):
         conclusion = _clause(found[2])
         if None in (*conditions, conclusion):
             return None
+        if not conclusion.subject and all(condition.subject for condition in conditions):
+            return None  # of what is it said?
         return Rule(tuple(conditions), conclusion)
 
     def sentence(self, literal: Literal) -> str:
@@ -93,22 +95,16 @@ def rule_sentence(rule: Rule, people: bool) -> str:
 
     people: whether the variable is 'someone' and 'they', not 'something' and 'it'.
     """
+    first, later = ("someone", "they") if people else ("something", "it")
     conditions = []
     for i, condition in enumerate(rule.conditions):
-        first = i == 0
-        subject = (
-            condition.subject or (("something", "someone") if first else ("it", "they"))[people]
-        )
-        clause = clause_of(
-            condition, subject, plural=people and not first and not condition.subject
-        )
-        before = rule.conditions[i - 1]
-        if not first and not condition.subject and is_attribute(condition) and is_attribute(before):
+        subject = condition.subject or (first if i == 0 else later)
+        clause = clause_of(condition, subject, plural=subject == "they")
+        if subject == later and is_attribute(condition) and is_attribute(rule.conditions[i - 1]):
             clause = clause.partition(" ")[2].partition(" ")[2]  # 'red and not kind'
         conditions.append(clause)
-    conclusion = rule.conclusion
-    subject = conclusion.subject or ("it", "they")[people]
-    then = clause_of(conclusion, subject, plural=people and not conclusion.subject)
+    subject = rule.conclusion.subject or later
+    then = clause_of(rule.conclusion, subject, plural=subject == "they")
     return f"If {' and '.join(conditions)} then {then}."
 
 
@@ -116,9 +112,8 @@ def short_rule_sentence(rule: Rule, people: bool, every: bool) -> str:
     """Writes 'Red, kind things are big.' or 'All red, kind things are big.', of attributes."""
     words = ", ".join(condition.predicate for condition in rule.conditions)
     words = f"All {words}" if every else words.capitalize()
-    return (
-        clause_of(rule.conclusion, words + (" people" if people else " things"), plural=True) + "."
-    )
+    subject = f"{words} {'people' if people else 'things'}"
+    return f"{clause_of(rule.conclusion, subject, plural=True)}."
 
 
 def is_attribute(literal: Literal) -> bool:
@@ -133,7 +128,7 @@ def _clause(text: str) -> Literal | None:
         predicate = f"{verb or negated} {thing}"
     else:
         return None
-    if subject in _VARIABLES:
+    if subject.lower() in _VARIABLES:
         subject = ""
     elif subject.startswith("The "):
         subject = f"the {subject[4:]}"

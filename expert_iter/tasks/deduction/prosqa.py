@@ -149,7 +149,7 @@ def random_graph(rng: np.random.Generator, hops: int) -> Graph | None:
             found, more = [], 0
         else:
             found, more = [], 1 + more
-            side = rng.random() // _ONE_SIDE  # 0 or 1: not below the other; 2: below any
+            side = int(rng.random() / _ONE_SIDE)  # 0 or 1: not below the other; 2: below any
             if side < 2:
                 allowed = {v for v in allowed if 1 - side not in sides[v]}
         weights = np.array([1 + 1.5 * depth[v] for v in sorted(allowed)])

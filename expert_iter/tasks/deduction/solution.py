@@ -1,9 +1,11 @@
 """Solutions: a derived fact a line, then the answer.
 
-Max is a dumpus.
-Max is a wumpus.
-Max is not wooden.
-False
+    Max is a dumpus.
+    Max is a wumpus.
+    Max is not wooden.
+    False
+
+The answer ends the text, with or without a newline after it.
 """
 
 from typing import NamedTuple

@@ -11,6 +11,8 @@ from expert_iter.model.tokenizers.sentencepiece_model import (
     TokenizerConfig,
 )
 from expert_iter.tasks import load_task
+from expert_iter.tasks.deduction.deduction_task import DeductionConfig
+from expert_iter.tasks.deduction.prontoqa import Prontoqa
 from expert_iter.tasks.task import SPLITS
 from expert_iter.tasks.world import GOES_ON, OVER
 
@@ -129,6 +131,31 @@ def test_splits_share_no_theory_whatever_the_seed(task):
     assert len(set.union(*found.values())) == sum(map(len, found.values()))
     with pytest.raises(UserError, match="train, validation, test"):
         task.problems("dev")
+
+
+class FewTheories(Prontoqa):
+    """Only 200 theories, of which true and false statements are asked."""
+
+    def draw(self, rng, hops):
+        text = super().draw(np.random.default_rng(rng.integers(200)), hops)
+        subject, is_, *rest = text.rpartition("? ")[2].split()
+        negated = rest[1:] if rest[0] == "not" else ["not", *rest]
+        statement = " ".join([subject, is_, *(negated if rng.integers(2) else rest)])
+        return f"{text.rpartition('? ')[0]}? {statement}"
+
+
+def test_a_theory_is_in_one_split_whatever_is_asked_of_it():
+    """Seeds draw the same theories here, in other orders and with other statements."""
+    split_of, prompts = {}, set()
+    for seed in range(4):
+        sizes = {"train_size": 60, "validation_size": 4, "test_size": 8}
+        task = FewTheories(DeductionConfig(seed=seed, **sizes))
+        for split in SPLITS:
+            theories = [task.language.puzzle(p.prompt).theory.key for p in task.problems(split)]
+            assert len(set(theories)) == len(theories) == sizes[f"{split}_size"]
+            assert all(split_of.setdefault(theory, split) == split for theory in theories)
+            prompts |= {problem.prompt for problem in task.problems(split)}
+    assert len(prompts) > len(split_of) + 20 and len(split_of) > 72
 
 
 def test_held_out_problems_stay_as_training_grows(task):

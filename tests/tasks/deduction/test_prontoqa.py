@@ -55,7 +55,7 @@ def explained(row):
 
 @pytest.fixture(scope="module")
 def rows(published):
-    task = published("prontoqa")
+    task = published("prontoqa", validation_size=10)
     path = Path(task.config.data_dir, "prontoqa_dev.json")
     return list(zip(json.loads(path.read_text()), task.problems("test"), strict=True)), task
 
@@ -66,7 +66,7 @@ def text(lines):
 
 def test_published_proofs_are_right_and_are_the_gold_demonstrations(rows, published):
     pairs, task = rows
-    gold = published("prontoqa", demonstrations="gold")
+    gold = published("prontoqa", validation_size=10, demonstrations="gold")
     for row, problem in pairs:
         lines = explained(row)
         assert task.verdict(problem, text(lines)) and len(lines) == 6
