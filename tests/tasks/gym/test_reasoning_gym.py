@@ -123,23 +123,6 @@ def test_the_test_depends_on_no_other_size(here):
 
 
 @installed
-def test_a_process_of_its_own_makes_the_same_problems(here):
-    given = "chain_sum", {"min_terms": 3}, 5, {"test": 3, "validation": 2}
-    assert entries.draw_in_process(*given) == entries.draw(*given)
-
-
-@installed
-@pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["isomorphic_strings", "ransom_note", "word_ladder"])
-def test_problems_do_not_depend_on_the_hash_seed(dataset, monkeypatch):
-    found = []
-    for seed in "12":
-        monkeypatch.setenv("PYTHONHASHSEED", seed)
-        found.append(task_of(dataset).problems("test"))
-    assert found[0] == found[1]
-
-
-@installed
 def test_a_threshold_below_one_accepts_what_is_right_in_part(here):
     from reasoning_gym import create_dataset
 
