@@ -60,9 +60,7 @@ def open_dataset(name: str, options: Mapping[str, Any], size: int = 1, seed: int
         raise UserError(
             f"task reasoning_gym needs a package ({error}): pip install 'expert_iter[gym]'"
         ) from None
-    known = sorted(
-        set(DATASETS) - {"composite"}
-    )  # a mixture of others, with no problems of its own
+    known = sorted(set(DATASETS) - {"composite"})  # which mixes others
     if not name:
         raise UserError("task.dataset is not set: name one of reasoning-gym, such as chain_sum")
     if name not in known:

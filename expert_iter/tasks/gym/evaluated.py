@@ -1,8 +1,8 @@
 """Answers that reasoning-gym's scorers would run as Python.
 
 Some scorers give the text of an answer to `eval`, or to SymPy's parser, which calls `eval`. The
-text comes from a network. So what could call anything else than an elementary function never
-reaches these scorers.
+text comes from a network. So what could call anything else than an elementary function, or name
+the right answer, never reaches these scorers.
 """
 
 import re
@@ -29,11 +29,12 @@ _FUNCTIONS = set(
 def is_safe(answer: str, dataset: str) -> bool:
     """Whether the scorer of a data set may see this answer.
 
-    Lists, all that `eval` is meant for, need no parentheses. Without them nothing can be called.
+    `eval` is meant for lists of numbers and capital letters. Without parentheses nothing can be
+    called, and without small letters no variable of the scorer, such as the right answer, be named.
     SymPy gets numbers, symbols of one letter and elementary functions.
     """
     if dataset in _EVAL:
-        return "(" not in answer
+        return answer.isascii() and not re.search("[a-z(]", answer)
     if dataset in _SYMPY:
         words = _WORD.findall(answer)
         return bool(

@@ -121,7 +121,8 @@ class ReasoningGym(TextTask):
 
     def answer(self, question_prompt: str, solution: str) -> str | None:
         """The text behind the last ####."""
-        return solution.rpartition("####")[2].strip() or None if "####" in solution else None
+        _, mark, answer = solution.rpartition("####")
+        return (mark and answer.strip()) or None
 
     def is_legal(self, problem: Problem, solution: str) -> bool:
         return self.answer(problem.prompt, solution) is not None

@@ -47,9 +47,17 @@ def test_other_python_does_not_reach_sympy(answer):
 
 
 @pytest.mark.parametrize("dataset", ["string_insertion", "n_queens"])
-def test_lists_reach_eval_and_calls_do_not(dataset):
+def test_lists_reach_eval_and_calls_and_names_do_not(dataset):
     assert is_safe("[['Q', '_'], ['_', 'Q']]", dataset) and is_safe("_ Q\nQ _", dataset)
-    assert not is_safe("exit()", dataset) and not is_safe("print \n(1)", dataset)
+    assert is_safe("ABDAAE", dataset) and is_safe("1 0\n2 1", dataset)
+    for answer in (
+        "exit()",
+        "A \n(1)",
+        "entry['answer']",
+        "\uff45ntry",
+        "\uff45\uff4e\uff54\uff52\uff59",
+    ):
+        assert not is_safe(answer, dataset)
 
 
 def test_scorers_that_evaluate_nothing_get_all_texts():
