@@ -33,9 +33,9 @@ from expert_iter.pod.mesh import Layout
 from expert_iter.search import experts
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.host_verifier import HostVerifier
-from expert_iter.search.player import Player
+from expert_iter.search.host_world import HostWorld
+from expert_iter.search.player import Player, driven
 from expert_iter.search.self_play import GuessAndCheck, Searched, SelfPlay
-from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.storage import workdir as workdir_lib
 from expert_iter.storage.files import write_atomic
 from expert_iter.tasks import Problem, Task, load_task
@@ -76,7 +76,16 @@ class Parts:
     @functools.cached_property
     def steps(self) -> StepEnds:
         """Where steps end in this tokenizer's tokens."""
-        return StepEnds(self.tokenizer, self.settings.search.step, self.network.vocab_size)
+        marks = self.world and self.world.world.marks
+        step = self.settings.search.step
+        return StepEnds(self.tokenizer, step, self.network.vocab_size, marks)
+
+    @functools.cached_property
+    def world(self) -> HostWorld | None:
+        """Who answers steps, if the task has a world."""
+        world = getattr(self.task, "world", None)
+        size = self.settings.search.max_observation_tokens
+        return world and HostWorld(world, self.tokenizer, size)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -127,8 +136,10 @@ class Parts:
         """Of self-play."""
         s = self.settings
         expert = experts.build(s.run.expert, self.network, self._experts(), self.steps)
-        search = None if expert.verdicts_after else VerifiedSearch(expert, self.layout)
-        return Player(expert, self.tokenizer, s.run.batch_size, self.layout, search)
+        by_parts = self.world or not expert.verdicts_after
+        search = driven(expert, self.layout) if by_parts else None
+        who = expert, self.tokenizer, s.run.batch_size, self.layout
+        return Player(*who, search, self.world)
 
     def distil(
         self, searched: Searched, rngs: Sequence[np.random.Generator]
@@ -159,7 +170,8 @@ class Parts:
         """
         evaluation = self.settings.evaluation
         who = self.network, self.tokenizer, self.steps
-        return Evaluator(*who, evaluation, self._experts(), self.task.answer, self.layout)
+        how = evaluation, self._experts(), self.task.answer, self.layout
+        return Evaluator(*who, *how, self.world)
 
     def _experts(self) -> ExpertSettings:
         s = self.settings

@@ -112,7 +112,7 @@ def written_tree():
     Finished are candidate 1 of the root, 0 of node 1 (candidate 1 repeats it), and 2 of node 2.
     """
     from expert_iter.search.bill import Bill  # here, for they import JAX
-    from expert_iter.search.sampling import Candidates
+    from expert_iter.search.candidates import Candidates
     from expert_iter.search.tree import SearchTree
 
     B, N, K, L = 2, 3, 3, 3
@@ -142,7 +142,7 @@ def written_tree():
         answerable=np.ones((B, N, K), bool),
         bill=Bill(*zeros(4, B)),
     )
-    drawn = Candidates(*(x[1] for x in tree.candidates))
+    drawn = Candidates(*(x if x is None else x[1] for x in tree.candidates))
     drawn.token[0] = [[4, 3, 0], [5, 2, 0], [7, 3, 0]]
     drawn.token[1] = [[5, 2, 0], [5, 2, 0], [6, 3, 0]]
     drawn.token[2] = [[4, 3, 0], [4, 3, 0], [8, 9, 2]]

@@ -11,14 +11,15 @@ import numpy as np
 
 from expert_iter.learn.objectives.objective import Objective
 from expert_iter.learn.solved import leading_to
-from expert_iter.learn.step_tree import Column, Origin, StepTree, StepTreeBuilder
+from expert_iter.learn.step_tree import OBSERVED, Column, Origin, StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
-from expert_iter.search.readout import step_tokens
+from expert_iter.search.readout import step_observed, step_tokens
 from expert_iter.search.self_play import Searched
 
 
 def columns_of(objectives: Mapping[str, Objective]) -> tuple[Column, ...]:
-    return tuple(column for objective in objectives.values() for column in objective.columns)
+    own = (column for objective in objectives.values() for column in objective.columns)
+    return *own, Column(OBSERVED)
 
 
 def step_trees(
@@ -49,8 +50,8 @@ def step_trees(
             builder.give([0], name, float(values[b]))
         # A node's number is above its parent's, so the step that leads there is known.
         for node, k in zip(*np.nonzero(kept[b]), strict=True):
-            text = tuple(step_tokens(tree, b, node, k))
-            path = builder.add_text(step_of_node[node], text, steps)
+            text, observed = step_tokens(tree, b, node, k), step_observed(tree, b, node, k)
+            path = builder.add_text(step_of_node[node], text, steps, observed)
             for name, values in of_candidates:
                 builder.give(path, name, float(values[b, node, k]))
             if tree.child[b, node, k] >= 0:

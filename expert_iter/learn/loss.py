@@ -13,6 +13,7 @@ from jax.sharding import Sharding
 
 from expert_iter.learn.objectives.objective import Figures, Objective, Outputs
 from expert_iter.learn.packing import Batch
+from expert_iter.learn.step_tree import OBSERVED
 from expert_iter.learn.token_log_probs import token_log_probs
 from expert_iter.model.transformer import Network
 
@@ -46,7 +47,10 @@ def step_outputs(network: Network, params, batch: Batch, where: Sharding | None 
     before = at(hidden, batch.before_RxT)
     log_prob = token_log_probs(network, params, before, batch.token_RxT, where)
     member = jax.nn.one_hot(batch.step_RxT, batch.end_RxG.shape[1])
-    log_pi = jnp.einsum("rt,rtg->rg", log_prob, member)
+    # What a world wrote behind a step is not the policy's.
+    last_RxG = batch.end_RxG - batch.columns[OBSERVED]
+    written = jnp.arange(member.shape[1])[None, :, None] <= last_RxG[:, None]
+    log_pi = jnp.einsum("rt,rtg->rg", log_prob, member * written)
     at_end = at(hidden, batch.end_RxG)
     heads = {name: network.head_logit(params, at_end, name) for name in network.heads}
     return Outputs(log_pi, heads)

@@ -16,6 +16,7 @@ import numpy as np
 from expert_iter.model.step_ends import StepEnds
 
 IMITATED = "imitation.weight"  # the column of demonstrations
+OBSERVED = "world.observed"  # how many of a step's last tokens a world wrote: they teach nothing
 _COMBINE = {"sum": operator.add, "max": max, "last": lambda old, new: new}  # see `Column`
 
 
@@ -85,7 +86,8 @@ class StepTree:
     @property
     def teaching(self) -> np.ndarray:
         """[G] bool. The step has something to learn."""
-        return np.any([column != 0 for column in self.columns.values()], axis=0)
+        lessons = [column for name, column in self.columns.items() if name != OBSERVED]
+        return np.any([column != 0 for column in lessons], axis=0)
 
     def with_columns(self, change: Mapping[str, np.ndarray]) -> "StepTree":
         return dataclasses.replace(self, columns={**self.columns, **change})
@@ -93,7 +95,7 @@ class StepTree:
     @property
     def teaches(self) -> bool:
         """Whether there is anything to be learned from it."""
-        return any(column.any() for column in self.columns.values())
+        return bool(self.teaching.any())
 
 
 def flat(trees: Sequence[StepTree]) -> dict[str, np.ndarray]:
@@ -148,7 +150,11 @@ def parted(arrays: Mapping[str, np.ndarray]) -> list[StepTree]:
 class StepTreeBuilder:
     """Grows a `StepTree`; a step that its parent already has is not added twice."""
 
-    def __init__(self, prompt: list[int], columns: Iterable[Column] = (Column(IMITATED),)):
+    def __init__(
+        self,
+        prompt: list[int],
+        columns: Iterable[Column] = (Column(IMITATED), Column(OBSERVED)),
+    ):
         self._columns = {column.name: column for column in columns}
         self._steps = [tuple(prompt)]
         self._parent = [-1]
@@ -163,12 +169,23 @@ class StepTreeBuilder:
             self._parent.append(parent)
         return self._index[key]
 
-    def add_text(self, parent: int, tokens: tuple[int, ...], steps: StepEnds) -> list[int]:
-        """Adds a text of several steps; returns their numbers."""
-        path = []
-        for step in steps.split(tokens):
+    def add_text(
+        self,
+        parent: int,
+        tokens: Sequence[int],
+        steps: StepEnds,
+        observed: Sequence[bool] | None = None,
+    ) -> list[int]:
+        """Adds a text of several steps; returns their numbers. observed: which tokens a world
+        wrote.
+        """
+        path, start = [], 0
+        for step in steps.split(tokens, observed):
             parent = self.add(parent, step)
             path.append(parent)
+            if observed is not None:
+                self.give([parent], OBSERVED, sum(observed[start : start + len(step)]))
+            start += len(step)
         return path
 
     def give(self, path: Sequence[int], name: str, value: float) -> None:
@@ -185,6 +202,8 @@ class StepTreeBuilder:
     def build(self, origin: Origin = NOWHERE) -> StepTree:
         columns = {}
         for name, column in self._columns.items():
+            if name == OBSERVED and not self._values[name]:
+                continue  # there is no world
             columns[name] = np.zeros(len(self._steps), column.dtype)
             for step, value in self._values[name].items():
                 columns[name][step] = value

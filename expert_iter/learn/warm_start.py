@@ -7,14 +7,17 @@ from typing import NamedTuple
 import numpy as np
 
 from expert_iter.errors import UserError
+from expert_iter.learn.objectives.value import Value
 from expert_iter.learn.room import Overlong, Room
-from expert_iter.learn.step_tree import IMITATED, StepTree, StepTreeBuilder
+from expert_iter.learn.step_tree import IMITATED, OBSERVED, Column, StepTree, StepTreeBuilder
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.pod import processes
 from expert_iter.range_checks import Checks
+from expert_iter.search.host_world import replayed
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task
+from expert_iter.tasks.world import World
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,28 +28,68 @@ class WarmStartConfig:
       updates: updates of the warm start.
       demonstrations: a file of JSON lines {"prompt", "solution"}. Empty: the task's own
         demonstrations, which are random legal play or the solutions that came with its problems.
+      hindsight: share of the task's own demonstrations that are shown with the problem that they do
+        solve in place of the one that they were played for, in [0, 1]. For tasks that can tell.
+      value_targets: also teaches the value head what the task's demonstrations came to.
     """
 
     updates: int = 300
     demonstrations: str = ""
+    hindsight: float = 0.0
+    value_targets: bool = False
 
     def __post_init__(self):
-        Checks("warm_start", self).not_negative("updates")
+        check = Checks("warm_start", self)
+        check.not_negative("updates")
+        check.share("hindsight")
+        if self.demonstrations and (self.hindsight or self.value_targets):
+            raise UserError(
+                "warm_start.hindsight and warm_start.value_targets are for a task's own "
+                "demonstrations: leave out warm_start.demonstrations"
+            )
 
 
 class Demonstration(NamedTuple):
-    """A text to learn from; name: where it was read, or whose it is, for people."""
+    """A text to learn from.
+
+    Attributes:
+      name: where it was read, or whose it is, for people.
+      prompt, solution: the text.
+      right: the verdict on it, for the value head; None: it learns nothing.
+    """
 
     name: str
     prompt: str
     solution: str
+    right: bool | None = None
 
 
-def path_tree(tokenizer: TextTokenizer, steps: StepEnds, prompt: str, solution: str) -> StepTree:
-    """A demonstration: a tree without branches, whose every step is to be learned."""
-    builder = StepTreeBuilder(tokenizer.encode_prompt(prompt))
-    text = (*tokenizer.encode(solution), tokenizer.ids.eos)
-    builder.give(builder.add_text(0, text, steps), IMITATED, 1.0)
+def path_tree(
+    tokenizer: TextTokenizer,
+    steps: StepEnds,
+    prompt: str,
+    solution: str,
+    world: World | None = None,
+    right: bool | None = None,
+) -> StepTree:
+    """A demonstration: a tree without branches, whose every step is to be learned.
+
+    right: what every step of it is worth to the value head; None: nothing is said of that.
+
+    Raises:
+      UserError: the solution is not what `world` would answer.
+    """
+    columns = Column(IMITATED), Column(OBSERVED), *(() if right is None else Value.columns)
+    builder = StepTreeBuilder(tokenizer.encode_prompt(prompt), columns)
+    if world is None:
+        text, observed = (*tokenizer.encode(solution), tokenizer.ids.eos), None
+    else:
+        text, observed = replayed(world, tokenizer, steps, prompt, solution)
+    path = builder.add_text(0, text, steps, observed)
+    builder.give(path, IMITATED, 1.0)
+    if right is not None:
+        builder.give([0, *path], "value.target", float(right))
+        builder.give([0, *path], "value.weight", 1.0)
     return builder.build()
 
 
@@ -90,7 +133,12 @@ class WarmStart:
         write.
         """
         self._task, self._tokenizer, self._steps, self._problems = task, tokenizer, steps, problems
-        self._room, self._cut = room, cut
+        self._room, self._cut, self._world = room, cut, getattr(task, "world", None)
+        self._hindsight, self._values = config.hindsight, config.value_targets
+        if config.hindsight and not hasattr(task, "relabel"):
+            raise UserError(
+                "warm_start.hindsight: this task cannot tell which problem a text solves; set 0"
+            )
         self._read = read_demonstrations(config.demonstrations) if config.demonstrations else []
         self.overlong, self._drawable, rng = [], [], np.random.default_rng(0)
         for number in range(len(self._read or problems)):
@@ -115,8 +163,8 @@ class WarmStart:
         if not self._drawable:
             return None
         number = self._drawable[rng.integers(len(self._drawable))]
-        _, prompt, solution = self._demonstration(number, rng)
-        tree = path_tree(self._tokenizer, self._steps, prompt, solution)
+        _, prompt, solution, right = self._demonstration(number, rng)
+        tree = path_tree(self._tokenizer, self._steps, prompt, solution, self._world, right)
         if self._room.holds(tree.size, len(tree.length)):
             return tree
         return self._room.beginning(tree) if self._cut else None
@@ -126,10 +174,13 @@ class WarmStart:
             return self._read[number]
         problem = self._problems[number]
         solution = self._task.demonstration(problem, rng)
-        return Demonstration(problem.name, problem.prompt, solution)
+        if self._hindsight and rng.random() < self._hindsight:
+            problem, solution = self._task.relabel(problem, solution) or (problem, solution)
+        right = self._task.verdict(problem, solution) if self._values else None
+        return Demonstration(problem.name, problem.prompt, solution, right)
 
     def _overlong(self, demonstration: Demonstration) -> Overlong | None:
-        name, prompt, solution = demonstration
+        name, prompt, solution, _ = demonstration
         try:
             asked = self._tokenizer.encode_prompt(prompt)
             text = *self._tokenizer.encode(solution), self._tokenizer.ids.eos

@@ -22,7 +22,8 @@ from expert_iter.search import experts as experts_lib
 from expert_iter.search import readout as readout_lib
 from expert_iter.search.bill import Bill, Budget
 from expert_iter.search.experts import ExpertSettings
-from expert_iter.search.player import Player
+from expert_iter.search.host_world import HostWorld
+from expert_iter.search.player import Player, driven
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks.task import Question
 
@@ -143,6 +144,7 @@ class Evaluator:
     Attributes:
       settings: of the experts in training; `experts` are those in evaluation.
       propose: the task's notion of equal answers, for votes.
+      world: who answers steps, if the task has a world.
     """
 
     network: Network
@@ -152,6 +154,7 @@ class Evaluator:
     settings: ExpertSettings
     propose: Propose
     layout: Layout
+    world: HostWorld | None = None
 
     def __post_init__(self):
         self.experts = evaluated(self.settings, self.config)
@@ -248,7 +251,9 @@ class Evaluator:
         if expert not in self._players:
             made = experts_lib.build(expert, self.network, self.experts, self.steps)
             batch_size, layout = self.config.batch_size, self.layout
-            self._players[expert] = Player(made, self.tokenizer, batch_size, layout)
+            search = driven(made, layout) if self.world else None
+            who = made, self.tokenizer, batch_size, layout
+            self._players[expert] = Player(*who, search, self.world)
         return self._players[expert]
 
     def _choose(self, question: Question, found, readout: str) -> str | None:

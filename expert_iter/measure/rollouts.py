@@ -29,17 +29,16 @@ def success_rates(
     pairs = list(zip(problems, prefixes, strict=True))
     if not pairs:
         return np.array([])
-    questions = [Question(f"{p.id}\n{prefix}", p.prompt + prefix) for p, prefix in pairs]
+    questions = [Question(f"{p.id}\n{prefix}", p.prompt + prefix, prefix) for p, prefix in pairs]
     key = jax.random.key(evaluator.config.seed)
     tree, _ = evaluator.play(params, questions, "samples", num_rollouts, key)
     rates = []
     for b, (problem, prefix) in enumerate(pairs):
-        c = jax.tree.map(lambda x, b=b: x[b, 0], tree.candidates)
-        finished = np.flatnonzero(c.valid & c.finished)
-        tokens = [c.token[k, : c.length[k] - 1].tolist() for k in finished]
-        texts = [prefix + evaluator.tokenizer.decode(written) for written in tokens]
+        found = evaluator.solutions(tree, b)
+        texts = [prefix + evaluator.tokenizer.decode(solution.tokens) for solution in found]
         right = verifier.verify([problem] * len(texts), texts)
-        rates.append(float(np.dot(c.count[finished], right)) / num_rollouts)
+        draws = [solution.draws for solution in found]
+        rates.append(float(np.dot(draws, right)) / num_rollouts)
     return np.array(rates)
 
 

@@ -42,10 +42,10 @@ def sampled_steps(comparison: Comparison) -> list[Step]:
         texts = [evaluator.tokenizer.decode(solution.tokens) for solution in solutions]
         verdicts = comparison.verifier.verify([problem] * len(texts), texts)
         for solution, text, right in zip(solutions, texts, verdicts, strict=True):
-            steps, last = evaluator.steps.split(solution.tokens), len(solution.step_values)
+            ends, last = np.cumsum(solution.step_lengths), len(solution.step_values)
             for number, value in enumerate(solution.step_values, 1):
                 position = FINAL if number == last else f"step {number}"
-                tokens = [token for step in steps[:number] for token in step]
+                tokens = solution.tokens[: ends[number - 1]]
                 prefix = text if number == last else evaluator.tokenizer.decode(tokens)
                 place = b, position, prefix
                 before = found.get(place, Step(b, prefix, position, value, 0, 0))

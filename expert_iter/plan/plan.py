@@ -37,7 +37,8 @@ from expert_iter.search.player import padded_length
 from expert_iter.tasks import load_task
 
 CONTROLS = 4  # pieces of a trained tokenizer beside its symbols: pad, begin, end, unknown
-_NO_TEXT = SimpleNamespace(ids=None)  # steps' ends, of which shapes do not depend
+# Ends of steps, of which shapes do not depend. Observations of worlds are not planned for.
+_NO_TEXT = SimpleNamespace(ids=None, answered=False)
 _MOST_DEVICES = 4096
 _STEP_BYTES = 8  # of a step in a `StepTree`, beside its columns: its length and its parent
 

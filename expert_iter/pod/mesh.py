@@ -211,6 +211,20 @@ def on_own_devices(tree: Any, own: Layout) -> Any:
     return jax.tree.map(there, tree)
 
 
+def on_all_devices(tree: Any, rows: NamedSharding) -> Any:
+    """The inverse of `on_own_devices`, for arrays sharded by rows. rows: on all devices."""
+    if jax.process_count() == 1:
+        return tree
+
+    def there(array: jax.Array) -> jax.Array:
+        shards = [shard.data for shard in array.addressable_shards]
+        size, *others = shards[0].shape
+        shape = (size * _parts(rows.mesh, rows.spec[0]), *others)
+        return jax.make_array_from_single_device_arrays(shape, rows, shards)
+
+    return jax.tree.map(there, tree)
+
+
 def _parts(mesh: Mesh, axes: str | tuple[str, ...] | None) -> int:
     """Into how many parts a dimension along these axes is sharded."""
     axes = (axes,) if isinstance(axes, str) else axes or ()

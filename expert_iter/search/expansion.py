@@ -7,89 +7,32 @@ head says, or what came of rollouts from it to the end, or a mixture of both (Al
 2016, section "Searching with policy and value networks").
 
 A search is made of parts, each a pure function: `start`, `plant`, then `expand` and `accept` for
-each node, then `finish`. `run` puts them together in one program. Self-play runs them one by one:
-the host gives verdicts between `expand` and `accept` (`search.verified_search`).
+each node, then `finish`. `run` puts them together in one program. Where a world answers steps, and
+in self-play, they run one by one: the host gives answers and verdicts between `expand` and `accept`
+(`search.driven_search`); `hear` writes the answers behind the candidates.
 
 Shape suffixes: B rows, K candidates a node, D steps a prefix at most, L tokens a step.
 """
 
 import abc
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from expert_iter.model.pages import Chain, read_chain, with_step, write_page
 from expert_iter.model.state import State, read_prompt, read_step
-from expert_iter.model.transformer import KV
 from expert_iter.search import selection
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill, Budget
+from expert_iter.search.candidates import Candidates
+from expert_iter.search.drafts import Answers, Draft, Drafts, NewSteps
 from expert_iter.search.expert import NetworkExpert
+from expert_iter.search.growth import Choice, Expansion, Growth, Start
 from expert_iter.search.node import Node, Prefix
 from expert_iter.search.rollouts import roll_out
-from expert_iter.search.sampling import Candidates
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
-
-
-class Start(NamedTuple):
-    """What does not change while B trees grow.
-
-    Attributes:
-      prompt: their prompts, read.
-      problem: [B] int32. The problems' numbers.
-      key: [B]. The rows' random keys.
-      root: [B]. The roots, not yet judged.
-      value: [B] float32. The value head's estimates at the roots.
-    """
-
-    prompt: State
-    problem: jax.Array
-    key: jax.Array
-    root: Node
-    value: jax.Array
-
-
-class Growth(NamedTuple):
-    """B trees that grow.
-
-    Attributes:
-      tree: [B, N]. The nodes and what the search keeps of them: an `mctx.Tree`, or the `Ruled` of a
-        search by a rule.
-      pool: the pages of their steps.
-    """
-
-    tree: Any
-    pool: KV
-
-
-class Choice(NamedTuple):
-    """The candidate that each of B rows continues.
-
-    Attributes:
-      node: [B] int32.
-      action: [B] int32. Its number at the node.
-      live: [B] bool. False for a row that is done.
-    """
-
-    node: jax.Array
-    action: jax.Array
-    live: jax.Array
-
-
-class Expansion(NamedTuple):
-    """A new node of each of B rows, not yet judged.
-
-    Attributes:
-      choice: the candidate that it continues.
-      page: keys and values of its step.
-      node: [B]. The node; empty where the row is done.
-    """
-
-    choice: Choice
-    page: KV
-    node: Node
 
 
 class Texts(NamedTuple):
@@ -98,12 +41,12 @@ class Texts(NamedTuple):
     Attributes:
       prefix: [B, D, L] int32. The steps before, the same for all of a row's.
       token: [B, M, T] int32.
-      finished: [B, M] bool. Only these are asked about.
+      asked: [B, M] bool. Only these are asked about.
     """
 
     prefix: jax.Array
     token: jax.Array
-    finished: jax.Array
+    asked: jax.Array
 
 
 Verdicts = tuple[jax.Array, ...]  # [B, M] bool for each of the `texts` of a node
@@ -130,6 +73,12 @@ class StepSearch(NetworkExpert, abc.ABC):
     @property
     def most(self) -> int:
         return self.config.num_simulations
+
+    @property
+    def page_tokens(self) -> int:
+        """Room for a step and what is answered to it."""
+        c = self.config
+        return c.max_step_tokens + (c.max_observation_tokens if self.steps.answered else 0)
 
     @abc.abstractmethod
     def plant(self, start: Start, root: Node, budget: Budget) -> Growth:
@@ -159,7 +108,7 @@ class StepSearch(NetworkExpert, abc.ABC):
 
         def simulate(carry):
             number, growth, choice = carry
-            expansion = Expansion(choice, *self.child(params, start, growth, number, choice))
+            expansion = self.child(params, start, growth, number, choice)
             growth = self.accept(growth, number, expansion, None)
             return number + 1, growth, self.choose(growth, number + 1, budget)
 
@@ -170,8 +119,22 @@ class StepSearch(NetworkExpert, abc.ABC):
 
     def expand(self, params, start: Start, growth: Growth, number, budget: Budget) -> Expansion:
         """Draws the next node of each row."""
-        choice = self.choose(growth, number, budget)
-        return Expansion(choice, *self.child(params, start, growth, number, choice))
+        return self.child(params, start, growth, number, self.choose(growth, number, budget))
+
+    def new_steps(self, params, node: Node, draft: Draft) -> NewSteps:
+        """What a world is asked about the node."""
+        return self._drafts(params, draft.waiting.shape[1]).new_steps(draft, node.prefix.token)
+
+    def hear(self, params, node: Node, draft: Draft, answers: Answers) -> Node:
+        """The node, not yet judged, once a world has answered its candidates."""
+        drafts = self._drafts(params, draft.waiting.shape[1])
+        heard = drafts.hear(draft, answers)
+        read_B = jnp.sum(jnp.where(draft.waiting, answers.length, 0), axis=-1) * node.live
+        nothing, context = jnp.zeros_like(read_B), draft.state.next_position_B
+        bill = node.bill + self.price(nothing, read_B, nothing, context + read_B / 2)
+        goes_on = ~heard.carry.beam.world.ended
+        drawn = drafts.candidates(heard)
+        return _of_live(self._node(drawn, goes_on, node.prefix, node.live, bill))
 
     def accept(
         self, growth: Growth, number, expansion: Expansion, verdicts: Verdicts | None
@@ -184,7 +147,7 @@ class StepSearch(NetworkExpert, abc.ABC):
     def start(self, params, token_BxP, length_B, problem_B, keys_B) -> Start:
         """Reads the prompts and draws the roots' candidates; arguments as of `Expert.run`."""
         prompt = read_prompt(self.network, params, token_BxP, length_B)
-        B, D, L = token_BxP.shape[0], self.config.max_steps, self.config.max_step_tokens
+        B, D, L = token_BxP.shape[0], self.config.max_steps, self.page_tokens
         prefix = Prefix(
             chain=Chain(jnp.full((B, D), -1, jnp.int32), jnp.zeros((B, D), jnp.int32)),
             token=jnp.full((B, D, L), self.steps.ids.pad, jnp.int32),
@@ -194,17 +157,15 @@ class StepSearch(NetworkExpert, abc.ABC):
         )
         first_B = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys_B)
         everyone = jnp.ones(B, bool)
-        root = self.continue_from(
+        root, draft = self.continue_from(
             params, prompt, problem_B, first_B, self.config.width, prefix, everyone
         )
         value_B = jax.nn.sigmoid(self.network.value_logit(params, prompt.hidden_BxD))
-        return Start(prompt, problem_B, keys_B, root, value_B)
+        return Start(prompt, problem_B, keys_B, root, value_B, draft)
 
-    def child(
-        self, params, start: Start, growth: Growth, number, choice: Choice
-    ) -> tuple[KV, Node]:
-        """Moves each row into the chosen candidate, whose step becomes page `number` of the pool:
-        its keys and values, and the node, which is empty in rows that are done.
+    def child(self, params, start: Start, growth: Growth, number, choice: Choice) -> Expansion:
+        """Moves each row into the chosen candidate, whose step becomes page `number` of the
+        pool.
         """
         c, rows = self.config, jnp.arange(choice.action.shape[0])
         parent = jax.tree.map(lambda x: x[rows, choice.node], self.nodes(growth))
@@ -212,7 +173,7 @@ class StepSearch(NetworkExpert, abc.ABC):
         before = read_chain(growth.pool, start.prompt, parent.prefix.chain)
         after = read_step(self.network, params, before, chosen.token, chosen.length)
         at = jnp.minimum(parent.prefix.depth, c.max_steps - 1)
-        context = with_step(before, after, start.prompt.mask_BxC.shape[1] + at * c.max_step_tokens)
+        context = with_step(before, after, start.prompt.mask_BxC.shape[1] + at * self.page_tokens)
         prefix = Prefix(
             chain=Chain(
                 parent.prefix.chain.page_BxD.at[rows, at].set(number),
@@ -225,34 +186,50 @@ class StepSearch(NetworkExpert, abc.ABC):
             + jnp.log(jnp.maximum(parent.value[rows, choice.action], 1e-9)),
         )
         keys_B = jax.vmap(lambda key: jax.random.fold_in(key, number))(start.key)
-        node = self.continue_from(
+        node, draft = self.continue_from(
             params, context, start.problem, keys_B, c.num_candidates, prefix, choice.live
         )
-        of_live = lambda x: jnp.where(like(choice.live, x), x, 0).astype(x.dtype)  # noqa: E731
-        return after.kv, jax.tree.map(of_live, node)
+        return Expansion(choice, after.kv, _of_live(node), draft)
 
     def continue_from(
         self, params, state: State, problem_B, keys_B, num_candidates: int, prefix: Prefix, live_B
-    ) -> Node:
+    ) -> tuple[Node, Draft | None]:
         """Draws the candidates of a node, which is not judged; room for more than are drawn stays
         empty.
         """
-        c = self.config
-        drawn, loop_steps_B = self.draw(
-            params, state, keys_B, num_candidates, c.max_step_tokens, live_B=live_B
-        )
+        c, draft = self.config, None
+        if self.steps.answered:
+            drafts = self._drafts(params, num_candidates)
+            draft = drafts.begin(state, keys_B, live_B)
+            drawn, loop_steps_B = drafts.candidates(draft), draft.decoded
+        else:
+            drawn, loop_steps_B = self.draw(
+                params, state, keys_B, num_candidates, c.max_step_tokens, live_B=live_B
+            )
         bill = self._bill(prefix.chain, state, drawn, loop_steps_B, live_B)
+        node = self._node(drawn, True, prefix, live_B, bill)
+        if c.rollouts:
+            drawn, open_BxK = node.candidates, node.open
+            rollouts, more = roll_out(self, params, state, keys_B, drawn, open_BxK)
+            node = node._replace(rollouts=rollouts, bill=bill + more)
+        return node, draft
+
+    def _drafts(self, params, num_candidates: int) -> Drafts:
+        c, who = self.config, (self.network, params, self.sampler, self.steps, num_candidates)
+        return Drafts(*who, 1, c.max_step_tokens, c.max_observation_tokens)
+
+    def _node(self, drawn: Candidates, goes_on, prefix: Prefix, live_B, bill: Bill) -> Node:
+        """A node of these candidates, not judged. goes_on: `[B, K]` bool, or True."""
+        c = self.config
         drawn = _widen(drawn, c.width)
         finished = drawn.finished & drawn.valid & live_B[:, None]
         cut_off = ~finished & (prefix.depth[:, None] + 1 >= c.max_steps)
         open_BxK = drawn.valid & ~finished & ~cut_off & live_B[:, None]
-        rollouts = None
-        if c.rollouts:
-            rollouts, more = roll_out(self, params, state, keys_B, drawn, open_BxK)
-            bill += more
+        if goes_on is not True:
+            open_BxK &= _with_room(goes_on, c.width)
         prior = drawn.prior_logit
         if c.prior == "length_normalised":
-            prior = drawn.log_pi / jnp.maximum(drawn.length, 1)
+            prior = drawn.log_pi / jnp.maximum(drawn.written, 1)
         return Node(
             live=live_B,
             prefix=prefix,
@@ -263,7 +240,7 @@ class StepSearch(NetworkExpert, abc.ABC):
             won=jnp.zeros_like(finished),
             open=open_BxK,
             bill=bill,
-            rollouts=rollouts,
+            rollouts=None,
         )
 
     def judged(self, node: Node, verdicts: Verdicts | None) -> Node:
@@ -287,7 +264,9 @@ class StepSearch(NetworkExpert, abc.ABC):
             came = jnp.mean(came.reshape(*value.shape, c.rollouts), axis=-1)
             value = (1 - c.rollout_weight) * value + c.rollout_weight * came
         cut_off = ~finished & (node.prefix.depth[:, None] + 1 >= c.max_steps)
-        value = jnp.where(cut_off, 0.0, jnp.where(finished, of_finished[0], value))
+        illegal = drawn.valid & ~finished & ~node.open
+        lost = cut_off | illegal
+        value = jnp.where(lost, 0.0, jnp.where(finished, of_finished[0], value))
         return node._replace(value=value, won=won[0], rollouts=rollouts)
 
     def node_value(self, node: Node, own_value_B):
@@ -318,7 +297,16 @@ def like(mask_B, x):
     return mask_B.reshape(mask_B.shape + (1,) * (x.ndim - 1))
 
 
+def _of_live(node: Node) -> Node:
+    """Nodes `[B]`, empty in rows that are done."""
+    return jax.tree.map(lambda x: jnp.where(like(node.live, x), x, 0).astype(x.dtype), node)
+
+
 def _widen(drawn: Candidates, width: int) -> Candidates:
     """Room for `width` candidates: those that were not drawn are invalid."""
-    more = width - drawn.valid.shape[1]
-    return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, more)) + ((0, 0),) * (x.ndim - 2)), drawn)
+    return jax.tree.map(lambda x: _with_room(x, width), drawn)
+
+
+def _with_room(x_BxK, width: int):
+    more = width - x_BxK.shape[1]
+    return jnp.pad(x_BxK, ((0, 0), (0, more)) + ((0, 0),) * (x_BxK.ndim - 2))

@@ -9,7 +9,8 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.transformer import Network
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Bill, Budget, price
-from expert_iter.search.sampling import Candidates, sample_candidates
+from expert_iter.search.candidates import Candidates
+from expert_iter.search.sampling import sample_candidates
 from expert_iter.search.tree import SearchTree
 
 

@@ -23,6 +23,7 @@ from expert_iter.search.frontier import FrontierSearch, Rule
 from expert_iter.search.guess import Guess, GuessConfig
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.search_config import SearchConfig
+from expert_iter.search.stepwise_guess import StepwiseGuess
 
 
 class ExpertSettings(NamedTuple):
@@ -48,6 +49,8 @@ def guesses(samples: int | None = None, **sampler) -> Build:
     def build(network, settings, steps):
         guess = dataclasses.replace(settings.guess, **own)
         changed = dataclasses.replace(settings.sampler, **sampler)
+        if steps.answered:
+            return StepwiseGuess(network, guess, changed, steps, search=settings.search)
         return Guess(network, guess, changed, steps)  # verified after the search
 
     return build
@@ -64,6 +67,11 @@ def mcts(**search) -> Build:
 def _over_steps(kind: Callable[..., Expert], search: dict) -> Build:
     def build(network, settings, steps):
         changed = dataclasses.replace(settings.search, **search)
+        if steps.answered and changed.rollouts:
+            raise UserError(
+                "rollouts cannot be made where a world answers steps: choose an expert without "
+                "them, and search.rollouts=0"
+            )
         return kind(network, changed, settings.sampler, steps)
 
     return build
@@ -91,6 +99,9 @@ EXPERTS: dict[str, Build] = {
     "mcts_mixed": mcts(rollouts=1, rollout_weight=0.5),
     "mcts_length_normalised": mcts(prior="length_normalised"),
 }
+
+# They cannot be built where a world answers steps.
+WITH_ROLLOUTS = {"beam_rollouts", "beam_mixed", "mcts_rollouts", "mcts_mixed"}
 
 
 def build(

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from expert_iter.model.pages import empty_pool
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Choice, Growth, Start, StepSearch
+from expert_iter.search.expansion import StepSearch
+from expert_iter.search.growth import Choice, Growth, Start
 from expert_iter.search.node import Node, as_tree, next_cost, spent
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
@@ -93,7 +94,7 @@ class FrontierSearch(StepSearch):
         none = jnp.full((B, N), -1, jnp.int32)
         nodes, child = jax.tree.map(room, root), jnp.full((B, N, c.width), -1, jnp.int32)
         planned_B = budget.expansions(root.bill, next_cost(nodes, c), c.num_simulations)
-        pool = empty_pool(self.network, B, N, c.max_step_tokens)
+        pool = empty_pool(self.network, B, N, self.page_tokens)
         return Growth(Ruled(nodes, none, none, child, planned_B), pool)
 
     def nodes(self, growth: Growth) -> Node:

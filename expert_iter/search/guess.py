@@ -14,8 +14,8 @@ from expert_iter.model.state import read_prompt, repeat
 from expert_iter.range_checks import Checks
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill, Budget
+from expert_iter.search.candidates import Candidates, merge_duplicates
 from expert_iter.search.expert import NetworkExpert
-from expert_iter.search.sampling import Candidates, merge_duplicates
 from expert_iter.search.tree import SearchTree
 
 # Independent draws decoded together: in attention each pays for the keys of its whole group.
@@ -48,6 +48,14 @@ class Guess(NetworkExpert):
     def most(self) -> int:
         return self.config.num_samples
 
+    @property
+    def groups(self) -> int:
+        """Independent draws need not see each other: they are decoded in groups, as rows of their
+        own.
+        """
+        M = self.config.num_samples
+        return M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
+
     def run(self, params, token_BxP, length_B, problem_B, keys_B, budget=None) -> SearchTree:
         """See `Expert.run`. All `config.num_samples` solutions are drawn, and the first ones that
         the budget pays for are kept; all without a budget.
@@ -63,9 +71,7 @@ class Guess(NetworkExpert):
         """
         B, M = token_BxP.shape[0], self.config.num_samples
         prompt = read_prompt(self.network, params, token_BxP, length_B)
-        # Independent draws need not see each other: they are decoded in groups, as rows of their
-        # own.
-        groups = M // GROUP if self.sampler.replacement and M % GROUP == 0 else 1
+        groups = self.groups
         keys = jax.vmap(lambda key: jax.random.split(key, groups))(keys_B).reshape(B * groups)
         rows, each = repeat(prompt, groups), M // groups
         drawn, loop_steps = self.draw(params, rows, keys, each, self.config.max_tokens, whole=True)
@@ -78,7 +84,7 @@ class Guess(NetworkExpert):
         exists, (B, M) = c.valid, c.valid.shape
         if self.sampler.replacement:
             exists = jnp.ones_like(exists)
-        kept, bill = self._pay(length_B, c.length, exists, loop_steps_BxM, budget)
+        kept, bill = self._pay(length_B, c, exists, loop_steps_BxM, budget)
         valid, count, prior = kept, kept.astype(int), c.prior_logit
         if self.sampler.replacement:
             valid, count = merge_duplicates(c.token, kept)
@@ -108,16 +114,16 @@ class Guess(NetworkExpert):
         )
 
     def _pay(
-        self, prompt_B, length_BxM, exists_BxM, loop_steps_BxM, budget
+        self, prompt_B, drawn: Candidates, exists_BxM, loop_steps_BxM, budget
     ) -> tuple[jax.Array, Bill]:
         """Which draws the budget pays for, and the bill. Draws are paid one after the other, for as
         long as one more like those before leads nearer to the budget.
         """
-        M = length_BxM.shape[1]
+        M = exists_BxM.shape[1]
         nothing = jnp.zeros_like(prompt_B)
         prompt = self.price(nothing, prompt_B, nothing, prompt_B)
-        context = prompt_B[:, None] + length_BxM / 2
-        draw = self.price(length_BxM, 0 * length_BxM, loop_steps_BxM, context)
+        context, written = prompt_B[:, None] + drawn.length / 2, drawn.written
+        draw = self.price(written, drawn.length - written, loop_steps_BxM, context)
         draw = jax.tree.map(lambda x: x * exists_BxM, draw)
         # Before each draw: what was spent, and what a draw cost on average.
         before = jax.tree.map(lambda x: jnp.cumsum(x, axis=1) - x, draw)

@@ -21,7 +21,7 @@ class HostVerifier:
     def ask(
         self, problems: Sequence[Problem], problem_B: np.ndarray, texts: Texts
     ) -> Callable[[], np.ndarray]:
-        """Submits the finished texts.
+        """Submits the texts that are asked about.
 
         Args:
           problems: of a batch.
@@ -32,7 +32,7 @@ class HostVerifier:
           A function that waits for the verdicts: [B, M] bool, True for the right ones.
         """
         pad = self.tokenizer.ids.pad
-        before, asked, written = {}, np.nonzero(texts.finished), []
+        before, asked, written = {}, np.nonzero(texts.asked), []
         for b, k in zip(*asked, strict=True):
             if b not in before:
                 before[b] = [t for t in texts.prefix[b].ravel().tolist() if t != pad]
@@ -41,7 +41,7 @@ class HostVerifier:
         future = self.verifier.submit(of_texts, self.tokenizer.decode_all(written))
 
         def verdicts() -> np.ndarray:
-            verdict = np.zeros(texts.finished.shape, bool)
+            verdict = np.zeros(texts.asked.shape, bool)
             verdict[asked] = future.result()
             return verdict
 

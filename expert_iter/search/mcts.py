@@ -20,7 +20,8 @@ from mctx._src import search as simulation  # the parts of `mctx.search`, which 
 from expert_iter.model.pages import empty_pool
 from expert_iter.search import moves, selection
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import Choice, Growth, Start, StepSearch, like
+from expert_iter.search.expansion import StepSearch, like
+from expert_iter.search.growth import Choice, Growth, Start
 from expert_iter.search.gumbel_top_k import row_gumbel
 from expert_iter.search.node import Node, as_tree, next_cost, spent
 from expert_iter.search.tree import SearchTree
@@ -48,7 +49,7 @@ class TreeSearch(StepSearch):
             loop_fn=lambda lower, upper, body, init: init,  # the tree before any simulation
         )
         B, N = root.live.shape[0], c.num_simulations + 1
-        return Growth(tree, empty_pool(self.network, B, N, c.max_step_tokens))
+        return Growth(tree, empty_pool(self.network, B, N, self.page_tokens))
 
     def _first_state(self, root: Node, keys_B, budget: Budget) -> selection.SearchState:
         c, B = self.config, keys_B.shape[0]

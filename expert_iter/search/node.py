@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from expert_iter.model.pages import Chain
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill
-from expert_iter.search.sampling import Candidates
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
 

@@ -2,6 +2,7 @@
 brings the trees to the host.
 """
 
+import functools
 import zlib
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
-from expert_iter.pod.mesh import Layout, own_part, own_rows, put
+from expert_iter.pod.mesh import Layout, on_all_devices, own_part, own_rows, put
+from expert_iter.search.driven_guess import DrivenGuess
+from expert_iter.search.driven_search import Ask, AskWorld, DrivenSearch
 from expert_iter.search.expert import Expert
+from expert_iter.search.host_world import HostWorld
 from expert_iter.search.tree import SearchTree
-from expert_iter.search.verified_search import Ask, VerifiedSearch
 from expert_iter.tasks.task import Question
 
 SHORT = 32  # tokens; prompts up to here are padded to a multiple of 4
@@ -35,10 +38,16 @@ def by_rows(run: Callable[..., SearchTree], layout: Layout) -> Callable[..., Sea
     )
 
 
+def driven(expert: Expert, layout: Layout) -> DrivenSearch | DrivenGuess:
+    """The expert as the host drives it."""
+    return (DrivenGuess if expert.shares_draws else DrivenSearch)(expert, layout)
+
+
 class Player:
     """One expert at one batch size.
 
-    search: drives the search by parts (`play_verified`), in place of the expert's own `run`.
+    search: drives the search by parts, in place of the expert's own `run`.
+    world: who answers steps, if the task has a world; needs `search`.
     """
 
     def __init__(
@@ -47,10 +56,11 @@ class Player:
         tokenizer: TextTokenizer,
         batch_size: int,
         layout: Layout,
-        search: VerifiedSearch | None = None,
+        search: DrivenSearch | DrivenGuess | None = None,
+        world: HostWorld | None = None,
     ):
         self.expert, self.tokenizer = expert, tokenizer
-        self.batch_size, self._layout = batch_size, layout
+        self.batch_size, self._layout, self._world = batch_size, layout, world
         shards = layout.search_shards
         self._rows = -(-batch_size // shards) * shards
         run = expert.run
@@ -102,8 +112,11 @@ class Player:
         would wait for.
         """
         given = self._put(questions, key)
-        tree = yield from self._search(params, *given, budget, ask)
+        tree = yield from self._search(params, *given, budget, ask, self._ask_world(questions))
         return self._own(tree, len(questions))
+
+    def _ask_world(self, questions: Sequence[Question]) -> AskWorld | None:
+        return self._world and functools.partial(self._world.ask, questions)
 
     def compile(
         self, params, prompt: int, in_flight: int = 1
@@ -135,11 +148,22 @@ class Player:
         return {"search": (search, ()), "keep": (keep, params)}
 
     def _run(self, params, questions: Sequence[Question], key, budgets) -> list[SearchTree]:
-        given = self._put(questions, key)
+        given, search = self._put(questions, key), self._search
+        if self._world:
+            search = functools.partial(self._answered, self._ask_world(questions))
         if not self.expert.shares_draws:
-            return [self._search(params, *given, budget) for budget in budgets]
-        drawn = self._search(params, *given, budgets[0])
+            return [search(params, *given, budget) for budget in budgets]
+        drawn = search(params, *given, budgets[0])
         return [self._keep(drawn, given[1], budget) for budget in budgets]
+
+    def _answered(self, ask_world: AskWorld, params, *given) -> Any:
+        """A search to its end, with a world's answers and without verdicts: arrays of all rows."""
+        driven = self._search(params, *given, None, ask_world)
+        while True:
+            try:
+                next(driven)
+            except StopIteration as ended:
+                return on_all_devices(ended.value, self._layout.search_rows)
 
     def _own(self, tree: SearchTree, asked: int) -> tuple[np.ndarray, SearchTree]:
         """See `play_own`; asked: questions."""

@@ -16,9 +16,9 @@ from expert_iter.search.tree import SearchTree
 class Solution(NamedTuple):
     """A finished solution in a tree: candidate k of node n.
 
-    tokens: without the end mark; value: the value head's at its end; step_values: at the end of
-    each of its steps, the last one included; log_pi: of the whole solution; draws: how often it was
-    drawn.
+    tokens: without an end mark; value: the value head's at its end; step_values: at the end of
+    each of its steps, the last one included; step_lengths: tokens of each, an end mark included;
+    log_pi: of the whole solution; draws: how often it was drawn.
     """
 
     node: int
@@ -26,6 +26,7 @@ class Solution(NamedTuple):
     tokens: list[int]
     value: float
     step_values: tuple[float, ...]
+    step_lengths: tuple[int, ...]
     log_pi: float
     draws: int
 
@@ -48,12 +49,22 @@ def step_tokens(tree: SearchTree, b: int, node: int, k: int) -> list[int]:
     return c.token[b, node, k, : c.length[b, node, k]].tolist()
 
 
+def step_observed(tree: SearchTree, b: int, node: int, k: int) -> list[bool] | None:
+    """Which of the `step_tokens` a world wrote; None where there is no world."""
+    c = tree.candidates
+    return None if c.observed is None else c.observed[b, node, k, : c.length[b, node, k]].tolist()
+
+
+def step_lengths(tree: SearchTree, b: int, node: int, k: int, steps: StepEnds) -> list[int]:
+    """Tokens of each step of a candidate (of all of it, where it is one step)."""
+    written = steps.split(step_tokens(tree, b, node, k), step_observed(tree, b, node, k))
+    return [len(step) for step in written]
+
+
 def step_values(tree: SearchTree, b: int, node: int, k: int, steps: StepEnds) -> list[float]:
-    """The value head's estimates at the ends of the steps of a candidate (of all of it, where it is
-    one step).
-    """
-    lengths = [len(step) for step in steps.split(step_tokens(tree, b, node, k))]
-    return tree.candidates.token_value[b, node, k, np.cumsum(lengths, dtype=int) - 1].tolist()
+    """The value head's estimates at the ends of these steps."""
+    ends = np.cumsum(step_lengths(tree, b, node, k, steps), dtype=int) - 1
+    return tree.candidates.token_value[b, node, k, ends].tolist()
 
 
 def solutions(tree: SearchTree, b: int, steps: StepEnds) -> list[Solution]:
@@ -65,7 +76,9 @@ def solutions(tree: SearchTree, b: int, steps: StepEnds) -> list[Solution]:
     for node, k in zip(*np.nonzero(may_answer), strict=True):
         node, k = int(node), int(k)
         way = [*path(tree, b, node), (node, k)]
-        tokens = [t for at in way for t in step_tokens(tree, b, *at)][:-1]
+        tokens = [t for at in way for t in step_tokens(tree, b, *at)]
+        if tokens[-1] in steps.ids.ends:
+            tokens.pop()
         if tuple(tokens) in seen:  # a rollout may write what another candidate or rollout did
             continue
         seen.add(tuple(tokens))
@@ -77,6 +90,9 @@ def solutions(tree: SearchTree, b: int, steps: StepEnds) -> list[Solution]:
                 value=float(c.model_value[b, node, k]),
                 step_values=tuple(
                     value for at in way for value in step_values(tree, b, *at, steps)
+                ),
+                step_lengths=tuple(
+                    length for at in way for length in step_lengths(tree, b, *at, steps)
                 ),
                 log_pi=float(tree.path_log_pi[b, node] + c.log_pi[b, node, k]),
                 draws=int(c.count[b, node, k]),

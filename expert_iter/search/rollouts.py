@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from expert_iter.model.state import State, extend, read_step, repeat
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.node import Rollouts
-from expert_iter.search.sampling import Candidates
 
 
 def roll_out(

@@ -19,6 +19,8 @@ class SearchConfig:
       root_candidates: steps that are drawn at the root. 0: num_candidates.
       max_steps: most steps of a solution.
       max_step_tokens: most tokens of a step.
+      max_observation_tokens: most tokens of what a world answers to a step; a longer answer counts
+        as illegal. Nothing where the task has no world.
       prior: 'corrected' for the sampler (log c + log π − log β, or log π − log q), or
         'length_normalised', the mean log π of a step's tokens (TS-LLM, AlphaMath).
       rollouts: how many are drawn from each candidate to the end of the text.
@@ -48,6 +50,7 @@ class SearchConfig:
     root_candidates: int = 0
     max_steps: int = 2
     max_step_tokens: int = 12
+    max_observation_tokens: int = 32
     prior: str = "corrected"
     rollouts: int = 0
     rollout_weight: float = 0.5
@@ -68,6 +71,7 @@ class SearchConfig:
     def __post_init__(self):
         check = Checks("search", self)
         check.at_least(1, "num_simulations", "num_candidates", "max_steps", "max_step_tokens")
+        check.not_negative("max_observation_tokens")
         check.not_negative("root_candidates", "rollouts", "heuristic_weight")
         check.not_negative("value_scale", "maxvisit_init", "gumbel_scale", "pb_c_init")
         check.positive("pb_c_base")

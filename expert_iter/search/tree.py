@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from expert_iter.search.bill import Bill
-from expert_iter.search.sampling import Candidates
+from expert_iter.search.candidates import Candidates
 
 
 class SearchTree(NamedTuple):

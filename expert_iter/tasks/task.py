@@ -17,10 +17,12 @@ class Question:
     Attributes:
       id: unique within its split.
       prompt: the text that a solution continues.
+      begun: the end of `prompt` that is the beginning of a solution already.
     """
 
     id: str
     prompt: str
+    begun: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Problem:
 
 class Task(Protocol):
     """A set of problems with a verifier. It handles text only: no tokens, no network.
+
+    A task may also have `relabel(problem, solution) -> tuple[Problem, str] | None`: of a finished
+    or unfinished solution of a training problem, the problem that it does solve, and the solution
+    as its text. None where it solves none, or a problem that is held out (hindsight, Andrychowicz
+    et al. 2017).
 
     Attributes:
       name: its key in `TASKS`.

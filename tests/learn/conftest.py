@@ -38,6 +38,7 @@ def random_tree():
         taken = more.integers(1, 3, steps).clip(max=depth) * (advantage != 0)
         columns = {
             "imitation.weight": np.zeros(steps),
+            "world.observed": np.zeros(steps),
             "improved.weight": weight,
             "set_normalised.weight": weight,
             "set_normalised.correction": correction,

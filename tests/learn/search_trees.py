@@ -14,7 +14,7 @@ import numpy as np
 
 from expert_iter.learn.lessons import step_trees
 from expert_iter.search.bill import Bill
-from expert_iter.search.sampling import Candidates
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.self_play import Searched
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem

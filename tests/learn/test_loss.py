@@ -7,6 +7,7 @@ import pytest
 
 from expert_iter.learn.loss import loss, step_outputs, tree_mask
 from expert_iter.learn.packing import Packer
+from expert_iter.learn.step_tree import OBSERVED, StepTree
 from expert_iter.model.transformer import Network
 from expert_iter.model.transformer_config import TransformerConfig
 from tests.learn.trees import COLUMNS, POLICIES, where
@@ -147,6 +148,34 @@ def test_padding_and_neighbours_change_nothing(network, params, run, trees, batc
         at, there = where(batch, tree), where(roomy, tree)
         np.testing.assert_allclose(log_pi[at][1:], log_pi_roomy[there][1:], atol=1e-5)
         np.testing.assert_allclose(value[at], value_roomy[there], atol=1e-5)
+
+
+def test_what_a_world_wrote_is_read_but_is_not_the_policys(params, run, trees):
+    """As if it were a step of its own."""
+    rng = np.random.default_rng(3)
+    for whole in trees:
+        observed = rng.integers(0, whole.length) * (whole.parent >= 0)
+        one = whole.with_columns({OBSERVED: observed.astype(np.float32)})
+        length, parent, last = [], [], []  # of its steps in two; where each of its steps ends there
+        for n, before, heard in zip(whole.length, whole.parent, observed, strict=True):
+            length.append(n - heard)
+            parent.append(last[before] if before >= 0 else -1)
+            if heard:
+                length.append(heard)
+                parent.append(len(length) - 2)
+            last.append(len(length) - 1)
+        first = np.array(last) - (observed > 0)
+        two = StepTree(whole.token, np.array(length), np.array(parent), {})
+        (log_pi, value), (parted, parted_value) = (run(params, pack(tree)) for tree in (one, two))
+        G = len(whole.length)
+        np.testing.assert_allclose(log_pi[0, 1:G], parted[0, first[1:]], atol=1e-5)
+        np.testing.assert_allclose(value[0, :G], parted_value[0, last], atol=1e-5)
+
+
+def pack(tree):
+    batch, taken = PACKER.pack([tree])
+    assert taken == [0]
+    return batch
 
 
 def test_each_head_is_read_at_the_ends_of_steps(network, random_params, batch):

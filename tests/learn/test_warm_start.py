@@ -6,7 +6,7 @@ import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.learn.room import Overlong, Room
-from expert_iter.learn.step_tree import IMITATED, NOWHERE
+from expert_iter.learn.step_tree import IMITATED, NOWHERE, OBSERVED
 from expert_iter.learn.warm_start import (
     WarmStart,
     WarmStartConfig,
@@ -255,3 +255,62 @@ def test_updates_must_not_be_negative():
     assert WarmStartConfig(updates=0).updates == 0
     with pytest.raises(UserError, match=r"warm_start\.updates"):
         WarmStartConfig(updates=-1)
+
+
+def test_a_play_in_a_world_learns_the_moves_alone(tokenizer):
+    task = load_task("countdown", dict(rules="world", train_size=30, max_value=100))
+    ends = StepEnds(tokenizer, "line", 0, task.world.marks)
+    tree = path_tree(tokenizer, ends, PROMPT, SOLUTION, task.world)
+    moves, answers = ["3 + 5 = ", "7 + 8 = "], ["8 : 7 8\n", "15 : 15"]
+    written = [len(tokenizer.encode(move)) for move in moves]
+    heard = [len(tokenizer.encode(answer)) for answer in answers]
+    assert tree.columns[OBSERVED].tolist() == [0, *heard]
+    assert tree.length[1:].tolist() == np.add(written, heard).tolist()
+    assert tree.columns[IMITATED].tolist() == [0, 1, 1]
+    assert tree.teaching.tolist() == [False, True, True]
+    silent = tree.with_columns({IMITATED: np.zeros(3)})
+    assert not silent.teaches, "what a world says is no lesson"
+    with pytest.raises(UserError, match="is not what the task's world answers"):
+        path_tree(tokenizer, ends, PROMPT, SOLUTION.replace("15 : 15", "16 : 16"), task.world)
+
+
+def test_hindsight_shows_plays_with_the_problems_that_they_solve(task, tokenizer):
+    def prompts_and_texts(**settings):
+        plays = WarmStart(
+            task,
+            tokenizer,
+            by_line(tokenizer),
+            task.problems("train"),
+            WarmStartConfig(value_targets=True, **settings),
+            ROOM,
+        )
+        drawn = plays.draw(300, np.random.default_rng(5)).values()
+        return [(*steps(tokenizer, tree), tree) for tree in drawn]
+
+    def solved(text):
+        prompt, *lines = text
+        problem = task.parse(prompt.strip())
+        return task.verdict(problem, "".join(lines))
+
+    shares = {}
+    for hindsight in (0.0, 0.5, 1.0):
+        drawn = prompts_and_texts(hindsight=hindsight)
+        right = [solved(text) for *text, _ in drawn]
+        shares[hindsight] = np.mean(right)
+        for won, (*_, tree) in zip(right, drawn, strict=True):
+            assert tree.columns["value.target"].tolist() == [float(won)] * len(tree.length)
+            assert (tree.columns["value.weight"] == 1).all()
+    # Some plays come to no number that may be a target.
+    assert shares[0.0] < 0.2 < shares[0.5] - 0.15 < 0.8 < shares[1.0]
+    assert shares[1.0] < 1
+
+
+def test_hindsight_is_refused_where_nothing_can_tell(demonstrations, tokenizer):
+    with pytest.raises(UserError, match="hindsight.*demonstrations"):
+        WarmStartConfig(demonstrations="some.jsonl", hindsight=0.5)
+
+    class Mute:
+        """Cannot relabel."""
+
+    with pytest.raises(UserError, match=r"warm_start\.hindsight: this task cannot tell"):
+        WarmStart(Mute(), tokenizer, by_line(tokenizer), [], WarmStartConfig(hindsight=1.0), ROOM)

@@ -85,7 +85,7 @@ def answered(evaluator, params, problems):
 
 
 def test_questions_hold_no_answer(problems):
-    assert {field.name for field in dataclasses.fields(Question)} == {"id", "prompt"}
+    assert {field.name for field in dataclasses.fields(Question)} == {"id", "prompt", "begun"}
     question = problems[0].question
     assert type(question) is Question and not hasattr(question, "answer")
 

@@ -5,7 +5,7 @@ import pytest
 
 from expert_iter.measure.search_figures import search_facts, search_means
 from expert_iter.search.bill import Bill
-from expert_iter.search.sampling import Candidates
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.tree import SearchTree
 
 

@@ -25,12 +25,12 @@ from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.pod.mesh import one_device
 from expert_iter.search import experts
 from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.driven_search import DrivenSearch
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.self_play import Searched
-from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.tasks import Problem
 from expert_iter.tasks.verifier.pool import Verifier
 from tests.generators import returned
@@ -111,7 +111,7 @@ def searched(tokenizer, expert, params):
     if search.verdicts_after:
         tree = jax.jit(search.run)(*given)
     else:
-        tree = returned(VerifiedSearch(search, one_device())(*given, ask))
+        tree = returned(DrivenSearch(search, one_device())(*given, ask))
     tree = jax.tree.map(np.asarray, tree)
     rngs = np.random.default_rng(0).spawn(PROBLEMS)
     problems = [Problem(f"p{b}", "", None) for b in range(PROBLEMS)]

@@ -121,3 +121,20 @@ def test_the_tokens_that_pad_a_networks_vocabulary_end_nothing():
 def test_an_unknown_mode():
     with pytest.raises(ValueError, match="line, paragraph, not at 'sentence'"):
         StepEnds(BY_HAND, "sentence")
+
+
+def test_what_a_world_answers_belongs_to_the_step():
+    ends = StepEnds(BY_HAND, "line")
+    tokens, heard = [1, 2, 1, 2, 3, 1, 2, 1, 0], [0, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert ends.split(tokens, heard) == [(1, 2, 1, 2, 3), (1, 2), (1, 0)]
+    assert ends.split(tokens[:4], heard[:4]) == [(1, 2, 1, 2)]
+    # A step that was cut before its mark is answered as well.
+    assert ends.split([1, 1, 3, 1], [0, 1, 1, 0]) == [(1, 1, 3), (1,)]
+    assert ends.split(tokens, [0] * 9) == ends.split(tokens)
+
+
+def test_steps_end_at_the_marks_of_a_world_too():
+    ends = StepEnds(BY_HAND, "paragraph", 0, ("So", "b"))
+    assert ends.answered and not StepEnds(BY_HAND, "paragraph").answered
+    assert ends.split([1, 5, 1, 7, 1, 4, 1]) == [(1, 5), (1, 7), (1, 4), (1,)]
+    assert StepEnds(BY_HAND, "line", 0, ()).answered

@@ -24,11 +24,11 @@ from expert_iter.plan.search import SearchMemory, record_bytes
 from expert_iter.plan.table import short, table
 from expert_iter.pod.mesh import Layout, MeshConfig
 from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.driven_search import DrivenSearch
 from expert_iter.search.experts import ExpertSettings, build
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.player import Player
 from expert_iter.search.search_config import SearchConfig
-from expert_iter.search.verified_search import VerifiedSearch
 from tests.objectives import objectives
 from tests.steps import VOCAB, steps_of
 
@@ -89,7 +89,7 @@ def compiled_search(
     layout = Layout(mesh)
     given = ExpertSettings(config, SamplerConfig(), GuessConfig())
     expert = build("mcts", network, given, steps_of(IDS))
-    by_parts = VerifiedSearch(expert, layout) if in_flight else None
+    by_parts = DrivenSearch(expert, layout) if in_flight else None
     player = Player(expert, None, problems, layout, by_parts)
     params = network.abstract_params()
     params = jax.tree.map(

@@ -11,12 +11,12 @@ from expert_iter.model.tokenizers.marks import TokenIds
 from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.pod.mesh import one_device
 from expert_iter.search.behaviour import SamplerConfig
+from expert_iter.search.driven_search import DrivenSearch
 from expert_iter.search.expansion import Texts
 from expert_iter.search.host_verifier import HostVerifier
 from expert_iter.search.mcts import TreeSearch
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.search_config import SearchConfig
-from expert_iter.search.verified_search import VerifiedSearch
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
 from expert_iter.tasks.verifier.pool import InProcessVerifier
 from tests.generators import returned
@@ -126,7 +126,7 @@ def test_a_search_asks_about_the_text_that_it_wrote(network, params, ids):
     problems = [2, 0, 1]
     config = SearchConfig(num_simulations=6, num_candidates=4, max_steps=3, max_step_tokens=3)
     expert = TreeSearch(network, config, SamplerConfig(temperature=1.5), steps_of(ids))
-    search = VerifiedSearch(expert, one_device())
+    search = DrivenSearch(expert, one_device())
     rows = 6
     problem = np.arange(rows) % 3
     going = search(

@@ -21,9 +21,11 @@ def test_paths_lead_from_the_root(written_tree):
 def test_solutions_are_the_finished_texts_without_their_end(written_tree):
     found = readout.solutions(written_tree, 1, STEPS)
     assert found == [
-        Solution(0, 1, [5], 0.5, (0.5,), -1.0, 1),
-        Solution(1, 0, [4, 3, 5], pytest.approx(0.9), (0.3, 0.9), -5.0, 2),
-        Solution(2, 2, [4, 3, 6, 3, 8, 9], pytest.approx(0.8), (0.3, 0.6, 0.8), -3.75, 1),
+        Solution(0, 1, [5], 0.5, (0.5,), (2,), -1.0, 1),
+        Solution(1, 0, [4, 3, 5], pytest.approx(0.9), (0.3, 0.9), (2, 2), -5.0, 2),
+        Solution(
+            2, 2, [4, 3, 6, 3, 8, 9], pytest.approx(0.8), (0.3, 0.6, 0.8), (2, 2, 3), -3.75, 1
+        ),
     ]
     assert readout.solutions(written_tree, 0, STEPS) == []
 
@@ -74,7 +76,7 @@ def test_nothing_found_is_no_answer():
 
 
 def test_a_worthless_solution_is_still_one():
-    assert math.isfinite(Solution(0, 0, [], 0.0, (0.0,), -1.0, 1).score(0.1))
+    assert math.isfinite(Solution(0, 0, [], 0.0, (0.0,), (1,), -1.0, 1).score(0.1))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from expert_iter.errors import UserError
 from expert_iter.learn.replay import Replay
 from expert_iter.measure.report.show import tree_of
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
-from expert_iter.search.sampling import Candidates
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.self_play import GuessAndCheck, SelfPlay
 from expert_iter.search.tree import SearchTree
 from expert_iter.tasks import Problem

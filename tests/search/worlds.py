@@ -14,8 +14,8 @@ import pytest
 from expert_iter.model.transformer_config import TransformerConfig
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Budget
+from expert_iter.search.candidates import Candidates
 from expert_iter.search.expansion import texts
-from expert_iter.search.sampling import Candidates
 
 ROWS, FIRST, FILLER = 24, 4, 15  # candidate k writes FIRST + k, perhaps fillers, then an end mark
 # Of the network beside a table.

@@ -15,9 +15,9 @@ def task(request):
 def test_a_question_holds_no_answer(task):
     problem = task.problems("test")[0]
     question = problem.question
-    assert {field.name for field in dataclasses.fields(Question)} == {"id", "prompt"}
+    assert {field.name for field in dataclasses.fields(Question)} == {"id", "prompt", "begun"}
     assert (question.id, question.prompt) == (problem.id, problem.prompt)
-    assert not hasattr(question, "answer") and set(vars(question)) == {"id", "prompt"}
+    assert not hasattr(question, "answer") and set(vars(question)) == {"id", "prompt", "begun"}
     with pytest.raises(AttributeError):
         question.answer = problem.answer
 

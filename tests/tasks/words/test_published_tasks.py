@@ -35,7 +35,7 @@ def test_demonstrations_are_right_and_the_network_sees_no_answer(task):
         for problem in problems[:10]:
             solution = task.demonstration(problem, rng)
             assert isinstance(problem.answer, Gold) and task.is_legal(problem, solution)
-            assert set(vars(problem.question)) == {"id", "prompt"}
+            assert set(vars(problem.question)) == {"id", "prompt", "begun"}
             if task.kind == "number":
                 assert task.verdict(problem, solution)
                 assert not task.verdict(problem, solution + "5")

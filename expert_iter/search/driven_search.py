@@ -1,4 +1,5 @@
-"""A search over steps that is driven by the host, which gives verdicts on each node that is drawn.
+"""A search over steps that is driven by the host, which answers each node that is drawn: by a
+world's answers, if the task has a world, and by verdicts, if the search is to have them.
 
 No compiled program calls the host: JAX can keep all of them in its compilation cache, and compile
 them for machines that are not there.
@@ -16,23 +17,20 @@ from jax.stages import Compiled
 from expert_iter.model.state import State
 from expert_iter.pod.mesh import TENSOR, Layout, held_part, on_own_devices, put
 from expert_iter.search.bill import Budget
-from expert_iter.search.expansion import (
-    Expansion,
-    Growth,
-    Start,
-    StepSearch,
-    Texts,
-    Verdicts,
-    texts,
-)
+from expert_iter.search.decoder import Carry
+from expert_iter.search.drafts import Answers, Draft, NewSteps
+from expert_iter.search.expansion import StepSearch, Texts, Verdicts, texts
+from expert_iter.search.growth import Expansion, Growth, Start
 from expert_iter.search.node import Node
 from expert_iter.search.tree import SearchTree
 
-# Submits texts of problems [B] by their numbers. The function returned waits for the verdicts.
+# Submit texts, or new steps, of problems [B] by their numbers. The functions returned wait for
+# verdicts [B, M] bool, and for what a world says.
 Ask = Callable[[np.ndarray, Texts], Callable[[], np.ndarray]]
+AskWorld = Callable[[np.ndarray, NewSteps], Callable[[], Answers]]
 
 
-class VerifiedSearch:
+class DrivenSearch:
     """`StepSearch.run`, part by part. Each process drives its own devices and waits for no other.
 
     Processes whose devices search the same rows launch the same programs, for they agree on
@@ -43,66 +41,76 @@ class VerifiedSearch:
 
     def __init__(self, search: StepSearch, layout: Layout):
         self._layout, self._own = layout, layout.of_own_rows()
-        own, whole = self._own, PartitionSpec()
+        own = self._own
         # One on each device of several processes, else one that they share.
         self._copies = own.mesh.shape[TENSOR] if own.rows_span_processes else 1
         self._of_verdicts = NamedSharding(
             own.mesh, PartitionSpec(TENSOR if self._copies > 1 else None, own.search_axes)
         )
-        kv_heads = search.network.config.num_kv_heads
-        by_rows = _specs(own.search_axes)
-        # From part to part, keys and values lie as the layers that read them do.
-        sharded = jax.tree.map(
-            lambda spec: NamedSharding(own.mesh, spec),
-            _specs(own.search_axes, own.search_axis_of_heads(kv_heads)),
-            is_leaf=lambda x: isinstance(x, PartitionSpec),
-        )
+        self._of_rows = NamedSharding(own.mesh, PartitionSpec(own.search_axes))
 
-        def plant(start: Start, verdicts: Verdicts, budget: Budget) -> Growth:
+        def plant(start: Start, verdicts: Verdicts | None, budget: Budget) -> Growth:
             return search.plant(start, search.judged(start.root, _agreed(verdicts)), budget)
 
-        def accept(growth: Growth, number, expansion: Expansion, verdicts: Verdicts) -> Growth:
+        def accept(
+            growth: Growth, number, expansion: Expansion, verdicts: Verdicts | None
+        ) -> Growth:
             return search.accept(growth, number, expansion, _agreed(verdicts))
 
-        def program(part, inputs, outputs: str, **options):
-            on_rows = jax.shard_map(
-                part,
-                mesh=own.mesh,
-                in_specs=tuple(by_rows.get(name, whole) for name in inputs.split()),
-                out_specs=by_rows[outputs],
-                axis_names=set(own.search_axes),
-                check_vma=False,  # it fails inside mctx
-            )
-            return jax.jit(on_rows, out_shardings=sharded[outputs], **options)
+        kv_heads = search.network.config.num_kv_heads
+
+        def program(part, inputs: str, outputs: str, **options):
+            answered = search.steps.answered
+            return row_program(own, kv_heads, answered, part, inputs, outputs, **options)
 
         self.start = program(search.start, "params rows rows rows rows", "start")
-        self.plant = program(plant, "start verdicts budget", "growth")
-        self.expand = program(search.expand, "params start growth number budget", "expansion")
+        self.plant = program(plant, "begun verdicts budget", "growth")
+        self.expand = program(search.expand, "params begun growth number budget", "expansion")
         # Given up, the trees and their pages are changed in place.
-        accepted = "growth number expansion verdicts"
+        accepted = "growth number drawn verdicts"
         self.accept = program(accept, accepted, "growth", donate_argnums=0)
         self.finish = program(search.finish, "growth", "rows")
+        self.new_steps = program(search.new_steps, "params rows draft", "rows")
+        self.hear = program(search.hear, "params rows draft rows", "rows")
 
     def __call__(
-        self, params, token, length, problem, keys, budget, ask: Ask
+        self,
+        params,
+        token,
+        length,
+        problem,
+        keys,
+        budget,
+        ask: Ask | None,
+        ask_world: AskWorld | None = None,
     ) -> Generator[None, None, SearchTree]:
         """As `StepSearch.run`, with arrays of all devices; the tree is of this process's rows.
 
-        Yields where the devices or the verifier have work that it would wait for.
+        Yields where the devices, the verifier or the world have work that it would wait for.
+
+        Args:
+          ask: for verdicts. None: the value head's estimates take their place.
+          ask_world: for what is answered to steps, if the task has a world.
         """
         params = self.gathered(params)
         given = on_own_devices((params, token, length, problem, keys), self._own)
         params, budget = given[0], self._budget(budget)
         start = self.start(*given)
         yield
-        verdicts = yield from self._verdicts(ask, start, start.root)
+        root, verdicts = yield from self._answered(
+            params, start.problem, start.root, start.draft, ask, ask_world
+        )
+        start = start._replace(root=root, draft=None)
         growth, number = self.plant(start, verdicts, budget), 1
         while True:
             expansion = self.expand(params, start, growth, np.int32(number), budget)
             yield
             if not held_part(expansion.choice.live).any():
                 return self.finish(growth)
-            verdicts = yield from self._verdicts(ask, start, expansion.node)
+            node, verdicts = yield from self._answered(
+                params, start.problem, expansion.node, expansion.draft, ask, ask_world
+            )
+            expansion = expansion._replace(node=node, draft=None)
             growth = self.accept(growth, np.int32(number), expansion, verdicts)
             number += 1
 
@@ -124,7 +132,7 @@ class VerifiedSearch:
 
         def verdicts(node: Node) -> Verdicts:
             asked = jax.eval_shape(texts, node)
-            shapes = [(self._copies, *text.finished.shape) for text in asked]
+            shapes = [(self._copies, *text.asked.shape) for text in asked]
             of = self._of_verdicts
             return tuple(jax.ShapeDtypeStruct(shape, bool, sharding=of) for shape in shapes)
 
@@ -153,9 +161,23 @@ class VerifiedSearch:
         budget = Budget.of(budget)
         return Budget(np.int32(budget.simulations), *map(np.float32, budget[1:]))
 
-    def _verdicts(self, ask: Ask, start: Start, node: Node) -> Generator[None, None, Verdicts]:
+    def _answered(
+        self, params, problem, node: Node, draft: Draft | None, ask, ask_world
+    ) -> Generator[None, None, tuple[Node, Verdicts | None]]:
+        """The node with the world's answers, and the verdicts on it."""
+        problem_B = held_part(problem)
+        if draft is not None:
+            steps = self.new_steps(params, node, draft)
+            answers = ask_world(problem_B, jax.tree.map(held_part, steps))
+            yield
+            node = self.hear(params, node, draft, put(answers(), self._of_rows))
+        verdicts = None
+        if ask is not None:
+            verdicts = yield from self._verdicts(ask, problem_B, node)
+        return node, verdicts
+
+    def _verdicts(self, ask: Ask, problem_B, node: Node) -> Generator[None, None, Verdicts]:
         """[copies, B, M] bool for each of the node's texts."""
-        problem_B = held_part(start.problem)
         answers = [ask(problem_B, jax.tree.map(held_part, text)) for text in texts(node)]
         yield
         given = [answer() for answer in answers]
@@ -165,19 +187,58 @@ class VerifiedSearch:
         return put(copies, self._of_verdicts)
 
 
-def _agreed(verdicts: Verdicts) -> Verdicts:
+def _agreed(verdicts: Verdicts | None) -> Verdicts | None:
     """[B, M] bool. Which texts are right by all copies [copies, B, M] of verdicts."""
-    return tuple(jnp.all(copies, axis=0) for copies in verdicts)
+    return verdicts and tuple(jnp.all(copies, axis=0) for copies in verdicts)
 
 
-def _specs(row_axes: tuple[str, ...], heads: str | None = None) -> dict:
-    """How what goes from part to part is sharded. heads: the axis of keys' and values' heads."""
+def row_program(
+    own: Layout, kv_heads: int, answered: bool, part: Callable, inputs: str, outputs: str, **options
+) -> Callable:
+    """A part of a search as a program in which devices search rows of their own.
+
+    Args:
+      own: this process's devices.
+      kv_heads: of the network.
+      answered: whether a world answers steps.
+      inputs, outputs: what goes in and out, by the names of `specs`; others are whole everywhere.
+      options: of `jax.jit`.
+    """
+    by_rows = specs(answered, own.search_axes)
+    # From part to part, keys and values lie as the layers that read them do.
+    sharded = jax.tree.map(
+        lambda spec: NamedSharding(own.mesh, spec),
+        specs(answered, own.search_axes, own.search_axis_of_heads(kv_heads))[outputs],
+        is_leaf=lambda x: isinstance(x, PartitionSpec),
+    )
+    on_rows = jax.shard_map(
+        part,
+        mesh=own.mesh,
+        in_specs=tuple(by_rows.get(name, PartitionSpec()) for name in inputs.split()),
+        out_specs=by_rows[outputs],
+        axis_names=set(own.search_axes),
+        check_vma=False,  # it fails inside mctx
+    )
+    return jax.jit(on_rows, out_shardings=sharded, **options)
+
+
+def specs(answered: bool, row_axes: tuple[str, ...], heads: str | None = None) -> dict:
+    """How what goes from part to part is sharded. answered: by a world; heads: the axis of keys'
+    and values' heads.
+    """
     rows = PartitionSpec(row_axes)
     kv, pages = (PartitionSpec(None, row_axes, *[None] * n, heads) for n in (1, 2))
+    carry = Carry(rows, kv, rows, rows, rows, rows)
+    draft = Draft(State(None, rows, rows, rows, rows), rows, carry, rows) if answered else None
+    begun = Start(State(kv, rows, rows, rows, rows), rows, rows, rows, rows, None)
+    drawn = Expansion(rows, kv, rows, None)
     return {
         "rows": rows,
         "verdicts": PartitionSpec(None, row_axes),
-        "start": Start(State(kv, rows, rows, rows, rows), rows, rows, rows, rows),
+        "draft": draft,
+        "start": begun._replace(draft=draft),
+        "begun": begun,  # and answered
         "growth": Growth(rows, pages),
-        "expansion": Expansion(rows, kv, rows),
+        "expansion": drawn._replace(draft=draft),
+        "drawn": drawn,  # and answered
     }

@@ -9,11 +9,11 @@ from expert_iter.pod.mesh import one_device
 from expert_iter.search import experts
 from expert_iter.search.behaviour import SamplerConfig
 from expert_iter.search.bill import Budget
+from expert_iter.search.driven_search import DrivenSearch
 from expert_iter.search.expansion import texts
 from expert_iter.search.experts import ExpertSettings
 from expert_iter.search.guess import GuessConfig
 from expert_iter.search.search_config import SearchConfig
-from expert_iter.search.verified_search import VerifiedSearch
 from tests.generators import returned
 from tests.search.worlds import verified
 from tests.steps import steps_of
@@ -39,14 +39,14 @@ def on_device(problem_B, prefix_BxDxL, token_BxMxT, finished_BxM):
 
 
 class OnHost:
-    """The same verdicts, for `VerifiedSearch`; counts what it was asked."""
+    """The same verdicts, for `DrivenSearch`; counts what it was asked."""
 
     def __init__(self):
         self.asked = 0
 
     def ask(self, problem_B, texts):
         assert all(isinstance(x, np.ndarray) for x in (problem_B, *texts))
-        self.asked += int(texts.finished.sum())
+        self.asked += int(texts.asked.sum())
         return lambda: np.asarray(on_device(problem_B, *texts))
 
 
@@ -63,7 +63,7 @@ def inputs(params):
 def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
     expert, verifier = experts.build(name, network, SETTINGS, steps_of(ids)), OnHost()
     expected = jax.device_get(jax.jit(verified(expert, on_device))(*inputs, BUDGET))
-    search = VerifiedSearch(expert, one_device())
+    search = DrivenSearch(expert, one_device())
     tree = jax.device_get(returned(search(*inputs, BUDGET, verifier.ask)))
     for one, other in zip(*map(jax.tree.leaves, (tree, expected)), strict=True):
         rounding = 1e-6 if one.dtype.kind == "f" else 0  # programs are fused in other ways
@@ -79,12 +79,12 @@ def test_the_tree_is_that_of_one_program(name, network, inputs, ids):
 def test_every_part_is_lowered_for_machines_that_are_not_there(name, network, inputs, ids):
     """As JAX does where a program calls no host: for TPUs, on a machine without one."""
     expert = experts.build(name, network, SETTINGS, steps_of(ids))
-    search, number = VerifiedSearch(expert, one_device()), np.int32(1)
+    search, number = DrivenSearch(expert, one_device()), np.int32(1)
     start = jax.eval_shape(search.start, *inputs)
 
     def verdicts(node):
         asked = jax.eval_shape(texts, node)
-        return tuple(jax.ShapeDtypeStruct((1, *text.finished.shape), bool) for text in asked)
+        return tuple(jax.ShapeDtypeStruct((1, *text.asked.shape), bool) for text in asked)
 
     planted = start, verdicts(start.root), BUDGET
     growth = jax.eval_shape(search.plant, *planted)

@@ -1,0 +1,162 @@
+"""A task's world is asked about texts, and answers in tokens."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from expert_iter.errors import UserError
+from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
+from expert_iter.search.drafts import NewSteps
+from expert_iter.search.host_world import HostWorld, replayed
+from expert_iter.tasks import Question, load_task
+from expert_iter.tasks.world import GOES_ON, Observation
+
+TASK = load_task("countdown", dict(rules="world", train_size=50, validation_size=5, test_size=5))
+QUESTIONS = [TASK.parse("3 5 7 -> 15").question, TASK.parse("2 4 6 -> 48").question]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return SentencePieceTokenizer.train(
+        TASK.sample_texts(200, 0), TASK.symbols(), TokenizerConfig()
+    )
+
+
+@pytest.fixture(scope="module")
+def ends(tokenizer):
+    return StepEnds(tokenizer, "line", 0, TASK.world.marks)
+
+
+def new_steps(tokenizer, prefixes, texts, eos=()):
+    """texts: of each row; eos: which of them an end mark follows."""
+    pad, width = tokenizer.ids.pad, 24
+
+    def padded(tokens):
+        return tokens + [pad] * (width - len(tokens))
+
+    end = [tokenizer.ids.eos]
+    rows = [
+        [padded(tokenizer.encode(text) + end * ((b, k) in eos)) for k, text in enumerate(row)]
+        for b, row in enumerate(texts)
+    ]
+    asked = np.array([[bool(text) for text in row] for row in texts])
+    ended = np.array([[(b, k) in eos for k in range(len(row))] for b, row in enumerate(texts)])
+    prefix = np.array([[padded(tokenizer.encode(text))] for text in prefixes])
+    return NewSteps(prefix, np.array(rows), asked, ended)
+
+
+def test_steps_are_answered_as_the_task_answers_their_texts(tokenizer):
+    prefixes = "3 + 5 = 8 : 7 8\n", ""
+    texts = [["8 - 7 = ", "9 - 7 = ", ""], ["2 * 4 = ", "2 * 4 ", "6 / 4 = "]]
+    world = HostWorld(TASK.world, tokenizer, 12)
+    answers = world.ask(QUESTIONS, np.array([0, 1]), new_steps(tokenizer, prefixes, texts))()
+    said = [
+        [tokenizer.decode(t[:n].tolist()) for t, n in zip(*row, strict=True)]
+        for row in zip(answers.token, answers.length, strict=True)
+    ]
+    assert said == [["1 : 1", "", ""], ["8 : 6 8\n", "", "3/2 : 2 3/2\n"]]
+    assert answers.over.tolist() == [[True, False, False], [False] * 3]
+    assert answers.goes_on.tolist() == [[False] * 3, [True, False, True]]
+
+
+def test_a_step_that_ends_the_text_hears_nothing(tokenizer):
+    class Talker:
+        marks = ()
+
+        def observe(self, prompt, text):
+            return Observation("8 : 8\n")
+
+    steps = new_steps(tokenizer, ["", ""], [["3 + 5 = ", "3 + 5 = "]] * 2, eos={(0, 1), (1, 0)})
+    answers = HostWorld(Talker(), tokenizer, 8).ask(QUESTIONS, np.array([0, 1]), steps)()
+    assert answers.over.tolist() == [[False, True], [True, False]]
+    assert (
+        (answers.length > 0).tolist() == answers.goes_on.tolist() == [[True, False], [False, True]]
+    )
+
+
+def test_an_observation_without_room_is_an_illegal_step(tokenizer):
+    steps = new_steps(tokenizer, [""], [["3 + 5 = "]])
+    length = len(tokenizer.encode("8 : 7 8\n"))
+    for room, fits in ((length, True), (length - 1, False)):
+        answers = HostWorld(TASK.world, tokenizer, room).ask(QUESTIONS, np.array([0]), steps)()
+        assert answers.token.shape == (1, 1, room)
+        assert answers.goes_on.item() == fits and answers.length.item() == length * fits
+
+
+def test_nothing_that_a_world_prints_ends_a_text(tokenizer):
+    class Liar:
+        marks = ()
+
+        def observe(self, prompt, text):
+            return Observation(marks_of(tokenizer) + "\n\n8")
+
+    def marks_of(tokenizer):
+        return "".join(tokenizer.token_text(i) for i in (*tokenizer.ids.ends, tokenizer.ids.pad))
+
+    steps = new_steps(tokenizer, [""], [["3 + 5 = "]])
+    answers = HostWorld(Liar(), tokenizer, 40).ask(QUESTIONS, np.array([0]), steps)()
+    written = set(answers.token[0, 0, : answers.length.item()].tolist())
+    ids = tokenizer.ids
+    assert not written & {ids.pad, ids.bos, *ids.ends}
+    assert answers.goes_on.item()
+
+
+def test_a_world_that_fails_makes_the_step_illegal_and_is_logged(tokenizer, caplog):
+    class Broken:
+        marks = ()
+
+        def observe(self, prompt, text):
+            raise ValueError("no idea")
+
+    steps = new_steps(tokenizer, [""], [["3 + 5 = ", "3 + 5 = "]])
+    with caplog.at_level(logging.WARNING):
+        answers = HostWorld(Broken(), tokenizer, 8).ask(QUESTIONS, np.array([0]), steps)()
+    assert not answers.goes_on.any() and not answers.over.any()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a step counts as illegal: ValueError: no idea"
+    ], "once for the same step"
+
+
+def test_a_solution_that_was_begun_in_the_prompt_is_told_apart(tokenizer):
+    begun = "3 + 5 = 8 : 7 8\n"
+    question = Question("q", QUESTIONS[0].prompt + begun, begun)
+    steps = new_steps(tokenizer, [""], [["8 - 7 = "]])
+    answers = HostWorld(TASK.world, tokenizer, 8).ask([question], np.array([0]), steps)()
+    assert answers.over.item()
+    assert tokenizer.decode(answers.token[0, 0, : answers.length.item()].tolist()) == "1 : 1"
+
+
+def test_demonstrations_are_parted_into_what_is_written_and_what_is_heard(tokenizer, ends):
+    for problem in TASK.problems("train")[:20]:
+        solution = TASK.demonstration(problem, np.random.default_rng(1))
+        tokens, heard = replayed(TASK.world, tokenizer, ends, problem.prompt, solution)
+        assert tokenizer.decode(tokens) == solution
+        said = "".join(tokenizer.token_text(t) for t, h in zip(tokens, heard, strict=True) if h)
+        assert said == "".join(
+            line.partition("= ")[2] + "\n" * (i < solution.count("\n"))
+            for i, line in enumerate(solution.split("\n"))
+        )
+        assert len(ends.split(tokens, heard)) == solution.count("\n") + 1
+
+
+def test_the_network_ends_a_text_that_the_world_leaves_open(tokenizer, ends):
+    class Silent:
+        marks = ("=",)
+
+        def observe(self, prompt, text):
+            return Observation("", GOES_ON)
+
+    tokens, heard = replayed(Silent(), tokenizer, ends, "", "3 + 5 = 8")
+    assert tokens[-1] == tokenizer.ids.eos and not any(heard)
+
+
+def test_a_demonstration_that_the_world_does_not_answer_is_refused(tokenizer, ends):
+    for wrong in (
+        "3 + 5 = 9 : 7 9\n7 + 9 = 16 : 16",
+        "3 + 6 = 9 : 5 9\n",
+        "3 + 5 = 8 : 7 8\n7 + 8",
+    ):
+        with pytest.raises(UserError, match="is not what the task's world answers"):
+            replayed(TASK.world, tokenizer, ends, QUESTIONS[0].prompt, wrong)
