@@ -53,6 +53,25 @@ class _NumberReader(dict):
 _read = _NumberReader({str(n): n for n in range(1000)})
 
 
+def read_number(text: str) -> Number | None:
+    """None if the text is no number."""
+    return _read[text]
+
+
+def apply(a: Number, b: Number, operator: str) -> Number | None:
+    """The exact result; None for a division by zero."""
+    if operator == "+":
+        return a + b
+    if operator == "-":
+        return a - b
+    if operator == "*":
+        return a * b
+    if b == 0:
+        return None
+    quotient = Fraction(a) / b
+    return quotient.numerator if quotient.denominator == 1 else quotient
+
+
 def final_value(numbers: Sequence[int], solution: str) -> Number | None:
     """The number that a finished, legal solution ends with; None for any other text.
 

@@ -8,7 +8,13 @@ from expert_iter.errors import UserError
 from expert_iter.range_checks import Checks
 from expert_iter.tasks.numbers.arithmetic import Goal
 from expert_iter.tasks.numbers.generate import distinct, hash_of, random_goals
-from expert_iter.tasks.numbers.number_game import MOST_NUMBERS, MOST_VALUE, NumberGame
+from expert_iter.tasks.numbers.number_game import (
+    MOST_NUMBERS,
+    MOST_VALUE,
+    NETWORK,
+    WORLD,
+    NumberGame,
+)
 from expert_iter.tasks.task import SPLITS
 
 # Random plays from which problems are picked. The number is fixed, so that a larger training set
@@ -32,6 +38,7 @@ class CountdownConfig:
       problems_file: JSONL or CSV of problems to use instead of sampled ones, split by their numbers
         in the same way. The three sizes are then upper limits.
       data_dir: directory of a TFDS dataset with the problems, built there at first use.
+      rules: who computes results, the 'network', or the 'world', which also ends an illegal step.
     """
 
     seed: int = 0
@@ -46,9 +53,11 @@ class CountdownConfig:
     test_size: int = 512
     problems_file: str = ""
     data_dir: str = ""
+    rules: str = NETWORK
 
     def __post_init__(self):
         check = Checks("task", self)
+        check.one_of("rules", NETWORK, WORLD)
         check.between(0, 2**32 - 1, "seed")
         check.between(2, MOST_NUMBERS, "numbers")
         check.between(1, MOST_VALUE, "max_value")
@@ -71,6 +80,7 @@ class Countdown(NumberGame):
 
     def __init__(self, config: CountdownConfig):
         super().__init__(config, config.max_value, max_denominator=1)
+        self.least_target = config.min_target
 
     def make_goals(self) -> dict[str, list[Goal]]:
         config = self.config

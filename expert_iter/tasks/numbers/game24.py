@@ -12,7 +12,14 @@ from expert_iter.range_checks import Checks
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.numbers.arithmetic import Goal
 from expert_iter.tasks.numbers.generate import distinct, hash_of, random_goals
-from expert_iter.tasks.numbers.number_game import MOST_VALUE, NumberGame, make_goal, whole_number
+from expert_iter.tasks.numbers.number_game import (
+    MOST_VALUE,
+    NETWORK,
+    WORLD,
+    NumberGame,
+    make_goal,
+    whole_number,
+)
 
 TARGET = 24
 LARGEST = 13
@@ -44,6 +51,7 @@ class Game24Config:
         puzzles, repeated with their numbers in different orders.
       max_target: largest target in the curriculum; the smallest is 1.
       data_dir: directory of a TFDS dataset with the problems, built there at first use.
+      rules: who computes results, the 'network', or the 'world', which also ends an illegal step.
     """
 
     seed: int = 0
@@ -57,9 +65,11 @@ class Game24Config:
     curriculum_share: float = 0.75
     max_target: int = 100
     data_dir: str = ""
+    rules: str = NETWORK
 
     def __post_init__(self):
         check = Checks("task", self)
+        check.one_of("rules", NETWORK, WORLD)
         check.between(0, 2**32 - 1, "seed")
         check.between(TARGET, MOST_VALUE, "max_value")
         check.between(1, self.max_value, "max_denominator", "max_target")

@@ -14,10 +14,12 @@ from expert_iter.errors import UserError
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.numbers import arithmetic
 from expert_iter.tasks.numbers.arithmetic import Goal
+from expert_iter.tasks.numbers.rules import NumberRules
 from expert_iter.tasks.task import SPLITS, Problem
 
 MOST_NUMBERS = 8  # in a problem
 MOST_VALUE = 999_999  # of a number: bounds the vocabulary
+NETWORK, WORLD = "network", "world"  # who computes results (the setting `rules`)
 
 
 class NumberGame(abc.ABC):
@@ -29,6 +31,7 @@ class NumberGame(abc.ABC):
     fields = ("numbers", "target")  # of a record, beside its `id`
     dataset_setting = "data_dir"
     default_target: int | None = None
+    least_target = 1
 
     def __init__(self, config: Any, max_value: int, max_denominator: int):
         """A task of these settings.
@@ -40,6 +43,7 @@ class NumberGame(abc.ABC):
           max_denominator: largest denominator in random play. Solutions may exceed it.
         """
         self.config = config
+        self.world = NumberRules() if getattr(config, "rules", NETWORK) == WORLD else None
         self._max_value = max_value
         self._max_denominator = max_denominator
 
@@ -63,7 +67,8 @@ class NumberGame(abc.ABC):
 
     def dataset_key(self) -> tuple[dict[str, Any], list[Path]]:
         """The settings and the files that the records depend on."""
-        settings = {k: v for k, v in vars(self.config).items() if k != self.dataset_setting}
+        elsewhere = self.dataset_setting, "rules"
+        settings = {k: v for k, v in vars(self.config).items() if k not in elsewhere}
         names = [value for value in settings.values() if isinstance(value, str)]
         return settings, [path for path in map(Path, names) if path.is_file()]
 
@@ -136,7 +141,18 @@ class NumberGame(abc.ABC):
     def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
         """Random legal play, which shows rules and format and rarely reaches the target."""
         numbers = problem.answer.numbers
-        return arithmetic.random_play(numbers, rng, self._max_value, self._max_denominator)
+        play = arithmetic.random_play(numbers, rng, self._max_value, self._max_denominator)
+        return self.world.retold(problem.prompt, play) if self.world else play
+
+    def relabel(self, problem: Problem, solution: str) -> tuple[Problem, str] | None:
+        """The problem of the same numbers whose target is what the solution comes to. Its numbers
+        are those of a training problem, so it is not held out.
+        """
+        numbers = problem.answer.numbers
+        value = arithmetic.final_value(numbers, solution)
+        if not isinstance(value, int) or not self.least_target <= value <= self.config.max_target:
+            return None
+        return make_problem(Goal(numbers, value), problem.id), solution
 
     def symbols(self) -> list[str]:
         """One piece for each integer, and operators with the spaces around them."""

@@ -93,14 +93,23 @@ class Blocksworld:
         self.config = config
 
     @functools.cached_property
+    def _tested(self) -> list[Problem]:
+        """Of `problems_file`."""
+        return self.read(self.config.problems_file) if self.config.problems_file else []
+
+    @functools.cached_property
+    def _published(self) -> set[Instance]:
+        return {problem.answer for problem in self._tested}
+
+    @functools.cached_property
     def _problems(self) -> dict[str, list[Problem]]:
-        published = self.read(self.config.problems_file) if self.config.problems_file else []
+        published = self._tested
         sizes = {split: getattr(self.config, f"{split}_size") for split in SPLITS}
         if published:
             sizes["test"] = 0
         made = {
             split: [make_problem(instance, f"{split}-{i}") for i, instance in enumerate(found)]
-            for split, found in self._made(sizes, {p.answer for p in published}).items()
+            for split, found in self._made(sizes, self._published).items()
         }
         return {**made, "test": published or made["test"]}
 
@@ -173,6 +182,27 @@ class Blocksworld:
     def demonstration(self, problem: Problem, rng: np.random.Generator) -> str:
         """Random legal play, which shows rules and format and rarely reaches the goal."""
         return random_play(problem.answer, rng, self.config.max_play_length)
+
+    def relabel(self, problem: Problem, solution: str) -> tuple[Problem, str] | None:
+        """The problem whose goal is the last state of the plan with an empty hand that holds a goal
+        for the first time, and the plan up to there.
+        """
+        instance, moves = problem.answer, _moves(solution)
+        states = [instance.start]
+        for move in moves:
+            states.append(blocks.successors(states[-1]).get(move))
+            if states[-1] is None:
+                return None
+        for number in range(len(moves), 0, -1):
+            goal = tuple(tower for tower in states[number].towers if len(tower) > 1)
+            before = any(blocks.goal_holds(state, goal) for state in states[:number])
+            if states[number].holding or before:
+                continue
+            made = Instance(instance.start, goal)
+            if split_of(made) != "train" or made in self._published:
+                return None
+            return make_problem(made, problem.id), blocks.play(made, moves[:number]).text
+        return None
 
     def symbols(self) -> list[str]:
         """One piece for each word, with the space before it."""

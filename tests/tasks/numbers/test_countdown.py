@@ -120,3 +120,21 @@ def test_problems_from_a_file(tmp_path):
     (tmp_path / "few.csv").write_text("numbers,target\n1 2,3\n")
     with pytest.raises(UserError, match="few.csv"):
         Countdown(CountdownConfig(problems_file=str(tmp_path / "few.csv"))).problems("test")
+
+
+def test_hindsight_asks_for_what_a_play_came_to():
+    task = Countdown(CountdownConfig(min_target=5, max_target=30, **SMALL))
+    problem = task.parse("3 5 7 -> 16")
+    play = "3 + 5 = 8 : 7 8\n7 + 8 = 15 : 15"
+    other, text = task.relabel(problem, play)
+    assert (other.prompt, other.id, text) == ("3 5 7 -> 15\n", problem.id, play)
+    assert task.verdict(other, text) and not task.verdict(problem, text)
+    too_large, too_small, fraction, illegal, unfinished = (
+        "5 * 7 = 35 : 3 35\n35 - 3 = 32 : 32",
+        "7 - 5 = 2 : 3 2\n3 - 2 = 1 : 1",
+        "3 / 5 = 3/5 : 7 3/5\n7 + 3/5 = 38/5 : 38/5",
+        "3 + 5 = 9 : 7 9\n7 + 9 = 16 : 16",
+        "3 + 5 = 8 : 7 8",
+    )
+    for text in (too_large, too_small, fraction, illegal, unfinished):
+        assert task.relabel(problem, text) is None

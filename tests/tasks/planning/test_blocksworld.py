@@ -343,3 +343,22 @@ def test_ids_of_a_file(task, tmp_path):
     del second["id"]
     file = instances.write(tmp_path / "a.jsonl", [first, second])
     assert [problem.id for problem in task.read(file)] == ["reversed.pddl", "a.jsonl:2"]
+
+
+def test_hindsight_makes_the_goal_of_what_was_built(task):
+    rng, made = np.random.default_rng(2), 0
+    for problem in task.problems("train")[:200]:
+        play = task.demonstration(problem, rng)
+        relabelled = task.relabel(problem, play)
+        if relabelled is None:
+            continue
+        made += 1
+        other, plan = relabelled
+        assert task.verdict(other, plan) and play.startswith(plan)
+        assert other.prompt.partition(" goal ")[0] == problem.prompt.partition(" goal ")[0]
+        assert task.parse(other.prompt).answer == other.answer
+        *before, last = plan.split("\n")[1::2]
+        assert task.world.observe(other.prompt, plan[: -len(last)]).status == OVER
+        assert other.prompt not in prompts(task, "test") + prompts(task, "validation")
+    assert made > 60
+    assert task.relabel(problem, "stack a on a\nstate a b") is None

@@ -1,0 +1,80 @@
+"""Runs of a task whose world answers steps: resumed after a kill, on several processes, evaluated,
+solved.
+"""
+
+import re
+from fractions import Fraction
+
+import jax
+import numpy as np
+import pytest
+
+from expert_iter.load import trained_params
+from tests.pods import assert_same_run, newest_place, train
+from tests.tiny import FLAGS, SAVING_SELDOM, finish, start
+
+WORLD = (
+    "--config.task.rules=world",
+    "--config.search.max_observation_tokens=8",
+    "--config.warm_start.hindsight=0.5",
+    "--config.warm_start.value_targets=True",
+    # Enough for moves that are legal.
+    "--config.warm_start.updates=300",
+    "--config.learner.rows=16",
+    "--config.model.width=32",
+    "--config.model.mlp_width=64",
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("world")
+    done = finish("train", *SAVING_SELDOM, *WORLD, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_evaluate_compares_experts_in_a_world(uninterrupted):
+    done = finish("evaluate", f"--workdir={uninterrupted}")
+    assert done.returncode == 0, done.stderr
+    assert "MCTS" in done.stdout and "pass@4" in done.stdout
+
+
+def test_solve_shows_what_the_world_said(uninterrupted):
+    answered = []
+    for problem in ("3 5 7 -> 15", "2 4 6 -> 12", "9 10 11 -> 8", "1 2 12 -> 13", "6 6 5 -> 7"):
+        done = finish("solve", f"--workdir={uninterrupted}", problem)
+        assert done.returncode == 0, done.stderr
+        answered += re.findall(r"(\d+) ([-+*/]) (\d+) = (\S+) : ", done.stdout)
+    assert answered
+    for a, operator, b, result in answered:
+        assert Fraction(result) == eval(f"Fraction({a}) {operator} Fraction({b})")
+
+
+def test_rollouts_are_refused_in_one_line(uninterrupted):
+    done = finish("solve", f"--workdir={uninterrupted}", "3 5 7 -> 15", "--expert=mcts_rollouts")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "rollouts cannot be made where a world answers steps" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_as_if_it_never_was(uninterrupted, tmp_path):
+    for place in ((0, 2), (3, 1), (4, 2)):
+        process = start("train", *FLAGS, *WORLD, f"--workdir={tmp_path}")
+        while process.is_alive() and newest_place(tmp_path) < place:
+            process.join(0.01)
+        process.kill()
+        process.join()
+    done = finish("train", *FLAGS, *WORLD, f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (trained_params(workdir, "last") for workdir in (tmp_path, uninterrupted))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("expert", ["mcts", "guess"])
+def test_two_processes_find_what_one_finds(expert, tmp_path):
+    flags = *WORLD, f"--config.run.expert={expert}", "--config.run.save_seconds=600"
+    alone = train(tmp_path / "alone", 1, 8, "--config.run.seed=0", *flags)
+    two = train(tmp_path / "two", 2, 4, "--config.run.seed=0", *flags)
+    assert_same_run(two, alone, 1e-4)  # 300 updates, whose sums are rounded otherwise
