@@ -30,7 +30,8 @@ class WarmStartConfig:
         demonstrations, which are random legal play or the solutions that came with its problems.
       hindsight: share of the task's own demonstrations that are shown with the problem that they do
         solve in place of the one that they were played for, in [0, 1]. For tasks that can tell.
-      value_targets: also teaches the value head what the task's demonstrations came to.
+      value_targets: also teaches the value head what the task's demonstrations came to, then and in
+        rehearsal.
     """
 
     updates: int = 300

@@ -80,7 +80,6 @@ class Countdown(NumberGame):
 
     def __init__(self, config: CountdownConfig):
         super().__init__(config, config.max_value, max_denominator=1)
-        self.least_target = config.min_target
 
     def make_goals(self) -> dict[str, list[Goal]]:
         config = self.config

@@ -31,7 +31,6 @@ class NumberGame(abc.ABC):
     fields = ("numbers", "target")  # of a record, beside its `id`
     dataset_setting = "data_dir"
     default_target: int | None = None
-    least_target = 1
 
     def __init__(self, config: Any, max_value: int, max_denominator: int):
         """A task of these settings.
@@ -45,6 +44,10 @@ class NumberGame(abc.ABC):
         self.config = config
         self.world = NumberRules() if getattr(config, "rules", NETWORK) == WORLD else None
         self._max_value = max_value
+        # Hindsight makes no problem with a target beyond these.
+        self._targets = range(
+            getattr(config, "min_target", 1), getattr(config, "max_target", max_value) + 1
+        )
         self._max_denominator = max_denominator
 
     @abc.abstractmethod
@@ -150,7 +153,7 @@ class NumberGame(abc.ABC):
         """
         numbers = problem.answer.numbers
         value = arithmetic.final_value(numbers, solution)
-        if not isinstance(value, int) or not self.least_target <= value <= self.config.max_target:
+        if not isinstance(value, int) or value not in self._targets:
             return None
         return make_problem(Goal(numbers, value), problem.id), solution
 

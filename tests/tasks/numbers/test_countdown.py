@@ -1,10 +1,12 @@
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from expert_iter.errors import UserError
 from expert_iter.tasks.numbers.countdown import Countdown, CountdownConfig
+from expert_iter.tasks.numbers.number_game import NumberGame
 from expert_iter.tasks.task import SPLITS
 
 SMALL = {"train_size": 2000, "validation_size": 200, "test_size": 200}
@@ -138,3 +140,16 @@ def test_hindsight_asks_for_what_a_play_came_to():
     )
     for text in (too_large, too_small, fraction, illegal, unfinished):
         assert task.relabel(problem, text) is None
+
+
+def test_a_game_without_settings_of_targets_can_tell_too():
+    class Free(Countdown):
+        """Its settings name no targets."""
+
+        def __init__(self):
+            NumberGame.__init__(self, SimpleNamespace(), max_value=20, max_denominator=1)
+
+    task, play = Free(), "3 + 5 = 8 : 7 8\n7 + 8 = 15 : 15"
+    problem = task.parse("3 5 7 -> 16")
+    assert task.relabel(problem, play)[0].prompt == "3 5 7 -> 15\n"
+    assert task.relabel(problem, "3 * 5 = 15 : 7 15\n7 + 15 = 22 : 22") is None
