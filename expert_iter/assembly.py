@@ -125,17 +125,20 @@ class Parts:
         how = s.learner, self.objectives, s.optimizer
         return Learner(self.network, *how, *updates, self.layout)
 
-    def expert(self) -> SelfPlay:
-        """The expert of self-play, with the verifier's verdicts on what it finishes."""
-        player, in_flight = self.player(), self.settings.run.batches_in_flight
+    def expert(self, name: str = "") -> SelfPlay:
+        """An expert at self-play, by default `run.expert`, with the verifier's verdicts on what it
+        finishes.
+        """
+        player, in_flight = self.player(name), self.settings.run.batches_in_flight
         if player.expert.verdicts_after:
             return GuessAndCheck(player, self.verifier, in_flight)
         return SelfPlay(player, HostVerifier(self.verifier, self.tokenizer), in_flight)
 
-    def player(self) -> Player:
-        """Of self-play."""
+    def player(self, name: str = "") -> Player:
+        """Of self-play, by default of `run.expert`."""
         s = self.settings
-        expert = experts.build(s.run.expert, self.network, self._experts(), self.steps)
+        name = name or s.run.expert
+        expert = experts.build(name, self.network, self._experts(), self.steps)
         by_parts = self.world or not expert.verdicts_after
         search = driven(expert, self.layout) if by_parts else None
         who = expert, self.tokenizer, s.run.batch_size, self.layout

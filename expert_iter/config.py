@@ -51,6 +51,8 @@ class RunConfig:
       seed: seed of everything that is random.
       rounds: rounds of search and learning.
       expert: the expert that searches, by its name in `search.experts`.
+      first_expert: an expert that tries all problems of a round first; `expert` then searches those
+        that it did not solve. Empty: none.
       problems_per_round: training problems that a round searches.
       batch_size: problems of a search.
       batches_in_flight: batches that are searched at once, so that devices work on one while the
@@ -64,6 +66,7 @@ class RunConfig:
     seed: int = 0
     rounds: int = 8
     expert: str = "mcts"
+    first_expert: str = ""
     problems_per_round: int = 1024
     batch_size: int = 128
     batches_in_flight: int = 2
@@ -74,6 +77,7 @@ class RunConfig:
     def __post_init__(self):
         check = Checks("run", self)
         check.one_of("expert", *EXPERTS)
+        check.one_of("first_expert", "", *EXPERTS)
         check.at_least(
             1, "problems_per_round", "batch_size", "batches_in_flight", "keep_checkpoints"
         )

@@ -2,6 +2,7 @@
 
 warm start     the apprentice learns from demonstrations: random legal play, or solutions
 self-play      the expert searches problems; the verifier says what is right
+               (if there is a first expert, it tries them before, and solves the easy ones)
 learn          the policy moves towards what the search found better, the value to what came of it
 check          greedy answers and the expert's on validation problems, scored by the verifier
 evaluate       greedy, samples and MCTS on test problems, each with its bill
@@ -16,7 +17,7 @@ import numpy as np
 from expert_iter.measure.scores import legal_share, scored
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.collectives import gather_arrays
-from expert_iter.run import Run
+from expert_iter.run import FIRST_SEARCH, SEARCH, Run
 from expert_iter.search.to_tree_record import tree_records
 
 
@@ -24,11 +25,15 @@ def train(run: Run) -> list[dict]:
     """Trains to the end from wherever the run stands; returns the rows of all evaluations."""
     problems, plays, _ = run.parts.training
     expert, evaluator = run.parts.expert(), run.parts.evaluator()
+    first = run.settings.run.first_expert
+    first_expert = run.parts.expert(first) if first else None
 
     warm_start(run, plays)
     check(run, evaluator, round=0)
     evaluate(run, evaluator, "before")
     for round in range(1, run.settings.run.rounds + 1):
+        if first_expert:
+            self_play(run, first_expert, problems, round, phase=FIRST_SEARCH)
         self_play(run, expert, problems, round)
         learn(run, plays, round)
         check(run, evaluator, round)
@@ -41,36 +46,42 @@ def warm_start(run: Run, plays) -> None:
     _update(run, plays, run.settings.warm_start.updates, "warm start")
 
 
-def self_play(run: Run, expert, problems, round: int) -> None:
+def self_play(run: Run, expert, problems, round: int, phase: str = SEARCH) -> None:
     """problems: those of the training split, None for one that is left out."""
-    batches = run.problem_batches(problems, round)
-    again = {problems[i].id for i in run.place.searched_again if problems[i]}
+    batches = run.problem_batches(problems, round, phase)
+    again = run.searched_again(problems, phase)
     searches = [
-        ([problem for problem in batch if problem], run.key("search", round, unit))
+        ([problem for problem in batch if problem], run.key(phase, round, unit))
         for unit, batch in enumerate(batches)
     ]
     # Those that are done already, of a phase that is resumed, are empty.
     results = expert.searches(run.params, (search for search in searches if search[0]))
-    for unit in run.phase("search", len(batches), "batch", round):
+    for unit in run.phase(phase, len(batches), "batch", round):
         if run.tokens_are_spent():
             continue
         found = next(results)._replace(
-            expert=run.settings.run.expert,
+            expert=run.expert_of(phase),
             round=round,
-            unit=unit,
+            unit=run.place.searches,
             updates=int(run.train.updates),
         )
-        run.trees.start_writing(round, unit, partial(tree_records, found, run.parts.tokenizer))
-        rngs = [run.rng("targets", round, unit, row) for row in found.rows]
+        run.trees.start_writing(
+            round, found.unit, partial(tree_records, found, run.parts.tokenizer)
+        )
+        rngs = [run.rng("targets", round, found.unit, row) for row in found.rows]
         lessons, lost = run.parts.distil(found, rngs)
         replaced = again & {problem.id for problem in searches[unit][0]}
         run.replay.add(lessons, replaced)
         if again:
             run.count(searched_again=len(replaced))
-        facts = gather_arrays(search_facts(found.trees) | {"lost": np.array([lost])})
+        facts = gather_arrays(
+            search_facts(found.trees) | {"lost": np.array([lost]), "row": found.rows}
+        )
         run.note(**search_means(facts))
         run.count(**search_sums(facts), steps_left_out=facts["lost"].sum())
         run.count(problems_left_out=len(batches[unit]) - len(searches[unit][0]))
+        unsolved = [searches[unit][0][row] for row in sorted(facts["row"][~facts["solved"]])]
+        run.searched(phase, facts["generated"].sum(), unsolved)
 
 
 def learn(run: Run, plays, round: int) -> None:

@@ -41,6 +41,7 @@ from expert_iter.tasks.task import Problem
 
 # The figure that says which parameters are best: the expert on validation problems (`loop.check`).
 _CHECKED = "check/accuracy"
+FIRST_SEARCH, SEARCH = "first search", "search"  # the phases of self-play
 
 
 @dataclasses.dataclass
@@ -53,6 +54,9 @@ class Place:
       total: units of that phase; None in old checkpoints.
       tally: figures of the phase so far: amounts, and of means the total and how many there are.
       results: rows of all evaluations.
+      searches, tokens: of this round so far, batches and generated tokens.
+      unsolved: places in the training split of the problems that this round's first search did not
+        solve.
       searched_again: places in the training split of the problems that this round searches again.
       best: the save with the best parameters so far, and their accuracy; None before the first.
     """
@@ -63,6 +67,9 @@ class Place:
     total: int | None = None
     tally: dict[str, Any] = dataclasses.field(default_factory=dict)
     results: list[dict] = dataclasses.field(default_factory=list)
+    searches: int = 0
+    tokens: float = 0.0
+    unsolved: list[int] = dataclasses.field(default_factory=list)
     searched_again: list[int] = dataclasses.field(default_factory=list)
     best: dict[str, float] | None = None
 
@@ -111,10 +118,11 @@ class Run:
         doing = f"resuming at phase {self.place.phase}, unit {self.place.unit}"
         if not self.resumed:
             doing = "starting"
+        searchers = " and then ".join(filter(None, (s.run.first_expert, s.run.expert)))
         return (
             f"{s.task_name}: {size / 1e6:.2f}M parameters, {self.parts.tokenizer.vocab_size} "
             f"pieces, {s.run.rounds} rounds of {s.run.problems_per_round} problems by "
-            f"{s.run.expert}; {doing} in {self.workdir}"
+            f"{searchers}; {doing} in {self.workdir}"
         )
 
     @property
@@ -183,9 +191,10 @@ class Run:
             self.place.tally[name] = self.place.tally.get(name, 0.0) + float(amount)
 
     def problem_batches(
-        self, problems: Sequence[Problem | None], round: int
+        self, problems: Sequence[Problem | None], round: int, phase: str = SEARCH
     ) -> list[list[Problem | None]]:
-        """The round's problems, drawn without replacement, in batches. None is one left out.
+        """The phase's problems in batches: the round's, drawn without replacement, or those that
+        its first search did not solve. None is one left out.
 
         Where a search is resumed, the batches that are done are empty, and the others hold what has
         not been searched, whatever the batch size and the problems left out were before.
@@ -193,13 +202,21 @@ class Run:
         c, place, share = self.settings.run, self.place, self.settings.replay.reanalyse
         units, tally = (place.unit, place.tally) if self._resuming else (0, {})
         searched, left_out = (int(tally.get(key, 0)) for key in ("problems", "problems_left_out"))
+        if c.first_expert and phase == SEARCH:
+            left = [problems[i] for i in place.unsolved[searched:]]
+            starts = range(0, len(left), c.batch_size)
+            return [[]] * units + [left[i : i + c.batch_size] for i in starts]
+        self._places = {problem.id: i for i, problem in enumerate(problems) if problem}
         order = self.rng("problems", round).permutation(len(problems))
-        if share and not self._resuming and self._next_phase >= place.phase:
+        begins = not self._resuming and self._next_phase >= place.phase
+        if begins:
+            place.searches, place.tokens, place.unsolved = 0, 0.0, []
+        if share and begins:
             # A resumed search keeps those it had: its replay has changed since they were drawn.
             place.searched_again = reanalysis.draw(
                 self.replay.origins,
                 int(self.train.updates),
-                {problem.id: i for i, problem in enumerate(problems) if problem},
+                self._places,
                 int(share * c.problems_per_round + 0.5),
                 self.rng("reanalyse", round),
             )
@@ -211,12 +228,30 @@ class Run:
         ends = ends[c.batch_size - 1 : -1 : c.batch_size] + ends[-1:]
         return [[]] * units + [drawn[a:b] for a, b in itertools.pairwise([0, *ends])]
 
+    def searched_again(self, problems: Sequence[Problem | None], phase: str) -> set[str]:
+        """Ids of the problems of past rounds that the phase searches again."""
+        if self.settings.run.first_expert and phase == SEARCH:
+            return set()  # they went in the first search
+        return {problems[i].id for i in self.place.searched_again if problems[i]}
+
+    def expert_of(self, phase: str) -> str:
+        """The name of the expert that searches in this phase."""
+        c = self.settings.run
+        return c.first_expert if phase == FIRST_SEARCH else c.expert
+
+    def searched(self, phase: str, tokens: float, unsolved: Sequence[Problem]) -> None:
+        """Keeps account of a batch that was searched: what it cost, and what it left unsolved."""
+        place = self.place
+        place.searches, place.tokens = place.searches + 1, place.tokens + float(tokens)
+        if phase == FIRST_SEARCH:
+            place.unsolved += [self._places[problem.id] for problem in unsolved]
+
     def tokens_are_spent(self) -> bool:
         """Whether one more batch would lead further from the round's tokens than to them."""
-        c = self.settings.run
-        spent, problems = self.place.tally.get("tokens", 0.0), self.place.tally.get("problems", 0.0)
+        c, place = self.settings.run, self.place
+        spent, problems = place.tally.get("tokens", 0.0), place.tally.get("problems", 0.0)
         half_a_batch = 0.5 * c.batch_size * spent / max(problems, 1.0)
-        return c.tokens_per_round > 0 and spent + half_a_batch > c.tokens_per_round
+        return c.tokens_per_round > 0 and place.tokens + half_a_batch > c.tokens_per_round
 
     def updates_worth_making(self) -> int:
         """A round's updates, fewer on a small replay. A resumed phase keeps the number it had."""

@@ -120,10 +120,14 @@ def close(run, workdir: Path, results: list[dict], costs: dict) -> None:
     from expert_iter.storage import metrics
 
     phases = metrics.read(workdir)
+
+    def total(figure: str) -> float:
+        return sum(line.get(figure, 0) for line in phases)
+
     costs = {
         "seconds": sum(v for line in phases for k, v in line.items() if k.endswith("/seconds")),
-        "search_tokens": sum(line.get("search/tokens", 0) for line in phases),
-        "search_flops": sum(line.get("search/flops", 0) for line in phases),
+        "search_tokens": total("search/tokens") + total("first search/tokens"),
+        "search_flops": total("search/flops") + total("first search/flops"),
         **costs,
     }
     print("\n" + summary.summarise(workdir, results, costs))

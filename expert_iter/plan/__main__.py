@@ -105,7 +105,10 @@ def _compile(checked) -> None:
     pieces, task = Pieces(network.vocab_size), SimpleNamespace(answer=None)
     parts = Parts(checked, task, pieces, network, objectives, devices)
     mesh = dict(parts.layout.mesh.shape)
-    who = parts.learner(), parts.evaluator(), parts.player()
+    s = checked.run
+    names = {"first search": s.first_expert, "search": s.expert}
+    players = {f"{phase} by {name}": parts.player(name) for phase, name in names.items() if name}
+    who = parts.learner(), parts.evaluator(), players
     todo, uses = programs(checked, *who, f.prompt_tokens)
     done = compile_all(todo, lambda line: print(line, file=sys.stderr, flush=True))
     by_name = {program.name: program for program in done}

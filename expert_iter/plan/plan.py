@@ -208,13 +208,13 @@ def _searches(
             parts = memory.tree_search(made.config, in_flight)
         return Phase(f"{name} by {expert}", (waiting, *parts), (*settings, *anyhow))
 
-    shares_draws = _expert(s, network, s.run.expert).shares_draws
-    smaller = ("run.batch_size", "guess.num_samples" if shares_draws else "search.num_simulations")
-    if not shares_draws:
-        smaller = ("run.batches_in_flight", *smaller)
-    yield phase(
-        "search", s.run.expert, s.run.batch_size, s, smaller, in_flight=s.run.batches_in_flight
-    )
+    for name, expert in (("first search", s.run.first_expert), ("search", s.run.expert)):
+        if not expert:
+            continue
+        shares_draws = _expert(s, network, expert).shares_draws
+        budget = "guess.num_samples" if shares_draws else "search.num_simulations"
+        smaller = ("run.batches_in_flight",) * (not shares_draws) + ("run.batch_size", budget)
+        yield phase(name, expert, s.run.batch_size, s, smaller, s.run.batches_in_flight)
     e = s.evaluation
     own = evaluated(ExpertSettings(s.search, s.sampler, s.guess), e)
     given = dataclasses.replace(s, search=own.search, guess=own.guess)
@@ -223,8 +223,13 @@ def _searches(
 
 
 def _problem_flops(s: Settings, network: Network, prompt: int) -> float:
-    """Of the search of one problem."""
-    expert = _expert(s, network, s.run.expert)
+    """Of the search of one problem, at most: nothing is solved before the last expert has tried."""
+    names = filter(None, (s.run.first_expert, s.run.expert))
+    return sum(_expert_flops(s, network, prompt, name) for name in names)
+
+
+def _expert_flops(s: Settings, network: Network, prompt: int, name: str) -> float:
+    expert = _expert(s, network, name)
     c, read = expert.config, prompt
     generated = generated_tokens(expert, expert.most)
     if expert.shares_draws:
@@ -250,7 +255,9 @@ def generated_tokens(expert: Expert, budget: int) -> int:
 
 def _replay_bytes(s: Settings) -> float:
     """Of the window at the run's end; a problem leaves a tree, which fits a row of the learner."""
-    trees = min(s.replay.max_trees, s.run.rounds * s.run.problems_per_round)
+    problems = s.run.rounds * s.run.problems_per_round
+    # The last expert leaves trees of problems that the first has left some of.
+    trees = min(s.replay.max_trees, problems * (2 if s.run.first_expert else 1))
     columns = columns_of(make_objectives(s.learner.objectives, s.objectives))
     step = _STEP_BYTES + sum(np.dtype(column.dtype).itemsize for column in columns)
     return trees * (s.learner.row_tokens * 4 + s.learner.row_steps * step)

@@ -4,7 +4,7 @@ They come from the learner, the evaluator and the player that run them, by shape
 their devices need be there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -80,11 +80,15 @@ class Use(NamedTuple):
 
 
 def programs(
-    s: Settings, learner: Learner, evaluator: Evaluator, player: Player, prompt_tokens: int
+    s: Settings,
+    learner: Learner,
+    evaluator: Evaluator,
+    players: Mapping[str, Player],
+    prompt_tokens: int,
 ) -> tuple[list[Program], list[Use]]:
     """All programs in the order of a run, and their uses.
 
-    player: of self-play; prompt_tokens: of the longest prompt.
+    players: of self-play, by their programs' names; prompt_tokens: of the longest prompt.
     """
     state, layout = learner.abstract_state(), evaluator.layout
     held = lambda tree: held_bytes(tree, layout.learning(tree))  # noqa: E731
@@ -117,8 +121,9 @@ def programs(
 
     e, expert = s.evaluation, s.run.expert
     update(WARM_START, s.warm_start.updates)
-    play = s.run.problems_per_round, [player.expert.most], s.run.batches_in_flight
-    search(SEARCH, f"search by {expert}", player, *play)
+    for name, player in players.items():
+        play = s.run.problems_per_round, [player.expert.most], s.run.batches_in_flight
+        search(SEARCH, name, player, *play)
     update(LEARNING, s.learner.updates_per_round)
     for method in dict.fromkeys(("greedy", expert)):
         answer(CHECK, method, e.round_problems, [evaluator.round_budget(method)])

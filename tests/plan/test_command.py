@@ -51,6 +51,7 @@ def test_mistakes_are_one_line(flag, says):
 def test_compiling_for_this_machine(tmp_path):
     """By hand: the learner has 4 rows, an evaluation of two budgets reads two searches."""
     given = *FLAGS, "--config.run.expert=guess", "--config.evaluation.simulations=(1,2)"
+    given += ("--config.run.first_expert=samples",)
     done = finish("plan", *given, "--compile", f"--json={tmp_path / 'plan.json'}")
     assert done.returncode == 0, done.stderr
     for text in ("update", "search by guess", "evaluation by mcts, 2", "temporaries", "free"):
@@ -66,6 +67,7 @@ def test_compiling_for_this_machine(tmp_path):
     assert more["tokens"] - less["tokens"] == 16 * 3 * 12
     assert 1.1 * less["flops"] < more["flops"] < 2 * less["flops"]
     assert uses["search", "search by guess", 32]["flops"] > 0
+    assert uses["search", "first search by samples", 32]["flops"] > 0
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,16 @@ def test_flops_by_hand():
     assert frozen.learning_flops == wanted * tokens
 
 
+def test_a_first_search_is_a_phase_of_its_own():
+    both = plan(small(run__first_expert="guess"), 1, 16)
+    guess, mcts = (plan(small(run__expert=expert), 1, 16) for expert in ("guess", "mcts"))
+    memory = {phase.name: phase.bytes for phase in both.phases}
+    own = {phase.name: phase.bytes for phase in (*guess.phases, *mcts.phases)}
+    assert memory["first search by guess"] == own["search by guess"]
+    assert memory["search by mcts"] == own["search by mcts"]
+    assert both.search_flops == pytest.approx(guess.search_flops + mcts.search_flops)
+
+
 def test_what_waits_is_no_part_of_the_program():
     learning, search = plan(small(), 1, 16).phases[:2]
     waits, others = (
