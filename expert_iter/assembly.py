@@ -13,6 +13,7 @@ from etils import epath
 
 from expert_iter.config import Settings
 from expert_iter.errors import UserError
+from expert_iter.learn.hindsight import Hindsight
 from expert_iter.learn.learner import Learner
 from expert_iter.learn.lessons import columns_of, step_trees
 from expert_iter.learn.objectives import heads_of, make_objectives
@@ -157,6 +158,10 @@ class Parts:
         tokenizer = self.tokenizer
         prompts = [tokenizer.encode_prompt(problem.prompt) for problem in searched.problems]
         lessons = step_trees(searched, prompts, self.steps, self.objectives, rngs)
+        for trees, demonstration in zip(
+            lessons, self._hindsight.trees(searched, rngs), strict=True
+        ):
+            trees += [demonstration] if demonstration else []
         columns = columns_of(self.objectives)
         kept = {
             row: [
@@ -188,6 +193,7 @@ class Parts:
         refused, and a text of training or evaluation that the tokenizer cannot write.
         """
         s, room, tokenizer = self.settings, self._room, self.tokenizer
+        self._hindsight  # noqa: B018 (refuses a task that cannot tell)
         problems = self.task.problems("train")
         left_out = long_prompts(problems, tokenizer, room, s.search.max_step_tokens)
         kept = [None if i in left_out else problem for i, problem in enumerate(problems)]
@@ -227,6 +233,10 @@ class Parts:
             self._room,
             cut=s.learner.overlong == CUT,
         )
+
+    @functools.cached_property
+    def _hindsight(self) -> Hindsight:
+        return Hindsight(self.task, self.tokenizer, self.steps, self.settings.learner.hindsight)
 
     @property
     def _has_plays(self) -> bool:

@@ -369,3 +369,20 @@ def test_a_round_of_past_problems_that_is_resumed_ends_as_if_it_had_not_stopped(
         *(jax.tree.leaves(run.params) for run in (resumed, reanalysed)), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_a_search_misses_teaches_in_hindsight(tmp_path):
+    changes = {"learner.hindsight": 1.0, "run.expert": "guess", "guess.num_samples": 16}
+    run = make_run(tmp_path / "run", **changes)
+    run.parts.task.relabel = lambda problem, text: (problem, "3 + 5 = 8 : 8")
+    loop.self_play(run, run.parts.expert(), run.parts.training.problems, 1)
+    run.close()
+    trees = run.replay.own(range(len(run.replay))).values()
+    taught = [tree.origin.problem for tree in trees if np.any(tree.columns.get("imitation.weight"))]
+    unsolved = [
+        found.problem
+        for search in kept_summaries(run).values()
+        for found in search
+        if not found.solved
+    ]
+    assert 0 < len(taught) == len(set(taught)) and set(taught) <= set(unsolved)

@@ -42,6 +42,8 @@ class LearnerConfig:
       updates_per_round: most updates of a round; see max_passes.
       max_passes: a round makes no more passes over the replay.
       rehearsal: share of each batch's tokens that are warm-start demonstrations.
+      hindsight: share of the searches that solve nothing of which a finished text is learned as the
+        solution of the problem that it does solve, in [0, 1]. For tasks that can tell.
       overlong: what becomes of training texts that are longer than a row: a problem's prompt with a
         step of search.max_step_tokens after it, and the prompt with its demonstration. 'refuse'
         names them before anything is computed. 'drop' leaves out such demonstrations and problems.
@@ -58,6 +60,7 @@ class LearnerConfig:
     updates_per_round: int = 100
     max_passes: float = 4.0
     rehearsal: float = 0.15
+    hindsight: float = 0.0
     overlong: str = REFUSE
     objectives: tuple = ("improved", "value")
 
@@ -66,6 +69,7 @@ class LearnerConfig:
         check.at_least(1, "rows", "row_tokens", "row_steps", "updates_per_round")
         check.positive("max_passes")
         check.below_one("rehearsal")
+        check.share("hindsight")
         check.one_of("overlong", *OVERLONG)
         for name in self.objectives:
             if name not in OBJECTIVES:
