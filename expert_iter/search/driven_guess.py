@@ -11,10 +11,11 @@ from expert_iter.pod.mesh import Layout, held_part, on_own_devices, put
 from expert_iter.search.candidates import Candidates
 from expert_iter.search.driven_search import AskWorld, row_program
 from expert_iter.search.stepwise_guess import StepwiseGuess
+from expert_iter.search.tree import SearchTree
 
 
 class DrivenGuess:
-    """`Guess.draws`, part by part. Each process drives its own devices and waits for no other.
+    """`Guess.run`, part by part. Each process drives its own devices and waits for no other.
 
     layout: of all devices.
     """
@@ -32,21 +33,32 @@ class DrivenGuess:
         self.new_steps = program(guess.new_steps, "params draft", "rows")
         self.go_on = program(guess.go_on, "params draft rows", "draft")
         self.finish = program(guess.finish, "params draft rows", "rows")
+        self.keep = jax.jit(guess.kept)
 
     def __call__(
-        self, params, token, length, problem, keys, budget, ask, ask_world: AskWorld
-    ) -> Generator[None, None, tuple[Candidates, jax.Array]]:
-        """As `Guess.draws`, with arrays of all devices; what is drawn is of this process's rows.
-        Yields where the devices or the world have work that it would wait for.
+        self, params, token, length, problem, keys, budget, ask: None, ask_world: AskWorld
+    ) -> Generator[None, None, SearchTree]:
+        """As `Guess.run`, with arrays of all devices; the tree is of this process's rows. Yields
+        where the devices or the world have work that it would wait for.
+
+        Args:
+          ask: solutions are verified after the search.
         """
+        drawn = yield from self.draws(params, token, length, problem, keys, ask_world)
+        return self.keep(drawn, on_own_devices(length, self._own), budget)
+
+    def draws(
+        self, params, token, length, problem, keys, ask_world: AskWorld
+    ) -> Generator[None, None, tuple[Candidates, jax.Array]]:
+        """As `Guess.draws`; see `__call__`."""
         given = on_own_devices((self.gathered(params), token, length, problem, keys), self._own)
         params, token, length, problem, keys = given
         draft = self.start(params, token, length, keys)
         problem_B = np.repeat(held_part(problem), self._groups)
         for number in range(1, self._max_steps + 1):
-            steps = jax.tree.map(held_part, self.new_steps(params, draft))
+            steps = self.new_steps(params, draft)
             yield
-            answers = ask_world(problem_B, steps)
+            answers = ask_world(problem_B, jax.tree.map(held_part, steps))
             yield
             answers = answers()
             given = params, draft, put(answers, self._of_rows)

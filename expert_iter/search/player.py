@@ -67,7 +67,7 @@ class Player:
         if expert.shares_draws:
             run = lambda *given: expert.draws(*given[:-1])  # noqa: E731 (all but the budget)
             self._keep = jax.jit(expert.kept, out_shardings=layout.search_rows)
-        self._in_parts = search is not None
+        self.in_parts = search is not None
         self._search = search or jax.jit(by_rows(run, layout))
         self._gather = jax.jit(lambda tree: tree, out_shardings=layout.everywhere)
 
@@ -103,13 +103,13 @@ class Player:
         """Parameters as this expert's programs read them. Several searches share what is gathered
         before them; a search of one program gathers within.
         """
-        return self._search.gathered(params) if self._in_parts else params
+        return self._search.gathered(params) if self.in_parts else params
 
-    def play_verified(
-        self, params, questions: Sequence[Question], key, budget: int, ask: Ask
+    def play_in_parts(
+        self, params, questions: Sequence[Question], key, budget: int, ask: Ask | None
     ) -> Generator[None, None, tuple[np.ndarray, SearchTree]]:
-        """As `play_own`, with verdicts. Yields where the devices or the verifier have work that it
-        would wait for.
+        """As `play_own`, with verdicts if there is someone to `ask`. Yields where the devices, the
+        verifier or the world have work that it would wait for.
         """
         given = self._put(questions, key)
         tree = yield from self._search(params, *given, budget, ask, self._ask_world(questions))
@@ -138,7 +138,7 @@ class Player:
         B, most = self._rows, self.expert.most
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B))
         given = rows(B, prompt), rows(B), rows(B), rows(B, dtype=keys.dtype)
-        if self._in_parts:
+        if self.in_parts:
             return self._search.compile(params, *given, in_flight)
         search = self._search.lower(params, *given, most).compile()
         if not self.expert.shares_draws:
@@ -158,7 +158,10 @@ class Player:
 
     def _answered(self, ask_world: AskWorld, params, *given) -> Any:
         """A search to its end, with a world's answers and without verdicts: arrays of all rows."""
-        driven = self._search(params, *given, None, ask_world)
+        if self.expert.shares_draws:
+            driven = self._search.draws(params, *given[:-1], ask_world)
+        else:
+            driven = self._search(params, *given, None, ask_world)
         while True:
             try:
                 next(driven)

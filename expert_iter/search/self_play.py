@@ -77,7 +77,7 @@ class SelfPlay:
         """
         questions = [problem.question for problem in problems]
         ask = functools.partial(self._verifier.ask, problems)
-        rows, trees = yield from self._player.play_verified(
+        rows, trees = yield from self._player.play_in_parts(
             params, questions, key, self._player.expert.most, ask
         )
         yield from itertools.repeat(Searched(rows, [problems[row] for row in rows], trees))
@@ -91,7 +91,11 @@ class GuessAndCheck(SelfPlay):
 
     def _search(self, params, problems: Sequence[Problem], key) -> Iterator[Searched | None]:
         questions = [problem.question for problem in problems]
-        rows, trees = self._player.play_own(params, questions, key, self._player.expert.most)
+        player, most = self._player, self._player.expert.most
+        if player.in_parts:  # a world answers steps
+            rows, trees = yield from player.play_in_parts(params, questions, key, most, None)
+        else:
+            rows, trees = player.play_own(params, questions, key, most)
         problems, c = [problems[row] for row in rows], trees.candidates
         asked = np.nonzero(c.finished & c.valid)
         written = zip(c.token[asked].tolist(), c.length[asked].tolist(), strict=True)

@@ -226,7 +226,7 @@ class Turns:
     def __init__(self, fails=""):
         self.events, self.fails = [], fails
 
-    def play_verified(self, params, questions, key, budget, ask):
+    def play_in_parts(self, params, questions, key, budget, ask):
         [question] = questions
         for _ in range(int(question.prompt)):
             self.events.append(f"draw {question.id}")
@@ -286,7 +286,7 @@ def test_what_goes_wrong_in_one_batch_is_raised():
 class Log:
     """A network's stand-in that writes numbers, and the verifier; both write down what they did."""
 
-    batch_size, ids = 2, None
+    batch_size, ids, in_parts = 2, None, False
 
     def __init__(self):
         self.events = []
@@ -333,3 +333,29 @@ def test_guesses_are_verified_while_the_next_are_drawn():
         for b in (0, 1):
             assert tree.won[b, 0].tolist() == [k == (i + b) % 3 for k in range(3)]
             assert tree.value[b, 0].tolist() == tree.q[b, 0].tolist() == tree.won[b, 0].tolist()
+
+
+def test_while_a_world_answers_guesses_others_are_drawn():
+    class Answered(Log):
+        in_parts = True
+
+        def play_in_parts(self, params, questions, key, budget, ask):
+            for step in "ab":
+                self.events.append(f"step {step} {questions[0].id}")
+                yield
+            return self.play_own(params, questions, key, budget)
+
+    log = Answered()
+    batches = [
+        ([Problem(f"{i}", "", f"[{i}]")], key)
+        for i, key in enumerate(jax.random.split(jax.random.key(0), 2))
+    ]
+    found = list(GuessAndCheck(log, log, in_flight=2).searches(None, batches))
+    assert log.events == [
+        *("step a 0", "step a 1", "step b 0", "step b 1"),
+        *("draw 0", "ask 0", "draw 1", "ask 1", "wait 0", "wait 1"),
+    ]
+    assert [searched.trees.won[0, 0].tolist() for searched in found] == [
+        [True, False, False],
+        [False, True, False],
+    ]
