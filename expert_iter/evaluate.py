@@ -39,7 +39,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     print(describe(saved), flush=True)
     params = put_params(saved, parts)
     path = flags.FLAGS.problems
-    skip, methods = flags.FLAGS.skip, _methods(answered=parts.world is not None)
+    skip, methods = flags.FLAGS.skip, _methods()
     last = None if path else skip + checked.evaluation.problems
     problems = (parts.task.read(path) if path else parts.task.problems("test"))[skip:last]
     if not problems:
@@ -85,14 +85,13 @@ def compare(parts, params, problems, workdir: Path, methods, checkpoint: str) ->
     print(f"\n{folder} holds this as comparison.md, comparison.csv and pictures.")
 
 
-def _methods(answered: bool) -> list[str]:
-    """answered: whether a world answers steps."""
+def _methods() -> list[str]:
     from expert_iter.measure.comparison.comparison import ALL
-    from expert_iter.search.experts import EXPERTS, WITH_ROLLOUTS
+    from expert_iter.search.experts import EXPERTS
 
     methods = flags.FLAGS.methods
     if methods == ["all"]:
-        return [name for name in ALL if not (answered and name in WITH_ROLLOUTS)]
+        return list(ALL)
     for method in methods:
         if method not in EXPERTS:
             raise UserError(

@@ -51,10 +51,10 @@ def test_solve_shows_what_the_world_said(uninterrupted):
         assert Fraction(result) == eval(f"Fraction({a}) {operator} Fraction({b})")
 
 
-def test_rollouts_are_refused_in_one_line(uninterrupted):
+@pytest.mark.slow
+def test_rollouts_are_answered(uninterrupted):
     done = finish("solve", f"--workdir={uninterrupted}", "3 5 7 -> 15", "--expert=mcts_rollouts")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "rollouts cannot be made where a world answers steps" in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -101,14 +101,15 @@ class Drafts:
         """Writes the first step of each candidate. live_B: bool. Rows that are wanted."""
         decoder = self._decoder(state, keys_B)
         begun = decoder.start(live_B)
-        return self._draft(state, keys_B, decoder.run(begun, 0), jnp.zeros(len(keys_B), jnp.int32))
+        decoded_B = jnp.zeros(keys_B.shape, jnp.int32)
+        return self._draft(state, keys_B, begun.t, decoder.run(begun, 0), decoded_B)
 
     def go_on(self, draft: Draft) -> Draft:
         """Writes the next step of the candidates that have been answered and go on."""
         state, keys_B, (t_B, *others), decoded_B = draft
         carry = Carry(t_B[0], *others)
-        carry = self._decoder(state, keys_B, begun=carry.t).run(carry, 0)
-        return self._draft(state, keys_B, carry, decoded_B - t_B)
+        written = self._decoder(state, keys_B, begun=carry.t).run(carry, 0)
+        return self._draft(state, keys_B, carry.t, written, decoded_B)
 
     def hear(self, draft: Draft, answers: Answers) -> Draft:
         """Reads the answers behind the steps that wait for them."""
@@ -145,11 +146,13 @@ class Drafts:
         how = self.config, self.steps
         return Decoder(*who, *how, whole=False, begun=begun, most=self.max_step_tokens)
 
-    @staticmethod
-    def _draft(state: State, keys_B, carry: Carry, decoded_B) -> Draft:
-        # Devices search rows of their own, so the loop's depth is theirs, too.
-        t_B = jnp.full(keys_B.shape, carry.t)
-        return Draft(state._replace(kv=None), keys_B, carry._replace(t=t_B), decoded_B + t_B)
+    def _draft(self, state: State, keys_B, begun, carry: Carry, decoded_B) -> Draft:
+        """begun: how deep the loop was when this step began."""
+        # Each step begins at a depth of its own, whatever the lengths of the steps before: what is
+        # drawn depends on the depth, and must not depend on the other rows of the device.
+        t_B = jnp.full(keys_B.shape, begun + self.max_step_tokens)
+        draft = Draft(state._replace(kv=None), keys_B, carry._replace(t=t_B), decoded_B)
+        return draft._replace(decoded=decoded_B + carry.t - begun)
 
     def _read(self, decoder: Decoder, carry: Carry, token_BxKxA, length_BxK) -> Carry:
         B, K, A = token_BxKxA.shape

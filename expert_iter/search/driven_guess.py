@@ -1,5 +1,6 @@
 """Guess-and-check that is driven by the host, which answers steps as the task's world does."""
 
+import functools
 from collections.abc import Generator
 from typing import Any
 
@@ -7,9 +8,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from expert_iter.pod.mesh import Layout, held_part, on_own_devices, put
+from expert_iter.pod.mesh import Layout, held_part, on_own_devices
 from expert_iter.search.candidates import Candidates
-from expert_iter.search.driven_search import AskWorld, row_program
+from expert_iter.search.driven_search import AskWorld, row_program, to_the_end
 from expert_iter.search.stepwise_guess import StepwiseGuess
 from expert_iter.search.tree import SearchTree
 
@@ -53,18 +54,16 @@ class DrivenGuess:
         """As `Guess.draws`; see `__call__`."""
         given = on_own_devices((self.gathered(params), token, length, problem, keys), self._own)
         params, token, length, problem, keys = given
-        draft = self.start(params, token, length, keys)
         problem_B = np.repeat(held_part(problem), self._groups)
-        for number in range(1, self._max_steps + 1):
-            steps = self.new_steps(params, draft)
-            yield
-            answers = ask_world(problem_B, jax.tree.map(held_part, steps))
-            yield
-            answers = answers()
-            given = params, draft, put(answers, self._of_rows)
-            if number == self._max_steps or not answers.goes_on.any():
-                return self.finish(*given)
-            draft = self.go_on(*given)
+        written = yield from to_the_end(
+            self.start(params, token, length, keys),
+            self._max_steps,
+            functools.partial(self.new_steps, params),
+            functools.partial(self.go_on, params),
+            functools.partial(ask_world, problem_B),
+            self._of_rows,
+        )
+        return self.finish(params, *written)
 
     def gathered(self, params) -> Any:
         """Parameters as all parts read them; searches can share them. Nothing is copied twice."""

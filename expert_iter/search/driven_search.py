@@ -5,6 +5,7 @@ No compiled program calls the host: JAX can keep all of them in its compilation 
 them for machines that are not there.
 """
 
+import functools
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -72,6 +73,11 @@ class DrivenSearch:
         self.finish = program(search.finish, "growth", "rows")
         self.new_steps = program(search.new_steps, "params rows draft", "rows")
         self.hear = program(search.hear, "params rows draft rows", "rows")
+        self._config = search.config
+        self.begin_rollouts = program(search.begin_rollouts, "params rows draft", "draft")
+        self.rollout_steps = program(search.rollout_steps, "params rows draft", "rows")
+        self.continue_rollouts = program(search.continue_rollouts, "params draft rows", "draft")
+        self.with_rollouts = program(search.with_rollouts, "params rows draft rows", "rows")
 
     def __call__(
         self,
@@ -171,10 +177,27 @@ class DrivenSearch:
             answers = ask_world(problem_B, jax.tree.map(held_part, steps))
             yield
             node = self.hear(params, node, draft, put(answers(), self._of_rows))
+            if self._config.rollouts:
+                node = yield from self._rolled_out(params, problem_B, node, draft, ask_world)
         verdicts = None
         if ask is not None:
             verdicts = yield from self._verdicts(ask, problem_B, node)
         return node, verdicts
+
+    def _rolled_out(
+        self, params, problem_B, node: Node, draft: Draft, ask_world: AskWorld
+    ) -> Generator[None, None, Node]:
+        """The node with rollouts from its candidates, which the world answers as well."""
+        problems = np.repeat(problem_B, self._config.width)
+        written = yield from to_the_end(
+            self.begin_rollouts(params, node, draft),
+            self._config.max_steps - 1,
+            functools.partial(self.rollout_steps, params, node),
+            functools.partial(self.continue_rollouts, params),
+            functools.partial(ask_world, problems),
+            self._of_rows,
+        )
+        return self.with_rollouts(params, node, *written)
 
     def _verdicts(self, ask: Ask, problem_B, node: Node) -> Generator[None, None, Verdicts]:
         """[copies, B, M] bool for each of the node's texts."""
@@ -185,6 +208,38 @@ class DrivenSearch:
             np.broadcast_to(verdict, (self._copies, *verdict.shape)) for verdict in given
         )
         return put(copies, self._of_verdicts)
+
+
+def to_the_end(
+    draft: Draft,
+    most: int,
+    new_steps: Callable[[Draft], NewSteps],
+    go_on: Callable[[Draft, Answers], Draft],
+    ask: Callable[[NewSteps], Callable[[], Answers]],
+    rows: NamedSharding,
+) -> Generator[None, None, tuple[Draft, Answers]]:
+    """Writes texts step by step, `most` steps at most. Yields where the devices or the world have
+    work that it would wait for.
+
+    Args:
+      draft: with the first steps.
+      new_steps, go_on: of drafts; programs.
+      ask: the world.
+      rows: how answers are put on the devices.
+
+    Returns:
+      The draft with its last steps, and the answers to those, which it has not read.
+    """
+    for number in range(1, most + 1):
+        steps = new_steps(draft)
+        yield
+        waited_for = ask(jax.tree.map(held_part, steps))
+        yield
+        answers = waited_for()
+        given = put(answers, rows)
+        if number == most or not answers.goes_on.any():
+            return draft, given
+        draft = go_on(draft, given)
 
 
 def _agreed(verdicts: Verdicts | None) -> Verdicts | None:

@@ -9,7 +9,8 @@ head says, or what came of rollouts from it to the end, or a mixture of both (Al
 A search is made of parts, each a pure function: `start`, `plant`, then `expand` and `accept` for
 each node, then `finish`. `run` puts them together in one program. Where a world answers steps, and
 in self-play, they run one by one: the host gives answers and verdicts between `expand` and `accept`
-(`search.driven_search`); `hear` writes the answers behind the candidates.
+(`search.driven_search`); `hear` writes the answers behind the candidates, and rollouts are written
+step by step.
 
 Shape suffixes: B rows, K candidates a node, D steps a prefix at most, L tokens a step.
 """
@@ -22,6 +23,8 @@ import jax.numpy as jnp
 
 from expert_iter.model.pages import Chain, read_chain, with_step, write_page
 from expert_iter.model.state import State, read_prompt, read_step
+from expert_iter.model.transformer import KV
+from expert_iter.search import rollouts as rollouts_lib
 from expert_iter.search import selection
 from expert_iter.search.behaviour import DEAD
 from expert_iter.search.bill import Bill, Budget
@@ -30,7 +33,6 @@ from expert_iter.search.drafts import Answers, Draft, Drafts, NewSteps
 from expert_iter.search.expert import NetworkExpert
 from expert_iter.search.growth import Choice, Expansion, Growth, Start
 from expert_iter.search.node import Node, Prefix
-from expert_iter.search.rollouts import roll_out
 from expert_iter.search.search_config import SearchConfig
 from expert_iter.search.tree import SearchTree
 
@@ -136,6 +138,34 @@ class StepSearch(NetworkExpert, abc.ABC):
         drawn = drafts.candidates(heard)
         return _of_live(self._node(drawn, goes_on, node.prefix, node.live, bill))
 
+    def begin_rollouts(self, params, node: Node, draft: Draft) -> Draft:
+        """Drafts [B · K] of rollouts from the node's open candidates, which a world has answered.
+        draft: of the candidates.
+        """
+        context = draft.state.mask_BxC.shape[1]
+        kv = KV(*(x[:, :, :context] for x in draft.carry.kv))
+        who = draft.state._replace(kv=kv), draft.key, node.candidates, node.open
+        after, keys = rollouts_lib.after_candidates(self, params, *who)
+        return self._rollout_drafts(params).begin(after, keys, node.open.reshape(-1))
+
+    def rollout_steps(self, params, node: Node, draft: Draft) -> NewSteps:
+        """What a world is asked about the rollouts."""
+        token = node.candidates.token
+        before = jnp.repeat(node.prefix.token, token.shape[1], axis=0)
+        prefix = jnp.concatenate([before, token.reshape(-1, 1, token.shape[-1])], axis=1)
+        return self._rollout_drafts(params).new_steps(draft, prefix)
+
+    def continue_rollouts(self, params, draft: Draft, answers: Answers) -> Draft:
+        drafts = self._rollout_drafts(params)
+        return drafts.go_on(drafts.hear(draft, answers))
+
+    def with_rollouts(self, params, node: Node, draft: Draft, answers: Answers) -> Node:
+        """The node with its rollouts, not yet judged. answers: to the last steps."""
+        drafts = self._rollout_drafts(params)
+        ends, place = drafts.candidates(drafts.hear(draft, answers)), draft.state.next_position_B
+        made = rollouts_lib.rolled_out(self, node.candidates, node.open, place, ends, draft.decoded)
+        return _of_live(node._replace(rollouts=made[0], bill=node.bill + made[1]))
+
     def accept(
         self, growth: Growth, number, expansion: Expansion, verdicts: Verdicts | None
     ) -> Growth:
@@ -208,15 +238,20 @@ class StepSearch(NetworkExpert, abc.ABC):
             )
         bill = self._bill(prefix.chain, state, drawn, loop_steps_B, live_B)
         node = self._node(drawn, True, prefix, live_B, bill)
-        if c.rollouts:
+        if c.rollouts and not self.steps.answered:  # else the host drives them: `begin_rollouts`
             drawn, open_BxK = node.candidates, node.open
-            rollouts, more = roll_out(self, params, state, keys_B, drawn, open_BxK)
-            node = node._replace(rollouts=rollouts, bill=bill + more)
+            made, more = rollouts_lib.roll_out(self, params, state, keys_B, drawn, open_BxK)
+            node = node._replace(rollouts=made, bill=bill + more)
         return node, draft
 
     def _drafts(self, params, num_candidates: int) -> Drafts:
         c, who = self.config, (self.network, params, self.sampler, self.steps, num_candidates)
         return Drafts(*who, 1, c.max_step_tokens, c.max_observation_tokens)
+
+    def _rollout_drafts(self, params) -> Drafts:
+        c, who = self.config, (self.network, params, rollouts_lib.sampler(self), self.steps)
+        sizes = c.max_steps - 1, c.max_step_tokens, c.max_observation_tokens
+        return Drafts(*who, c.rollouts, *sizes)
 
     def _node(self, drawn: Candidates, goes_on, prefix: Prefix, live_B, bill: Bill) -> Node:
         """A node of these candidates, not judged. goes_on: `[B, K]` bool, or True."""

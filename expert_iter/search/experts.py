@@ -67,11 +67,6 @@ def mcts(**search) -> Build:
 def _over_steps(kind: Callable[..., Expert], search: dict) -> Build:
     def build(network, settings, steps):
         changed = dataclasses.replace(settings.search, **search)
-        if steps.answered and changed.rollouts:
-            raise UserError(
-                "rollouts cannot be made where a world answers steps: choose an expert without "
-                "them, and search.rollouts=0"
-            )
         return kind(network, changed, settings.sampler, steps)
 
     return build
@@ -99,9 +94,6 @@ EXPERTS: dict[str, Build] = {
     "mcts_mixed": mcts(rollouts=1, rollout_weight=0.5),
     "mcts_length_normalised": mcts(prior="length_normalised"),
 }
-
-# They cannot be built where a world answers steps.
-WITH_ROLLOUTS = {"beam_rollouts", "beam_mixed", "mcts_rollouts", "mcts_mixed"}
 
 
 def build(

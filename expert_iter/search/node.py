@@ -145,7 +145,9 @@ def _with_rollouts(tree: SearchTree, rollouts: Rollouts) -> SearchTree:
     join = lambda *parts: jnp.concatenate(parts, axis=2)  # noqa: E731
     longer = lambda x: jnp.pad(x, ((0, 0),) * 3 + ((0, T - L),))  # noqa: E731
     short = tree.candidates
-    drawn = short._replace(token=longer(short.token), token_value=longer(short.token_value))
+    by_token = short.token, short.token_value, short.observed
+    token, token_value, observed = jax.tree.map(longer, by_token)
+    drawn = short._replace(token=token, token_value=token_value, observed=observed)
     constant = lambda x, value: jnp.full((*x.shape[:2], R), value, x.dtype)  # noqa: E731
     texts = _of_live(rollouts.candidates, tree.live)
     texts = texts._replace(prior_logit=constant(texts.prior_logit, DEAD))  # of empty nodes as well

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from expert_iter.errors import UserError
 from expert_iter.model.step_ends import StepEnds
 from expert_iter.pod.mesh import Layout, MeshConfig, one_device
 from expert_iter.search import experts
@@ -90,12 +89,10 @@ def searched(name, network, ends, inputs, sampler=SAMPLER, samples=4, budget=6, 
     params, *rows = jax.tree.map(jnp.asarray, inputs)
     given = jax.device_put(params, layout.everywhere), *jax.device_put(rows, layout.search_rows)
     found = returned(driven(expert, layout)(*given, budget, None, world.ask))
-    if expert.shares_draws:
-        found = jax.jit(expert.kept)(found, inputs[2], budget)
     return jax.device_get(found), world
 
 
-@pytest.mark.parametrize("name", ["mcts", "best_first", "guess", "samples"])
+@pytest.mark.parametrize("name", ["mcts", "mcts_mixed", "best_first", "guess", "samples"])
 def test_candidates_are_what_reading_whole_texts_says(name, network, ends, inputs, ids, read_whole):
     tree, world = searched(name, network, ends, inputs)
     params, token, length = inputs[:3]
@@ -177,6 +174,33 @@ def test_the_bill_counts_what_the_world_says_as_read(network, ends, inputs):
     assert (steps > 0).all() and heard.sum() > 0
 
 
+def test_rollouts_go_on_behind_candidates_and_are_billed_like_them(network, ends, inputs):
+    tree, _ = searched("mcts_mixed", network, ends, inputs)
+    c, K = tree.candidates, SEARCH.width
+    there = c.valid & tree.live[..., None]
+    generated, read = np.zeros(ROWS), inputs[2].astype(float)
+    for b, n, k in zip(*np.nonzero(there[..., :K]), strict=True):
+        generated[b] += c.written[b, n, k]
+        read[b] += c.length[b, n, k] - c.written[b, n, k]
+    for b, n in zip(*np.nonzero(tree.live), strict=True):
+        read[b] += c.length[b, tree.parent[b, n], tree.action[b, n]] if n else 0
+    statuses = set()
+    for b, n, k in zip(*np.nonzero(there[..., K:]), strict=True):
+        step, rollout = step_tokens(tree, b, n, k), step_tokens(tree, b, n, K + k)
+        assert rollout[: len(step)] == step and len(rollout) > len(step)
+        assert not c.finished[b, n, k], "nothing is written behind an end"
+        rest = c.length[b, n, K + k] - len(step)
+        written = c.written[b, n, K + k] - c.written[b, n, k]
+        generated[b] += written
+        read[b] += len(step) + rest - written
+        statuses.add(bool(c.finished[b, n, K + k]))
+        value = tree.candidates.model_value[b, n, K + k] * c.finished[b, n, K + k]
+        assert tree.value[b, n, K + k] == pytest.approx(value)
+    assert statuses == {False, True}
+    np.testing.assert_allclose(tree.bill.generated, generated)
+    np.testing.assert_allclose(tree.bill.prefilled, read)
+
+
 def test_a_row_does_not_depend_on_its_neighbours(network, ends, inputs):
     for name in ("mcts", "guess"):
         together, _ = searched(name, network, ends, inputs)
@@ -192,18 +216,7 @@ def test_a_row_does_not_depend_on_its_neighbours(network, ends, inputs):
             np.testing.assert_allclose(x[rows], y, atol=1e-5)
 
 
-def test_experts_with_rollouts_are_those_that_a_world_refuses(network, ends):
-    settings, refused = ExpertSettings(SEARCH, SAMPLER, GuessConfig(4)), set()
-    for name in experts.EXPERTS:
-        try:
-            experts.build(name, network, settings, ends)
-        except UserError as error:
-            assert "rollouts cannot be made where a world answers steps" in str(error)
-            refused.add(name)
-    assert refused == experts.WITH_ROLLOUTS
-
-
-@pytest.mark.parametrize("name", ["mcts", "guess"])
+@pytest.mark.parametrize("name", ["mcts", "mcts_mixed", "guess"])
 def test_devices_that_share_the_rows_find_the_same(name, network, ends, inputs):
     on_one, _ = searched(name, network, ends, inputs)
     on_six, _ = searched(name, network, ends, inputs, layout=Layout(MeshConfig(data=ROWS)))
