@@ -4,7 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from expert_iter.measure.bootstrap import interval, paired_difference
+from expert_iter.measure.bootstrap import interval, interval_over_seeds, paired_difference
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
@@ -99,3 +99,20 @@ def test_refuses_unpaired_problems_and_impossible_confidence():
         paired_difference([1, 0, 1], [1, 0])
     with pytest.raises(ValueError, match="confidence"):
         interval([1, 0], confidence=95)
+
+
+def test_an_interval_over_seeds_adds_what_each_of_both_varies():
+    """The variance is the sum of that over seeds, that over problems, and that of what is left."""
+    rng = np.random.default_rng(0)
+    S, P = 12, 150
+    seed, problem = rng.normal(size=(S, 1)), rng.normal(size=(1, P))
+    for a, b in ((0.0, 1.0), (1.0, 0.0), (0.3, 2.0)):
+        mean, low, high = interval_over_seeds(a * seed + b * problem, samples=8000)
+        expected = np.sqrt(a**2 * seed.var() / S + b**2 * problem.var() / P)
+        assert mean == pytest.approx(a * seed.mean() + b * problem.mean())
+        wide = (high - low) / (2 * NormalDist().inv_cdf(0.975))
+        assert wide == pytest.approx(expected, rel=0.06)
+    one = interval_over_seeds(problem > 0)
+    assert one == pytest.approx(interval((problem > 0)[0]), abs=0.015)
+    with pytest.raises(ValueError, match="seeds, problems"):
+        interval_over_seeds([1, 0])
