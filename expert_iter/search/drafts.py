@@ -21,6 +21,9 @@ from expert_iter.search.candidates import Candidates
 from expert_iter.search.decoder import Carry, Decoder
 
 
+_BLOCK = 8  # tokens of an answer that are read at once, at most
+
+
 class Answers(NamedTuple):
     """What a world answered to the last steps of candidates. A step that is neither `goes_on` nor
     `over` was illegal, or was not asked about.
@@ -155,12 +158,37 @@ class Drafts:
         return draft._replace(decoded=decoded_B + carry.t - begun)
 
     def _read(self, decoder: Decoder, carry: Carry, token_BxKxA, length_BxK) -> Carry:
+        """Reads answers a block of tokens at a time, as far as the longest one goes."""
+        A, begin, before = token_BxKxA.shape[2], carry.t, carry.beam.length
+        block = max(size for size in range(1, _BLOCK + 1) if A % size == 0)
+
+        def read(number_and_carry):
+            number, carry = number_and_carry
+            token = jax.lax.dynamic_slice_in_dim(token_BxKxA, number, block, axis=2)
+            carry = carry._replace(t=begin + number)
+            carry = self._read_block(decoder, carry, token, before + number, length_BxK - number)
+            return number + block, carry
+
+        more = lambda number_and_carry: number_and_carry[0] < jnp.max(length_BxK)  # noqa: E731
+        _, carry = jax.lax.while_loop(more, read, (jnp.int32(0), carry))
+        beam = carry.beam._replace(length=before + length_BxK)
+        return carry._replace(t=begin + A, beam=beam)
+
+    def _read_block(
+        self, decoder: Decoder, carry: Carry, token_BxKxA, before_BxK, length_BxK
+    ) -> Carry:
+        """Reads A tokens of each answer, and those of no answer that has fewer left.
+
+        Args:
+          before_BxK: int32. Tokens that the candidate has before them.
+          length_BxK: int32. How many are left of the answer; not above 0 where it is read.
+        """
         B, K, A = token_BxKxA.shape
         beam, t = carry.beam, carry.t
         number = jnp.arange(A)
         there = number < length_BxK[..., None]
         token = jnp.where(there, token_BxKxA, self.steps.ids.pad)
-        place = decoder.state.next_position_B[:, None, None] + beam.length[..., None] + number
+        place = decoder.state.next_position_B[:, None, None] + before_BxK[..., None] + number
         # In the order of slots: the first token of each candidate, then the second of each.
         in_slots = lambda x: x.swapaxes(1, 2).reshape(B, A * K)  # noqa: E731
         of, at = jnp.tile(jnp.arange(K), A), jnp.repeat(number, K)
@@ -169,7 +197,7 @@ class Drafts:
         kv, hidden, place_BxS = decoder.read(carry, beam, in_slots(token), in_slots(place), mask)
         value = jax.nn.sigmoid(self.network.value_logit(self.params, hidden))
         value = value.reshape(B, A, K).swapaxes(1, 2)
-        last = jnp.maximum(length_BxK - 1, 0)[..., None]
+        last = jnp.clip(length_BxK - 1, 0, A - 1)[..., None]
         hears = length_BxK > 0
         last_value = jnp.take_along_axis(value, last, axis=2)[..., 0]
         last_hidden = hidden.reshape(B, A, K, -1).swapaxes(1, 2)
@@ -179,9 +207,8 @@ class Drafts:
         beam = beam._replace(
             token=put(beam.token, token),
             slot=put(beam.slot, jnp.where(there, jnp.arange(K)[:, None], -1)),
-            length=beam.length + length_BxK,
             value=jnp.where(hears, last_value, beam.value),
             token_value=put(beam.token_value, jnp.where(there, value, 0.0)),
             world=beam.world._replace(observed=put(beam.world.observed, there), hidden=last_hidden),
         )
-        return Carry(t + A, kv, last_hidden, carry.threshold_B, beam, place_BxS)
+        return Carry(t, kv, last_hidden, carry.threshold_B, beam, place_BxS)

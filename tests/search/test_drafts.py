@@ -139,6 +139,17 @@ def replayed(prompt, steps):
     return text
 
 
+def test_an_answer_is_read_alike_in_one_block_and_in_several(network, ends, inputs, monkeypatch):
+    for name in ("mcts", "guess"):
+        whole, _ = searched(name, network, ends, inputs)
+        assert (whole.candidates.observed.sum(-1) == LONGEST).any()
+        with monkeypatch.context() as patch:
+            patch.setattr("expert_iter.search.drafts._BLOCK", 1)
+            in_blocks, _ = searched(name, network, ends, inputs)
+        for x, y in zip(*map(jax.tree.leaves, (whole, in_blocks)), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["mcts", "beam"])
 def test_illegal_steps_are_lost_and_what_is_over_is_finished(name, network, ends, inputs):
     tree, world = searched(name, network, ends, inputs)
