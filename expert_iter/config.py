@@ -40,6 +40,8 @@ from expert_iter.storage.tree_store import StoreConfig
 from expert_iter.tasks import task_settings
 from expert_iter.tasks.verifier.pool import VerifierConfig
 
+FIRST_SEARCH, SEARCH = "first search", "search"  # the phases of self-play
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
@@ -82,6 +84,12 @@ class RunConfig:
             1, "problems_per_round", "batch_size", "batches_in_flight", "keep_checkpoints"
         )
         check.not_negative("rounds", "seed", "save_seconds", "tokens_per_round")
+
+    @property
+    def searchers(self) -> dict[str, str]:
+        """The experts of a round in their order, by the phase in which each searches."""
+        experts = {FIRST_SEARCH: self.first_expert, SEARCH: self.expert}
+        return {phase: expert for phase, expert in experts.items() if expert}
 
 
 @dataclasses.dataclass(frozen=True)

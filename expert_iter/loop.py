@@ -14,27 +14,26 @@ from functools import partial
 
 import numpy as np
 
+from expert_iter.config import SEARCH
 from expert_iter.measure.scores import legal_share, scored
 from expert_iter.measure.search_figures import search_facts, search_means, search_sums
 from expert_iter.pod.collectives import gather_arrays
-from expert_iter.run import FIRST_SEARCH, SEARCH, Run
+from expert_iter.run import Run
 from expert_iter.search.to_tree_record import tree_records
 
 
 def train(run: Run) -> list[dict]:
     """Trains to the end from wherever the run stands; returns the rows of all evaluations."""
     problems, plays, _ = run.parts.training
-    expert, evaluator = run.parts.expert(), run.parts.evaluator()
-    first = run.settings.run.first_expert
-    first_expert = run.parts.expert(first) if first else None
+    experts = {phase: run.parts.expert(name) for phase, name in run.searchers.items()}
+    evaluator = run.parts.evaluator()
 
     warm_start(run, plays)
     check(run, evaluator, round=0)
     evaluate(run, evaluator, "before")
     for round in range(1, run.settings.run.rounds + 1):
-        if first_expert:
-            self_play(run, first_expert, problems, round, phase=FIRST_SEARCH)
-        self_play(run, expert, problems, round)
+        for phase, expert in experts.items():
+            self_play(run, expert, problems, round, phase)
         learn(run, plays, round)
         check(run, evaluator, round)
     if run.settings.run.rounds:
@@ -60,7 +59,7 @@ def self_play(run: Run, expert, problems, round: int, phase: str = SEARCH) -> No
         if run.tokens_are_spent():
             continue
         found = next(results)._replace(
-            expert=run.expert_of(phase),
+            expert=run.searchers[phase],
             round=round,
             unit=run.place.searches,
             updates=int(run.train.updates),

@@ -22,6 +22,7 @@ import numpy as np
 from etils import epath
 
 from expert_iter.assembly import Parts
+from expert_iter.config import FIRST_SEARCH, SEARCH
 from expert_iter.errors import Preempted, UserError
 from expert_iter.learn import reanalysis
 from expert_iter.learn.learner import TrainState
@@ -41,7 +42,6 @@ from expert_iter.tasks.task import Problem
 
 # The figure that says which parameters are best: the expert on validation problems (`loop.check`).
 _CHECKED = "check/accuracy"
-FIRST_SEARCH, SEARCH = "first search", "search"  # the phases of self-play
 
 
 @dataclasses.dataclass
@@ -118,12 +118,17 @@ class Run:
         doing = f"resuming at phase {self.place.phase}, unit {self.place.unit}"
         if not self.resumed:
             doing = "starting"
-        searchers = " and then ".join(filter(None, (s.run.first_expert, s.run.expert)))
+        searchers = " and then ".join(self.searchers.values())
         return (
             f"{s.task_name}: {size / 1e6:.2f}M parameters, {self.parts.tokenizer.vocab_size} "
             f"pieces, {s.run.rounds} rounds of {s.run.problems_per_round} problems by "
             f"{searchers}; {doing} in {self.workdir}"
         )
+
+    @property
+    def searchers(self) -> dict[str, str]:
+        """See `RunConfig`."""
+        return self.settings.run.searchers
 
     @property
     def _resuming(self) -> bool:
@@ -233,11 +238,6 @@ class Run:
         if self.settings.run.first_expert and phase == SEARCH:
             return set()  # they went in the first search
         return {problems[i].id for i in self.place.searched_again if problems[i]}
-
-    def expert_of(self, phase: str) -> str:
-        """The name of the expert that searches in this phase."""
-        c = self.settings.run
-        return c.first_expert if phase == FIRST_SEARCH else c.expert
 
     def searched(self, phase: str, tokens: float, unsolved: Sequence[Problem]) -> None:
         """Keeps account of a batch that was searched: what it cost, and what it left unsolved."""

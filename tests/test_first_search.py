@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expert_iter import loop
-from expert_iter.run import FIRST_SEARCH
+from expert_iter.config import FIRST_SEARCH
 from expert_iter.storage import metrics
 from tests.test_loop import Killed, kept_summaries, make_run
 

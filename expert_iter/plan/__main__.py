@@ -105,9 +105,8 @@ def _compile(checked) -> None:
     pieces, task = Pieces(network.vocab_size), SimpleNamespace(answer=None)
     parts = Parts(checked, task, pieces, network, objectives, devices)
     mesh = dict(parts.layout.mesh.shape)
-    s = checked.run
-    names = {"first search": s.first_expert, "search": s.expert}
-    players = {f"{phase} by {name}": parts.player(name) for phase, name in names.items() if name}
+    searchers = checked.run.searchers.items()
+    players = {f"{phase} by {name}": parts.player(name) for phase, name in searchers}
     who = parts.learner(), parts.evaluator(), players
     todo, uses = programs(checked, *who, f.prompt_tokens)
     done = compile_all(todo, lambda line: print(line, file=sys.stderr, flush=True))

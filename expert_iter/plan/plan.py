@@ -208,9 +208,7 @@ def _searches(
             parts = memory.tree_search(made.config, in_flight)
         return Phase(f"{name} by {expert}", (waiting, *parts), (*settings, *anyhow))
 
-    for name, expert in (("first search", s.run.first_expert), ("search", s.run.expert)):
-        if not expert:
-            continue
+    for name, expert in s.run.searchers.items():
         shares_draws = _expert(s, network, expert).shares_draws
         budget = "guess.num_samples" if shares_draws else "search.num_simulations"
         smaller = ("run.batches_in_flight",) * (not shares_draws) + ("run.batch_size", budget)
@@ -224,8 +222,7 @@ def _searches(
 
 def _problem_flops(s: Settings, network: Network, prompt: int) -> float:
     """Of the search of one problem, at most: nothing is solved before the last expert has tried."""
-    names = filter(None, (s.run.first_expert, s.run.expert))
-    return sum(_expert_flops(s, network, prompt, name) for name in names)
+    return sum(_expert_flops(s, network, prompt, name) for name in s.run.searchers.values())
 
 
 def _expert_flops(s: Settings, network: Network, prompt: int, name: str) -> float:
@@ -254,10 +251,11 @@ def generated_tokens(expert: Expert, budget: int) -> int:
 
 
 def _replay_bytes(s: Settings) -> float:
-    """Of the window at the run's end; a problem leaves a tree, which fits a row of the learner."""
+    """Of the window at the run's end; a problem leaves a tree of each expert, which
+    fits a row of the learner.
+    """
     problems = s.run.rounds * s.run.problems_per_round
-    # The last expert leaves trees of problems that the first has left some of.
-    trees = min(s.replay.max_trees, problems * (2 if s.run.first_expert else 1))
+    trees = min(s.replay.max_trees, problems * len(s.run.searchers))
     columns = columns_of(make_objectives(s.learner.objectives, s.objectives))
     step = _STEP_BYTES + sum(np.dtype(column.dtype).itemsize for column in columns)
     return trees * (s.learner.row_tokens * 4 + s.learner.row_steps * step)

@@ -20,7 +20,6 @@ from expert_iter.search.behaviour import DEAD, SamplerConfig
 from expert_iter.search.candidates import Candidates
 from expert_iter.search.decoder import Carry, Decoder
 
-
 _BLOCK = 8  # tokens of an answer that are read at once, at most
 
 
