@@ -41,6 +41,8 @@ from expert_iter.storage import workdir as workdir_lib
 from expert_iter.storage.files import write_atomic
 from expert_iter.tasks import Problem, Task, load_task
 from expert_iter.tasks.verifier import pool
+from expert_iter.tasks.verifier.observer import InProcessObserver, Observer, make_observer
+from expert_iter.tasks.world import World
 
 _LONGEST = 32  # prompts of most characters, one of which has most tokens
 TOKENIZER_TEXTS = 2000  # random plays to learn the tokenizer's pieces from
@@ -77,16 +79,34 @@ class Parts:
     @functools.cached_property
     def steps(self) -> StepEnds:
         """Where steps end in this tokenizer's tokens."""
-        marks = self.world and self.world.world.marks
+        world = self._world_of_task
+        marks = world and world.marks
         step = self.settings.search.step
         return StepEnds(self.tokenizer, step, self.network.vocab_size, marks)
 
     @functools.cached_property
     def world(self) -> HostWorld | None:
         """Who answers steps, if the task has a world."""
-        world = getattr(self.task, "world", None)
         size = self.settings.search.max_observation_tokens
-        return world and HostWorld(world, self.tokenizer, size)
+        return self.observer and HostWorld(self.observer, self.tokenizer, size)
+
+    @functools.cached_property
+    def observer(self) -> Observer | None:
+        """Who asks the task's world: this process, unless the world is not safe there."""
+        if self._world_of_task is None:
+            return None
+        observer = make_observer(self.task, self.settings.verifier)
+        if not isinstance(observer, InProcessObserver) and self.layout.rows_span_processes:
+            # They could hear different answers, such as a time-out, and their searches part.
+            raise UserError(
+                f"the world of task {self.task.name} runs in worker processes, so each process "
+                "must search problems of its own: set mesh.search=gathered"
+            )
+        return observer
+
+    @property
+    def _world_of_task(self) -> World | None:
+        return getattr(self.task, "world", None)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -232,6 +252,7 @@ class Parts:
             s.warm_start,
             self._room,
             cut=s.learner.overlong == CUT,
+            observer=self.observer,
         )
 
     @functools.cached_property

@@ -17,6 +17,7 @@ from expert_iter.range_checks import Checks
 from expert_iter.search.host_world import replayed
 from expert_iter.tasks.files import read_records
 from expert_iter.tasks.task import Problem, Task
+from expert_iter.tasks.verifier.observer import Observer
 from expert_iter.tasks.world import World
 
 
@@ -70,7 +71,7 @@ def path_tree(
     steps: StepEnds,
     prompt: str,
     solution: str,
-    world: World | None = None,
+    world: World | Observer | None = None,
     right: bool | None = None,
 ) -> StepTree:
     """A demonstration: a tree without branches, whose every step is to be learned.
@@ -129,12 +130,16 @@ class WarmStart:
         config: WarmStartConfig,
         room: Room,
         cut: bool = False,
+        observer: Observer | None = None,
     ):
-        """Raises UserError naming a demonstration that is damaged or that the tokenizer cannot
+        """observer: who asks the task's world, if it has one. None: this process does.
+
+        Raises UserError naming a demonstration that is damaged or that the tokenizer cannot
         write.
         """
         self._task, self._tokenizer, self._steps, self._problems = task, tokenizer, steps, problems
-        self._room, self._cut, self._world = room, cut, getattr(task, "world", None)
+        self._room, self._cut = room, cut
+        self._world = observer or getattr(task, "world", None)
         self._hindsight, self._values = config.hindsight, config.value_targets
         if config.hindsight and not hasattr(task, "relabel"):
             raise UserError(

@@ -1,6 +1,5 @@
 """A task's world, asked about steps of tokens."""
 
-import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,9 +9,8 @@ from expert_iter.model.step_ends import StepEnds
 from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.search.drafts import Answers, NewSteps
 from expert_iter.tasks.task import Question
+from expert_iter.tasks.verifier.observer import Observer
 from expert_iter.tasks.world import GOES_ON, ILLEGAL, OVER, Observation, World
-
-_log = logging.getLogger(__name__)
 
 
 class HostWorld:
@@ -21,13 +19,13 @@ class HostWorld:
     max_tokens: of an observation; a longer one makes its step illegal, for it has no room.
     """
 
-    def __init__(self, world: World, tokenizer: TextTokenizer, max_tokens: int):
-        self.world, self.tokenizer, self._max_tokens = world, tokenizer, max_tokens
+    def __init__(self, observer: Observer, tokenizer: TextTokenizer, max_tokens: int):
+        self.observer, self.tokenizer, self._max_tokens = observer, tokenizer, max_tokens
 
     def ask(
         self, questions: Sequence[Question], problem_B: np.ndarray, steps: NewSteps
     ) -> Callable[[], Answers]:
-        """Answers new steps.
+        """Submits new steps.
 
         Args:
           questions: of a batch.
@@ -35,55 +33,74 @@ class HostWorld:
           steps: on the host.
 
         Returns:
-          A function that gives the answers `[B, M]`, on the host.
+          A function that waits for the answers `[B, M]`, on the host.
         """
         pad, asked = self.tokenizer.ids.pad, np.nonzero(steps.asked)
         written = []
         for b, k in zip(*asked, strict=True):
             tokens = [*steps.prefix[b].ravel().tolist(), *steps.token[b, k].tolist()]
             written.append([token for token in tokens if token != pad])
-        # The same step is often drawn for a problem more than once.
-        observed: dict[tuple[str, str, bool], tuple[list[int], str]] = {}
-        shape = steps.asked.shape
-        token = np.full((*shape, self._max_tokens), pad, np.int32)
-        length, goes_on, over = np.zeros(shape, np.int32), *np.zeros((2, *shape), bool)
-        texts = self.tokenizer.decode_all(written)
-        for b, k, text, ended in zip(*asked, texts, steps.ended[asked].tolist(), strict=True):
+        # The same step is often drawn for a problem more than once: it is asked about once.
+        number: dict[tuple[str, str], int] = {}
+        submitted = []
+        for b, text in zip(asked[0], self.tokenizer.decode_all(written), strict=True):
             question = questions[problem_B[b]]
             prompt = question.prompt.removesuffix(question.begun)
-            key = prompt, question.begun + text, ended
-            if key not in observed:
-                observed[key] = self._observed(*key)
-            answer, status = observed[key]
-            token[b, k, : len(answer)], length[b, k] = answer, len(answer)
-            goes_on[b, k], over[b, k] = status == GOES_ON, status == OVER
-        answers = Answers(token, length, goes_on, over)
-        return lambda: answers
+            key = prompt, question.begun + text
+            submitted.append(number.setdefault(key, len(number)))
+        future = self.observer.submit(list(number))
 
-    def _observed(self, prompt: str, text: str, ended: bool) -> tuple[list[int], str]:
-        """The observation's tokens, and the status. ended: by the network's own end mark."""
-        try:
-            observation = self.world.observe(prompt, text)
-        except Exception as error:
-            _log.warning("a step counts as illegal: %s: %s", type(error).__name__, error)
-            observation = Observation("", ILLEGAL)
-        if observation.status == ILLEGAL:
-            return [], ILLEGAL
-        if ended:  # nothing can be written behind it
-            return [], OVER
-        tokens = observation_tokens(self.tokenizer, observation.text)
-        return (tokens, observation.status) if len(tokens) <= self._max_tokens else ([], ILLEGAL)
+        def answers() -> Answers:
+            shape = steps.asked.shape
+            token = np.full((*shape, self._max_tokens), pad, np.int32)
+            length, goes_on, over = np.zeros(shape, np.int32), *np.zeros((2, *shape), bool)
+            heard = [self._heard(observation) for observation in future.result()]
+            for b, k, i in zip(*asked, submitted, strict=True):
+                written, status = heard[i]
+                if steps.ended[b, k] and status != ILLEGAL:
+                    written, status = [], OVER  # nothing can be written behind it
+                elif len(written) > self._max_tokens:
+                    written, status = [], ILLEGAL
+                token[b, k, : len(written)], length[b, k] = written, len(written)
+                goes_on[b, k], over[b, k] = status == GOES_ON, status == OVER
+            return Answers(token, length, goes_on, over)
+
+        return answers
+
+    def _heard(self, observation: Observation) -> tuple[list[int], str]:
+        """The observation's tokens, and the status."""
+        text, status = observation
+        return ([] if status == ILLEGAL else observation_tokens(self.tokenizer, text)), status
 
 
 def observation_tokens(tokenizer: TextTokenizer, text: str) -> list[int]:
-    """Without marks: nothing that a world prints ends a text."""
+    """Without marks: nothing that a world prints ends a text, or reads as a special token where the
+    text becomes a prompt. Characters that the tokenizer cannot write are left out.
+    """
     ids = tokenizer.ids
     marks = {ids.pad, ids.bos, *ids.ends, *ids.never}
-    return [token for token in tokenizer.encode(text) if token not in marks]
+    text = tokenizer.without_marks(text)
+    try:
+        tokens = tokenizer.encode(text)
+    except UserError:
+        tokens = tokenizer.encode("".join(c for c in text if _is_writable(tokenizer, c)))
+    return [token for token in tokens if token not in marks]
+
+
+def _is_writable(tokenizer: TextTokenizer, character: str) -> bool:
+    try:
+        tokenizer.encode(character)
+    except UserError:
+        return False
+    return True
 
 
 def replayed(
-    world: World, tokenizer: TextTokenizer, steps: StepEnds, prompt: str, solution: str
+    world: World | Observer,
+    tokenizer: TextTokenizer,
+    steps: StepEnds,
+    prompt: str,
+    solution: str,
 ) -> tuple[list[int], list[bool]]:
     """The tokens of a solution that holds a world's observations, and which of them it wrote.
 

@@ -26,9 +26,12 @@ class World(Protocol):
 
     Attributes:
       marks: what ends a step that is to be answered, beside the end of a line.
+      in_process: whether `observe` is cheap and safe enough for this process; without this
+        attribute it is. Other worlds are asked in worker processes (`tasks.verifier.observer`).
     """
 
     marks: tuple[str, ...]
+    in_process: bool
 
     def observe(self, prompt: str, text: str) -> Observation:
         """Answers the last step of a solution.

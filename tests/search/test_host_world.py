@@ -1,6 +1,7 @@
 """A task's world is asked about texts, and answers in tokens."""
 
 import logging
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokeni
 from expert_iter.search.drafts import NewSteps
 from expert_iter.search.host_world import HostWorld, replayed
 from expert_iter.tasks import Question, load_task
-from expert_iter.tasks.world import GOES_ON, Observation
+from expert_iter.tasks.verifier.observer import InProcessObserver
+from expert_iter.tasks.world import GOES_ON, ILLEGAL, Observation
 
 TASK = load_task("countdown", dict(rules="world", train_size=50, validation_size=5, test_size=5))
 QUESTIONS = [TASK.parse("3 5 7 -> 15").question, TASK.parse("2 4 6 -> 48").question]
@@ -27,6 +29,10 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def ends(tokenizer):
     return StepEnds(tokenizer, "line", 0, TASK.world.marks)
+
+
+def host_world(world, tokenizer, max_tokens):
+    return HostWorld(InProcessObserver(world), tokenizer, max_tokens)
 
 
 def new_steps(tokenizer, prefixes, texts, eos=()):
@@ -50,7 +56,7 @@ def new_steps(tokenizer, prefixes, texts, eos=()):
 def test_steps_are_answered_as_the_task_answers_their_texts(tokenizer):
     prefixes = "3 + 5 = 8 : 7 8\n", ""
     texts = [["8 - 7 = ", "9 - 7 = ", ""], ["2 * 4 = ", "2 * 4 ", "6 / 4 = "]]
-    world = HostWorld(TASK.world, tokenizer, 12)
+    world = host_world(TASK.world, tokenizer, 12)
     answers = world.ask(QUESTIONS, np.array([0, 1]), new_steps(tokenizer, prefixes, texts))()
     said = [
         [tokenizer.decode(t[:n].tolist()) for t, n in zip(*row, strict=True)]
@@ -61,6 +67,23 @@ def test_steps_are_answered_as_the_task_answers_their_texts(tokenizer):
     assert answers.goes_on.tolist() == [[False] * 3, [True, False, True]]
 
 
+def test_steps_are_submitted_at_once_each_only_once_and_waited_for_later(tokenizer):
+    class Slow:
+        def submit(self, asked):
+            self.asked, self.future = asked, Future()
+            return self.future
+
+    observer, texts = Slow(), [["2 * 4 = ", "2 * 6 = ", "2 * 4 = "], ["2 * 4 = ", "", "2 * 4 = "]]
+    steps = new_steps(tokenizer, ["", ""], texts, eos={(1, 2)})
+    answers = HostWorld(observer, tokenizer, 8).ask(QUESTIONS, np.array([1, 1]), steps)
+    prompt = QUESTIONS[1].prompt
+    assert observer.asked == [(prompt, "2 * 4 = "), (prompt, "2 * 6 = ")]
+    observer.future.set_result([Observation("8"), Observation("", ILLEGAL)])
+    found = answers()
+    assert found.goes_on.tolist() == [[True, False, True], [True, False, False]]
+    assert found.over.tolist() == [[False] * 3, [False, False, True]]
+
+
 def test_a_step_that_ends_the_text_hears_nothing(tokenizer):
     class Talker:
         marks = ()
@@ -69,7 +92,7 @@ def test_a_step_that_ends_the_text_hears_nothing(tokenizer):
             return Observation("8 : 8\n")
 
     steps = new_steps(tokenizer, ["", ""], [["3 + 5 = ", "3 + 5 = "]] * 2, eos={(0, 1), (1, 0)})
-    answers = HostWorld(Talker(), tokenizer, 8).ask(QUESTIONS, np.array([0, 1]), steps)()
+    answers = host_world(Talker(), tokenizer, 8).ask(QUESTIONS, np.array([0, 1]), steps)()
     assert answers.over.tolist() == [[False, True], [True, False]]
     assert (
         (answers.length > 0).tolist() == answers.goes_on.tolist() == [[True, False], [False, True]]
@@ -80,27 +103,35 @@ def test_an_observation_without_room_is_an_illegal_step(tokenizer):
     steps = new_steps(tokenizer, [""], [["3 + 5 = "]])
     length = len(tokenizer.encode("8 : 7 8\n"))
     for room, fits in ((length, True), (length - 1, False)):
-        answers = HostWorld(TASK.world, tokenizer, room).ask(QUESTIONS, np.array([0]), steps)()
+        answers = host_world(TASK.world, tokenizer, room).ask(QUESTIONS, np.array([0]), steps)()
         assert answers.token.shape == (1, 1, room)
         assert answers.goes_on.item() == fits and answers.length.item() == length * fits
 
 
 def test_nothing_that_a_world_prints_ends_a_text(tokenizer):
+    ids = tokenizer.ids
+    marks = [tokenizer.token_text(i) for i in (*ids.ends, ids.pad, ids.bos)]
+    inside = [mark[:1] + mark + mark[1:] for mark in marks]  # with the inner one gone, it is one
+
     class Liar:
         marks = ()
 
-        def observe(self, prompt, text):
-            return Observation(marks_of(tokenizer) + "\n\n8")
+        def __init__(self, spoken):
+            self.spoken = "".join(spoken)
 
-    def marks_of(tokenizer):
-        return "".join(tokenizer.token_text(i) for i in (*tokenizer.ids.ends, tokenizer.ids.pad))
+        def observe(self, prompt, text):
+            return Observation(self.spoken + "\n\n8")
 
     steps = new_steps(tokenizer, [""], [["3 + 5 = "]])
-    answers = HostWorld(Liar(), tokenizer, 40).ask(QUESTIONS, np.array([0]), steps)()
-    written = set(answers.token[0, 0, : answers.length.item()].tolist())
-    ids = tokenizer.ids
-    assert not written & {ids.pad, ids.bos, *ids.ends}
-    assert answers.goes_on.item()
+    for spoken in (marks, inside, ["→ ☃"]):  # the last it cannot write at all
+        world = host_world(Liar(spoken), tokenizer, 99)
+        answers = world.ask(QUESTIONS, np.array([0]), steps)()
+        written = answers.token[0, 0, : answers.length.item()].tolist()
+        assert not {*written} & {ids.pad, ids.bos, *ids.ends}
+        assert answers.goes_on.item() and tokenizer.decode(written).endswith("\n\n8")
+        # Nor does it where the text so far becomes a prompt.
+        prompt = tokenizer.encode_prompt("3 + 5 = " + tokenizer.decode(written))
+        assert prompt.count(ids.bos) == 1 and not {*prompt} & {*ids.ends}
 
 
 def test_a_world_that_fails_makes_the_step_illegal_and_is_logged(tokenizer, caplog):
@@ -112,7 +143,7 @@ def test_a_world_that_fails_makes_the_step_illegal_and_is_logged(tokenizer, capl
 
     steps = new_steps(tokenizer, [""], [["3 + 5 = ", "3 + 5 = "]])
     with caplog.at_level(logging.WARNING):
-        answers = HostWorld(Broken(), tokenizer, 8).ask(QUESTIONS, np.array([0]), steps)()
+        answers = host_world(Broken(), tokenizer, 8).ask(QUESTIONS, np.array([0]), steps)()
     assert not answers.goes_on.any() and not answers.over.any()
     assert [record.getMessage() for record in caplog.records] == [
         "a step counts as illegal: ValueError: no idea"
@@ -123,7 +154,7 @@ def test_a_solution_that_was_begun_in_the_prompt_is_told_apart(tokenizer):
     begun = "3 + 5 = 8 : 7 8\n"
     question = Question("q", QUESTIONS[0].prompt + begun, begun)
     steps = new_steps(tokenizer, [""], [["8 - 7 = "]])
-    answers = HostWorld(TASK.world, tokenizer, 8).ask([question], np.array([0]), steps)()
+    answers = host_world(TASK.world, tokenizer, 8).ask([question], np.array([0]), steps)()
     assert answers.over.item()
     assert tokenizer.decode(answers.token[0, 0, : answers.length.item()].tolist()) == "1 : 1"
 

@@ -113,6 +113,18 @@ class TextTokenizer(abc.ABC):
         parts = self._inside_a_mark.split(text)
         return self._with_rows([i for part in parts for i in self._encode(part)])
 
+    def without_marks(self, text: str) -> str:
+        """The text without what `encode_prompt` would take for a special token."""
+        while True:
+            parts = self._in_prompts.split(text)
+            if not any(map(_is_mark, parts)):
+                return text
+            # What stood around a token may be one when it is gone.
+            texts = (
+                p.content if isinstance(p, AddedToken) else p for p in parts if not _is_mark(p)
+            )
+            text = "".join(texts)
+
     def _with_rows(self, ids: list[int]) -> list[int]:
         largest = max(ids, default=0)
         if largest >= self._rows:
@@ -145,6 +157,10 @@ class TextTokenizer(abc.ABC):
 
         Newlines and blanks are exact; bytes that are no whole character give a U+FFFD.
         """
+
+
+def _is_mark(part: str | AddedToken) -> bool:
+    return isinstance(part, AddedToken) and part.special
 
 
 def _no_row(token: str, rows: int) -> str:

@@ -1,1 +1,2 @@
-"""Asks a task for verdicts, in worker processes with limits of time and memory."""
+"""Asks a task for verdicts, and its world for observations, in worker processes with limits of time
+and memory."""

@@ -1,19 +1,18 @@
 """The threads of a pool. Each owns a worker, sends it requests, and replaces it when it dies."""
 
 import contextlib
-import logging
+import json
 import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from expert_iter.errors import UserError
 from expert_iter.tasks.verifier import worker as pool_worker
 from expert_iter.tasks.verifier.process import Lost, WorkerProcess
-
-_log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0  # time limit of a worker's start; generous, for busy machines
 _MOST_FAILED_STARTS = 3  # in a row
@@ -21,34 +20,52 @@ _MOST_FAILED_STARTS = 3  # in a row
 # the worker must not be idle meanwhile.
 _AHEAD_SECONDS = 0.05
 _MOST_AHEAD = 64  # requests of a worker at a time
-_VERDICTS = (pool_worker.RIGHT, pool_worker.WRONG, pool_worker.FAILED)
+
+
+class Service(NamedTuple):
+    """What a pool is asked for.
+
+    Attributes:
+      name: of who answers, for messages: 'verifier' or 'world'.
+      answer: what a worker runs, `answer(task, request)`; it returns a JSON value.
+      read: makes the answer of that value. Raises ValueError or TypeError where it is none, for a
+        task's code can write to the worker's socket.
+      lost: the answer where none can be given.
+      log: logs that, with the name of the request and the reason.
+    """
+
+    name: str
+    answer: Callable[[Any, Any], Any]
+    read: Callable[[Any], Any]
+    lost: Any
+    log: Callable[[str, str], None]
 
 
 class Batch:
-    """The verdicts of one call of `submit`.
+    """The answers of one call of `submit`.
 
     Attributes:
-      future: their list of bool, once all are known.
+      future: their list, once all are known.
     """
 
-    def __init__(self, size: int, asked: int):
-        """`asked` of the `size` verdicts will be set; the others are False."""
-        self.future: Future[list[bool]] = Future()
+    def __init__(self, size: int, asked: int, lost: Any):
+        """`asked` of the `size` answers will be set; the others are `lost`."""
+        self.future: Future[list] = Future()
         self.future.set_running_or_notify_cancel()  # makes it impossible to cancel
-        self._verdicts = [False] * size
+        self._answers = [lost] * size
         self._lock = threading.Lock()
         self._left = asked
         if not asked:
-            self.future.set_result(self._verdicts)
+            self.future.set_result(self._answers)
 
-    def settle(self, index: int, verdict: bool) -> None:
-        """Sets one verdict."""
-        self._verdicts[index] = verdict
+    def settle(self, index: int, answer: Any) -> None:
+        """Sets one answer."""
+        self._answers[index] = answer
         with self._lock:
             self._left -= 1
             is_last = not self._left
         if is_last:
-            self.future.set_result(self._verdicts)
+            self.future.set_result(self._answers)
 
     def fail(self, error: Exception) -> None:
         """Makes the future raise `error`."""
@@ -57,35 +74,37 @@ class Batch:
 
 
 class Item(NamedTuple):
-    """A request for one verdict.
+    """A request for one answer.
 
     Attributes:
       batch: the batch that it belongs to.
-      index: of the verdict in the batch.
-      problem_id: for the log.
+      index: of the answer in the batch.
+      name: for the log, such as a problem's id.
       pickled: the request; see worker.py.
     """
 
     batch: Batch
     index: int
-    problem_id: str
+    name: str
     pickled: bytes
 
 
 class Dispatcher:
     """The threads, which share a queue of requests."""
 
-    def __init__(self, first_frame: bytes, workers: int, seconds: float):
+    def __init__(self, service: Service, first_frame: bytes, workers: int, seconds: float):
         """Starts the threads, and no worker yet.
 
         Args:
+          service: what the workers do.
           first_frame: the first message to each worker, which makes the task.
           workers: the largest number of workers.
-          seconds: time limit of a verdict.
+          seconds: time limit of an answer.
         """
+        self._service = service
         self._first_frame = first_frame
         self._seconds = seconds
-        # Mean time of a verdict. This start value gives a worker one request at a time.
+        # Mean time of an answer. This start value gives a worker one request at a time.
         self._mean_seconds = _AHEAD_SECONDS
         self._changed = threading.Condition()  # guards the following
         self._waiting: deque[Item] = deque()
@@ -93,7 +112,7 @@ class Dispatcher:
         self._failed_starts = 0
         self._error: Exception | None = None  # why the threads end
         self._threads = [
-            threading.Thread(target=self._serve, name="verdicts", daemon=True)
+            threading.Thread(target=self._serve, name=f"{service.name}s", daemon=True)
             for _ in range(workers)
         ]
         for thread in self._threads:
@@ -109,9 +128,13 @@ class Dispatcher:
 
     def close(self) -> None:
         """Ends the threads and the workers. Requests that are left fail."""
-        self.stop(RuntimeError("the pool of verifiers is closed"))
+        self.stop(self.closed())
         for thread in self._threads:
             thread.join()
+
+    def closed(self) -> Exception:
+        """What a pool raises once it is closed."""
+        return RuntimeError(f"the pool of {self._service.name}s is closed")
 
     def stop(self, error: Exception) -> None:
         """Makes all threads end, and all requests fail with the first such `error`."""
@@ -135,7 +158,7 @@ class Dispatcher:
                     process = self._start()
                     continue
                 try:
-                    self._judge(process, items)
+                    self._answer(process, items)
                 except Lost as lost:
                     self._lose(process, items, str(lost))
                     process = None
@@ -180,11 +203,11 @@ class Dispatcher:
             self._failed_starts += 1
             gives_up = self._failed_starts >= _MOST_FAILED_STARTS and not self._processes
         if gives_up or mark == pool_worker.FAILED:
-            self.stop(UserError(f"no verifier can start: {reason}"))
+            self.stop(UserError(f"no {self._service.name} can start: {reason}"))
         return None
 
-    def _judge(self, process: WorkerProcess, items: deque[Item]) -> None:
-        """Requests some verdicts, and takes them. Raises Lost."""
+    def _answer(self, process: WorkerProcess, items: deque[Item]) -> None:
+        """Requests some answers, and takes them. Raises Lost."""
         if not process.is_idle():  # it has ended, or sent what nobody asked for
             raise Lost
         with self._changed:
@@ -195,19 +218,30 @@ class Dispatcher:
             process.send(pool_worker.to_frame([item.pickled for item in items]), self._seconds)
         while items:
             start = time.monotonic()
-            mark, reason = process.receive(self._seconds)
-            if mark not in _VERDICTS:
-                is_memory = mark == pool_worker.OUT_OF_MEMORY
-                raise Lost("out of memory" if is_memory else "no verdict given")
+            mark, text = process.receive(self._seconds)
+            answer = self._read(mark, text)
             seconds = max(time.monotonic() - start, _AHEAD_SECONDS / _MOST_AHEAD)
             self._mean_seconds += 0.1 * (min(seconds, _AHEAD_SECONDS) - self._mean_seconds)
             item = items.popleft()
             if mark == pool_worker.FAILED:
-                log_wrong(item.problem_id, reason)
-            item.batch.settle(item.index, mark == pool_worker.RIGHT)
+                self._service.log(item.name, text)
+            item.batch.settle(item.index, answer)
+
+    def _read(self, mark: str, text: str) -> Any:
+        """The answer in a worker's line. Raises Lost where there is none."""
+        if mark == pool_worker.FAILED:
+            return self._service.lost
+        if mark == pool_worker.OUT_OF_MEMORY:
+            raise Lost("out of memory")
+        try:
+            if mark == pool_worker.ANSWER:
+                return self._service.read(json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            pass  # the task's code wrote it
+        raise Lost("no answer given")
 
     def _lose(self, process: WorkerProcess, items: deque[Item], why: str) -> None:
-        """Ends a worker. Its current verdict counts as wrong; others are requested again."""
+        """Ends a worker. Its current answer is lost; others are requested again."""
         self._end(process)
         with self._changed:
             self._failed_starts = 0
@@ -217,15 +251,10 @@ class Dispatcher:
             item = items.popleft()
             self._waiting.extendleft(reversed(items))
             items.clear()
-        log_wrong(item.problem_id, why)
-        item.batch.settle(item.index, False)
+        self._service.log(item.name, why)
+        item.batch.settle(item.index, self._service.lost)
 
     def _end(self, process: WorkerProcess) -> None:
         process.end()
         with self._changed:
             self._processes.remove(process)
-
-
-def log_wrong(problem_id: str, why: str) -> None:
-    """Logs that a verdict could not be given."""
-    _log.warning("the verdict on %s counts as wrong: %s", problem_id, why)

@@ -6,40 +6,19 @@ problem's id and the reason. It delays other verdicts by at most its own time li
 
 import abc
 import dataclasses
-import pickle
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from expert_iter import extensions
-from expert_iter.range_checks import Checks
-from expert_iter.tasks import load_task
 from expert_iter.tasks.task import Problem, Task
-from expert_iter.tasks.verifier import worker as pool_worker
-from expert_iter.tasks.verifier.dispatch import Batch, Dispatcher, Item, log_wrong
+from expert_iter.tasks.verifier.dispatch import Service
+from expert_iter.tasks.verifier.worker import reason_of
+from expert_iter.tasks.verifier.worker_pool import VerifierConfig, WorkerPool, load
+
+_log = logging.getLogger(__name__)
 
 Verdicts = Future[list[bool]]
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifierConfig:
-    """The worker processes that give verdicts.
-
-    Attributes:
-      workers: number of processes.
-      seconds: wall time limit of one verdict. The tests of code have a limit of 5 seconds besides.
-      megabytes: address space of one process, in MiB, including the interpreter.
-    """
-
-    workers: int = 2
-    seconds: float = 10.0
-    megabytes: int = 2048
-
-    def __post_init__(self):
-        check = Checks("verifier", self)
-        check.between(1, 1024, "workers")
-        check.between(0.01, 86_400, "seconds")
-        check.between(256, 1 << 20, "megabytes")
 
 
 class Verifier(abc.ABC):
@@ -86,47 +65,28 @@ class InProcessVerifier(Verifier):
         try:
             return solution is not None and self._task.verdict(problem, solution)
         except Exception as error:
-            log_wrong(problem.id, pool_worker.reason_of(error))
+            _log_wrong(problem.id, reason_of(error))
             return False
 
 
-def _load(name: str, settings: Mapping[str, Any], imports: str) -> Task:
-    extensions.load(imports)
-    task = load_task(name, settings)
-    task.prepare()
-    return task
-
-
 class VerifierPool(Verifier):
-    """A verifier in worker processes, which start with the first request and stay.
+    """A verifier in worker processes; see `WorkerPool`."""
 
-    Several threads may use it. Each worker ends with the thread that owns it, and so with this
-    process, however it ends.
-    """
-
-    _load = staticmethod(_load)  # makes the task in a worker, from its name and settings
+    _load = staticmethod(load)
 
     def __init__(self, task_name: str, task_settings: Mapping[str, Any], config: VerifierConfig):
         """Starts no process yet. The workers make the task from its name and settings."""
-        arguments = (task_name, dict(task_settings), extensions.loaded())
-        first_frame = pool_worker.to_frame((self._load, arguments, config.megabytes))
-        self._dispatcher = Dispatcher(first_frame, config.workers, config.seconds)
-        self._closed = False
+        self._pool = WorkerPool(_VERIFIER, task_name, task_settings, config, self._load)
 
     def submit(self, problems: Sequence[Problem], solutions: Sequence[str | None]) -> Verdicts:
-        if self._closed:
-            raise RuntimeError("the pool of verifiers is closed")
-        pairs = list(zip(problems, solutions, strict=True))
-        asked = [i for i, (_, solution) in enumerate(pairs) if solution is not None]
-        batch = Batch(len(pairs), len(asked))
-        self._dispatcher.put(
-            [Item(batch, i, pairs[i][0].id, pickle.dumps(pairs[i])) for i in asked]
-        )
-        return batch.future
+        pairs = zip(problems, solutions, strict=True)
+        requests = [
+            None if solution is None else (problem, solution) for problem, solution in pairs
+        ]
+        return self._pool.submit(requests, [problem.id for problem in problems])
 
     def close(self) -> None:
-        self._closed = True
-        self._dispatcher.close()
+        self._pool.close()
 
 
 def make_verifier(task: Task, config: VerifierConfig) -> Verifier:
@@ -134,3 +94,20 @@ def make_verifier(task: Task, config: VerifierConfig) -> Verifier:
     if task.in_process:
         return InProcessVerifier(task)
     return VerifierPool(task.name, dataclasses.asdict(task.config), config)
+
+
+def _verdict(task: Task, request: tuple[Problem, str]) -> bool:
+    return bool(task.verdict(*request))
+
+
+def _is_right(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(value)
+    return value
+
+
+def _log_wrong(problem_id: str, why: str) -> None:
+    _log.warning("the verdict on %s counts as wrong: %s", problem_id, why)
+
+
+_VERIFIER = Service("verifier", _verdict, _is_right, False, _log_wrong)

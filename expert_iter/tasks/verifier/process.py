@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 
-_MOST_LINE = 1 << 16  # bytes; a correct line is far shorter
+from expert_iter.tasks.verifier.worker import MOST_LINE
+
 # Threads of numerical libraries would use up the limited address space.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Lost(Exception):
-    """The process gave no verdict; the text says why."""
+    """The process gave no answer; the text says why."""
 
 
 class WorkerProcess:
@@ -67,11 +68,11 @@ class WorkerProcess:
           Lost: the process has ended, or does not answer within the time limit.
         """
         deadline = time.monotonic() + seconds
-        while b"\n" not in self._received and len(self._received) < _MOST_LINE:
+        while b"\n" not in self._received and len(self._received) < MOST_LINE:
             # Waits at least a little: this thread may be late, and the answer may be there.
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
             try:
-                received = self._socket.recv(_MOST_LINE)
+                received = self._socket.recv(MOST_LINE)
             except TimeoutError:
                 raise Lost(f"not done within {seconds:g} seconds") from None
             except ConnectionError:

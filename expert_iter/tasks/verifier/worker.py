@@ -1,14 +1,17 @@
 """The program of a worker: `python -m expert_iter.tasks.verifier.worker FD PARENT`.
 
 FD is one end of a socket pair. The worker receives frames: a length (four bytes, big-endian), then
-a pickle. The first is `(load, arguments, megabytes)`, which makes the task; each other one is a
-list of pickled requests, `(problem, solution)`. It answers the first, and each request, with a
-line: a mark, then a reason. Its stdin is empty and its output is discarded, so that a task cannot
-break the protocol by reading or printing.
+a pickle. The first is `(load, arguments, answer, megabytes)`: `load(*arguments)` makes the task.
+Each other one is a list of pickled requests, to which `answer(task, request)` gives a JSON value.
+The worker answers the first, and each request, with a line: a mark, then the JSON or a reason. Its
+stdin is empty and its output is discarded, so that a task cannot break the protocol by reading or
+printing.
 """
 
 import ctypes
+import functools
 import itertools
+import json
 import os
 import pickle
 import resource
@@ -17,17 +20,16 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from expert_iter.errors import UserError
-from expert_iter.tasks.task import Problem, Task
 
 READY = "r"
-RIGHT = "+"
-WRONG = "-"
-FAILED = "!"  # the task cannot be made, or the verdict raised; the reason follows
-OUT_OF_MEMORY = "*"  # counts as wrong; the process ends
+ANSWER = "="  # the JSON follows
+FAILED = "!"  # the task cannot be made, or the answer raised; the reason follows
+OUT_OF_MEMORY = "*"  # there is no answer; the process ends
 
+MOST_LINE = 1 << 16  # bytes of a line
 _MOST_REASON = 1000  # characters
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
@@ -48,14 +50,14 @@ def main(fd: int, parent: int) -> None:
     # Ctrl-C in a terminal goes to all processes, but only the pool ends a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(parent)
-    os.set_inheritable(fd, False)  # else a process that a verdict starts would keep the socket open
+    os.set_inheritable(fd, False)  # else a process that the task starts would keep the socket open
     channel = socket.socket(fileno=fd)
     frames = _frames(channel.makefile("rb"))
     start = next(frames, None)
     if start is None:
         return
     try:
-        verdict = _make_task(start).verdict
+        answer = _make_answer(start)
     except BaseException as error:
         channel.sendall(_line(FAILED, reason_of(error)))
         return
@@ -63,26 +65,28 @@ def main(fd: int, parent: int) -> None:
     channel.sendall(_line(READY))
     own = os.getpid()
     for request in itertools.chain.from_iterable(map(pickle.loads, frames)):
-        reply = _reply(verdict, request)
-        if os.getpid() != own:  # a verdict forked, and this is the child
+        reply = _reply(answer, request)
+        if os.getpid() != own:  # the task forked, and this is the child
             return
         channel.sendall(reply)
         if reply.startswith(OUT_OF_MEMORY.encode()):
             return
 
 
-def _make_task(frame: bytes) -> Task:
-    load, arguments, megabytes = pickle.loads(frame)
+def _make_answer(frame: bytes) -> Callable[[Any], Any]:
+    load, arguments, answer, megabytes = pickle.loads(frame)
     _limit(megabytes)
     try:
-        return load(*arguments)
+        task = load(*arguments)
     except MemoryError:
         raise UserError(f"{megabytes} MiB are too few to start with") from None
+    return functools.partial(answer, task)
 
 
-def _reply(verdict: Callable[[Problem, str], bool], request: bytes) -> bytes:
+def _reply(answer: Callable[[Any], Any], request: bytes) -> bytes:
     try:
-        return _line(RIGHT if verdict(*pickle.loads(request)) else WRONG)
+        line = f"{ANSWER}{json.dumps(answer(pickle.loads(request)))}\n".encode()
+        return line if len(line) <= MOST_LINE else _line(FAILED, "its answer is too long")
     except MemoryError:
         return _line(OUT_OF_MEMORY)
     except BaseException as error:  # even SystemExit
@@ -133,4 +137,4 @@ if __name__ == "__main__":
     except BaseException:
         traceback.print_exc()
         code = 1
-    os._exit(code)  # at once, even if a verdict left threads
+    os._exit(code)  # at once, even if the task left threads

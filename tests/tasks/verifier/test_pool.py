@@ -121,7 +121,7 @@ def test_nobody_is_asked_about_nothing(hostile):
         ("memory", "out of memory"),
         ("memory_in_c", "out of memory"),
         ("close_files", "its process ended"),
-        ("write_everywhere", "no verdict given"),
+        ("write_everywhere", "no answer given"),
         ("start_another", "not done within 2 seconds"),
     ],
 )
@@ -284,7 +284,7 @@ def test_close_leaves_no_process(hostile):
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(PROBLEMS, ["a"] * 9)
     started = set(threading.enumerate()) - threads
-    assert not [thread for thread in started if thread.name == "verdicts"]
+    assert not [thread for thread in started if thread.name == "verifiers"]
     pool.close()
 
 
