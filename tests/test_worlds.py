@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from expert_iter.load import trained_params
+from expert_iter.tasks.words.tools.calculator import calculated
 from tests.pods import assert_same_run, newest_place, train
 from tests.tiny import FLAGS, SAVING_SELDOM, finish, start
 
@@ -23,6 +24,21 @@ WORLD = (
     "--config.learner.rows=16",
     "--config.model.width=32",
     "--config.model.mlp_width=64",
+)
+
+CALCULATOR = (
+    "--config=configs/gsm8k_small.py:stories",
+    *SAVING_SELDOM[1:],
+    "--config.task.tools=calculator",
+    "--config.search.max_steps=4",
+    "--config.search.max_step_tokens=16",
+    "--config.search.max_observation_tokens=8",
+    "--config.tokenizer.vocab_size=384",
+    "--config.model.num_kv_heads=2",
+    # Enough for the notation.
+    "--config.warm_start.updates=200",
+    "--config.learner.rows=4",
+    "--config.run.rounds=1",
 )
 
 
@@ -55,6 +71,19 @@ def test_solve_shows_what_the_world_said(uninterrupted):
 def test_rollouts_are_answered(uninterrupted):
     done = finish("solve", f"--workdir={uninterrupted}", "3 5 7 -> 15", "--expert=mcts_rollouts")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_calculator_answers_in_training_evaluation_and_solve(tmp_path):
+    workdir = f"--workdir={tmp_path}"
+    done = finish("train", *CALCULATOR, workdir)
+    assert done.returncode == 0, done.stderr
+    done = finish("evaluate", workdir)
+    assert done.returncode == 0 and "MCTS" in done.stdout, done.stderr
+    question = "Ann has 5 pens. Ben gives Ann 4 more. How many pens does Ann have now?"
+    done = finish("solve", workdir, question, "--simulations=8")
+    assert done.returncode == 0, done.stderr
+    asked = re.findall(r"<<([^<>=\n]*)=([^<>\n]*)>>", done.stdout)
+    assert asked and all(calculated(expression) == result for expression, result in asked)
 
 
 @pytest.mark.slow

@@ -1,19 +1,24 @@
 """A task's world is asked about texts, and answers in tokens."""
 
+import io
 import logging
 from concurrent.futures import Future
 
 import numpy as np
 import pytest
+import sentencepiece as spm
 
 from expert_iter.errors import UserError
 from expert_iter.model.step_ends import StepEnds
+from expert_iter.model.tokenizers.load_tokenizer import load_tokenizer
 from expert_iter.model.tokenizers.sentencepiece_model import SentencePieceTokenizer, TokenizerConfig
 from expert_iter.search.drafts import NewSteps
 from expert_iter.search.host_world import HostWorld, replayed
 from expert_iter.tasks import Question, load_task
 from expert_iter.tasks.verifier.observer import InProcessObserver
+from expert_iter.tasks.words.tools.calculator import Calculator
 from expert_iter.tasks.world import GOES_ON, ILLEGAL, Observation
+from tests.model.tokenizers.test_bpe import write_checkpoint
 
 TASK = load_task("countdown", dict(rules="world", train_size=50, validation_size=5, test_size=5))
 QUESTIONS = [TASK.parse("3 5 7 -> 15").question, TASK.parse("2 4 6 -> 48").question]
@@ -170,6 +175,55 @@ def test_demonstrations_are_parted_into_what_is_written_and_what_is_heard(tokeni
             for i, line in enumerate(solution.split("\n"))
         )
         assert len(ends.split(tokens, heard)) == solution.count("\n") + 1
+
+
+@pytest.fixture(params=["qwen", "merged"])
+def any_tokenizer(request, tmp_path):
+    """Of a published form, and one whose pieces join digits, blanks and signs as they like."""
+    if request.param == "qwen":
+        write_checkpoint(tmp_path, "qwen")
+        return load_tokenizer(tmp_path)
+    model = io.BytesIO()
+    texts = [f"{a} + {b} = <<{a}+{b}={a + b}>>{a + b}\n" for a in range(40) for b in range(40)]
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter([text for text in texts for _ in range(3)]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=600,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        split_digits=False,
+        split_by_number=False,
+        split_by_unicode_script=False,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+    return load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["line", "paragraph"])
+def test_a_calculator_is_heard_whatever_the_tokens_join(any_tokenizer, mode):
+    solution = "3 + 5 = <<3+5=8>>8\n\nHe has 12 = 12 and 12/8 = <<12/8=1.5>>1.5 =\n#### 1.5"
+    tool, ends = Calculator(), StepEnds(any_tokenizer, mode, 0, Calculator.marks)
+    tokens, heard = replayed(tool, any_tokenizer, ends, "", solution)
+    assert any_tokenizer.decode(tokens) == solution and tokens[-1] == any_tokenizer.ids.eos
+    said = [any_tokenizer.decode([t for t, h in zip(s, w, strict=True) if h]) for s, w in of_steps(
+        ends.split(tokens, heard), heard
+    )]  # fmt: skip
+    # What a token brings along behind the mark, the network wrote itself.
+    parts = [text for text in said if text]
+    assert len(parts) == 2 and "8>>".endswith(parts[0]) and "1.5>>".endswith(parts[1])
+    forged = solution.replace("=8>>8", "=9>>9")
+    with pytest.raises(UserError, match="is not what the task's world answers"):
+        replayed(tool, any_tokenizer, ends, "", forged)
+
+
+def of_steps(steps, heard):
+    """Each step's tokens, and which of them were heard."""
+    at = np.cumsum([0, *map(len, steps)])
+    return [(step, heard[a : a + len(step)]) for a, step in zip(at, steps, strict=False)]
 
 
 def test_the_network_ends_a_text_that_the_world_leaves_open(tokenizer, ends):

@@ -12,8 +12,9 @@ from expert_iter.tasks.words.answers import check_gold
 from expert_iter.tasks.words.published_task import PublishedConfig, PublishedTask
 from expert_iter.tasks.words.questions import is_held_out
 from expert_iter.tasks.words.rows import Row, answer_line, text_field
+from expert_iter.tasks.words.tools import CALCULATOR
+from expert_iter.tasks.words.tools.calculator import ANNOTATION
 
-_ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 # The model solutions that were published with the problems end with `A: 72`.
 _ANSWER = re.compile(r"(?:####|A:)\s*(.+)")
 _TEST_FILES = published_files.GSM8K_TEST, published_files.GSM8K_TEST_PART
@@ -25,8 +26,8 @@ class Gsm8kConfig(PublishedConfig):
 
     Attributes:
       annotations: 'strip' or 'keep' the calculator annotations, such as <<48/2=24>>, in solutions.
-        There is no calculator here, published checkpoints do not write annotations, and they
-        lengthen solutions by a third.
+        Published checkpoints do not write annotations, and they lengthen solutions by a third.
+        With task.tools=calculator they are kept.
     """
 
     annotations: str = "strip"
@@ -47,7 +48,7 @@ class Gsm8k(PublishedTask):
     name = "gsm8k"
     kind = "number"
     published = (published_files.GSM8K_TRAIN,)
-    row_settings = (*PublishedTask.row_settings, "annotations")
+    row_settings = (*PublishedTask.row_settings, "annotations", "tools")
 
     def split_of(self, row: Row) -> str:
         return "validation" if is_held_out(row.question) else "train"
@@ -61,10 +62,10 @@ class Gsm8k(PublishedTask):
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads `question` and `answer`, a solution whose last line is `#### 72` or `A: 72`."""
         solution = text_field(record, "answer")
-        if self.config.annotations == "strip":
-            solution = _ANNOTATION.sub("", solution)
+        if self.config.annotations == "strip" and self.config.tools != CALCULATOR:
+            solution = ANNOTATION.sub("", solution)
         *steps, last = [line.rstrip() for line in solution.split("\n") if line.strip()]
-        found = _ANSWER.fullmatch(last)
+        found = _ANSWER.fullmatch(ANNOTATION.sub("", last))
         if not found:
             raise ValueError("the last line of `answer` is not `####` and a number")
         check_gold(found[1], "number")

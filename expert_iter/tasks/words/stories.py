@@ -16,6 +16,8 @@ from expert_iter.tasks.words.questions import normalised, share_of
 from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_field
 from expert_iter.tasks.words.text_config import TextConfig
 from expert_iter.tasks.words.text_task import TextTask
+from expert_iter.tasks.words.tools import CALCULATOR
+from expert_iter.tasks.words.tools.calculator import annotation
 
 _OPERATIONS = {
     "+": operator.add,
@@ -134,7 +136,8 @@ class StoriesConfig(TextConfig):
 class Stories(TextTask):
     """Stories with random names, things and numbers. No question occurs twice, in any split.
 
-    A solution is an equation a line, then the answer, a whole number.
+    A solution is an equation a line, then the answer, a whole number. With task.tools=calculator
+    equations are annotated, as GSM8K's are.
     """
 
     name = "stories"
@@ -161,7 +164,7 @@ def _rows(config: StoriesConfig) -> dict[str, list[Row]]:
     rows = {split: {} for split in SPLITS}
     rng = np.random.default_rng(config.seed)
     while any(len(rows[split]) < wanted[split] for split in SPLITS):
-        row = _draw(rng, config.largest)
+        row = _draw(rng, config)
         if row is None:
             continue
         share = share_of(row.question)
@@ -174,11 +177,13 @@ def _rows(config: StoriesConfig) -> dict[str, list[Row]]:
     }
 
 
-def _draw(rng: np.random.Generator, largest: int) -> Row | None:
+def _draw(rng: np.random.Generator, config: StoriesConfig) -> Row | None:
     """A random problem; None if a result is negative or not whole."""
     story = _STORIES[rng.integers(len(_STORIES))]
     name, other = rng.choice(_NAMES, 2, replace=False)
-    numbers = dict(zip("abcd", rng.integers(2, largest, 4, endpoint=True).tolist(), strict=True))
+    numbers = dict(
+        zip("abcd", rng.integers(2, config.largest, 4, endpoint=True).tolist(), strict=True)
+    )
     words = {"name": name, "other": other, "things": rng.choice(_THINGS)}
     question = story.text.format(**words, holders=rng.choice(_HOLDERS), **numbers)
     known, lines = dict(numbers), []
@@ -188,6 +193,8 @@ def _draw(rng: np.random.Generator, largest: int) -> Row | None:
         value = known[result] = _OPERATIONS[sign](left, right)
         if value < 0 or (sign == "/" and left % right):
             return None
-        lines.append(f"{left} {sign} {right} = {value}")
+        equation = f"{left} {sign} {right}"
+        asked = annotation(equation) if config.tools == CALCULATOR else ""
+        lines.append(f"{equation} = {asked}{value}")
     solution = "\n".join([*lines, answer_line(str(value), "number")])
     return Row("", question, str(value), solution)

@@ -11,6 +11,8 @@ from expert_iter.tasks.words import published_files
 from expert_iter.tasks.words.answers import number
 from expert_iter.tasks.words.published_task import PublishedTask
 from expert_iter.tasks.words.rows import Row, answer_line, number_text, text_field
+from expert_iter.tasks.words.tools import CALCULATOR
+from expert_iter.tasks.words.tools.calculator import annotation
 
 _OPERATIONS = {
     ast.Add: operator.add,
@@ -28,12 +30,14 @@ class Svamp(PublishedTask):
     questions with the same first four words, ignoring numbers, are in one split.
 
     A solution is the equation, then the answer. The equation is left out where it does not give the
-    answer (row 679). Ids are 'SVAMP-17', by the row in the file, from 0.
+    answer (row 679). With task.tools=calculator it is annotated, as GSM8K's are. Ids are
+    'SVAMP-17', by the row in the file, from 0.
     """
 
     name = "svamp"
     kind = "number"
     published = (published_files.SVAMP,)
+    row_settings = (*PublishedTask.row_settings, "tools")
 
     def row_of(self, record: Mapping[str, Any], id: str) -> Row:
         """Reads `Body`, `Question`, `Answer`, and `Equation` if there is one."""
@@ -42,7 +46,9 @@ class Svamp(PublishedTask):
         steps = []
         equation = str(record.get("Equation") or "")
         if _value(equation) == Fraction(number.read(answer)):
-            steps = [f"{_tidy(equation)} = {answer}"]
+            tidy = _tidy(equation)
+            asked = annotation(tidy) if self.config.tools == CALCULATOR else ""
+            steps = [f"{tidy} = {asked}{answer}"]
         return Row(
             id,
             f"{body}{'' if body[-1] in '.?!' else '.'} {question}",

@@ -5,6 +5,7 @@ import dataclasses
 from expert_iter.errors import UserError
 from expert_iter.range_checks import Checks
 from expert_iter.tasks.words.prompts import MODES
+from expert_iter.tasks.words.tools import NONE, TOOLS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,8 @@ class TextConfig:
         problem is never its own example.
       shots_seed: seed of the choice of examples.
       chat_template: a checkpoint's tokenizer_config.json or chat_template.jinja.
+      tools: 'none', or who answers in the middle of a solution. 'calculator': an expression such as
+        <<48/2= gets its result. Not for code.
       drop_contaminated: remove training problems that occur in the test; see contamination.py.
       train_size, validation_size, test_size: use only this many problems, the first; 0: all.
       tfds_dir: directory of a TFDS dataset of the rows, built there from the files at first use.
@@ -28,6 +31,7 @@ class TextConfig:
     shots: int = 4
     shots_seed: int = 0
     chat_template: str = ""
+    tools: str = NONE
     drop_contaminated: bool = False
     train_size: int = 0
     validation_size: int = 0
@@ -37,6 +41,7 @@ class TextConfig:
     def __post_init__(self):
         check = Checks("task", self)
         check.one_of("prompt", *MODES)
+        check.one_of("tools", *TOOLS)
         if self.prompt == "chat" and not self.chat_template:
             raise UserError(
                 "task.prompt=chat needs task.chat_template: name the checkpoint's "

@@ -17,6 +17,8 @@ from expert_iter.tasks.words import prompts, verdict
 from expert_iter.tasks.words.contamination import contaminated
 from expert_iter.tasks.words.questions import normalised
 from expert_iter.tasks.words.rows import CODE, Gold, Row
+from expert_iter.tasks.words.tools import CALCULATOR, NONE, make_tool
+from expert_iter.tasks.words.tools.calculator import annotated
 
 if TYPE_CHECKING:
     from expert_iter.tasks.words.chat_template import ChatTemplate
@@ -29,6 +31,7 @@ class TextTask(abc.ABC):
       name: its key in `TASKS`.
       kind: of its answers: one of `answers.ANSWER_TYPES`, or 'code'.
       in_process: see `Task`.
+      world: the tool of `task.tools`, or None.
       fields: of a stored record, besides `id`.
       dataset_setting: the setting with the directory of the TFDS dataset.
       row_settings: the settings that the rows depend on, besides the names of files.
@@ -42,7 +45,10 @@ class TextTask(abc.ABC):
     row_settings: tuple[str, ...] = ()
 
     def __init__(self, config: Any):
+        if config.tools != NONE and self.kind == CODE:
+            raise UserError(f"task.tools={config.tools} is not for programs: set none")
         self.config = config
+        self.world = make_tool(config.tools)
         self._rows: dict[str, list[Row]] = {}
         self._problems: dict[str, list[Problem]] = {}
 
@@ -149,7 +155,7 @@ class TextTask(abc.ABC):
         return problem.answer.solution
 
     def symbols(self) -> list[str]:
-        return []
+        return [*self.world.symbols] if self.world else []
 
     def sample_texts(self, n: int, seed: int) -> list[str]:
         """Prompts, each with its written solution if there is one."""
@@ -202,15 +208,25 @@ class TextTask(abc.ABC):
         return [row for row in rows if row.id not in dropped]
 
     def _problem(self, row: Row) -> Problem:
-        solution = row.solution
+        solution = self._solution(row)
         if self.kind == CODE and self.config.prompt == "chat" and solution:
             solution = f"```python\n{row.answer.prefix}{solution}\n```"
         prompt = self._prompt(row, self.asked(row))
         return Problem(row.id, prompt, Gold(row.answer, solution), row.place)
 
+    def _solution(self, row: Row) -> str:
+        """The row's, as the tool would have answered it."""
+        if self.config.tools != CALCULATOR:
+            return row.solution
+        problem = Problem(row.id, row.question, Gold(row.answer, row.solution))
+        return annotated(row.solution, lambda text: self.verdict(problem, text))
+
     def _prompt(self, row: Row, asked: str) -> str:
         if self.config.prompt == "chat":
-            return self._chat_template.render(self.wording.chat_message(asked))
+            message = self.wording.chat_message(asked)
+            if self.world:
+                message += f"\n\n{self.world.chat}"
+            return self._chat_template.render(message)
         if self.config.prompt == "few_shot":
             return self.wording.few_shot_prompt(self._examples(row), asked)
         return self.wording.plain_prompt(asked)
@@ -233,7 +249,7 @@ class TextTask(abc.ABC):
         order = np.random.default_rng(self.config.shots_seed).permutation(len(rows))
         shots = {}
         for row in (rows[i] for i in order):
-            shots.setdefault(normalised(row.question), (self.asked(row), row.solution))
+            shots.setdefault(normalised(row.question), (self.asked(row), self._solution(row)))
             if len(shots) > self.config.shots:
                 break
         if len(shots) < self.config.shots:
