@@ -12,6 +12,8 @@ import pytest
 from expert_iter.load import trained_params
 from expert_iter.tasks.words.tools.calculator import calculated
 from tests.pods import assert_same_run, newest_place, train
+from tests.tasks.made_up import lines
+from tests.tasks.verdicts import contained
 from tests.tiny import FLAGS, SAVING_SELDOM, finish, start
 
 WORLD = (
@@ -26,17 +28,18 @@ WORLD = (
     "--config.model.mlp_width=64",
 )
 
-CALCULATOR = (
-    "--config=configs/gsm8k_small.py:stories",
+TOOL = (
     *SAVING_SELDOM[1:],
-    "--config.task.tools=calculator",
     "--config.search.max_steps=4",
     "--config.search.max_step_tokens=16",
-    "--config.search.max_observation_tokens=8",
     "--config.tokenizer.vocab_size=384",
     "--config.model.num_kv_heads=2",
     # Enough for the notation.
     "--config.warm_start.updates=200",
+    "--config.model.width=32",
+    "--config.model.mlp_width=64",
+    "--config.learner.row_tokens=224",
+    "--config.learner.row_steps=24",
     "--config.learner.rows=4",
     "--config.run.rounds=1",
 )
@@ -73,17 +76,57 @@ def test_rollouts_are_answered(uninterrupted):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_calculator_answers_in_training_evaluation_and_solve(tmp_path):
-    workdir = f"--workdir={tmp_path}"
-    done = finish("train", *CALCULATOR, workdir)
+def solved_with_a_tool(workdir, question, *flags):
+    """What `solve` prints after a short training, with `evaluate` in between."""
+    workdir = f"--workdir={workdir}"
+    done = finish("train", flags[0], *TOOL, *flags[1:], workdir)
     assert done.returncode == 0, done.stderr
     done = finish("evaluate", workdir)
     assert done.returncode == 0 and "MCTS" in done.stdout, done.stderr
-    question = "Ann has 5 pens. Ben gives Ann 4 more. How many pens does Ann have now?"
-    done = finish("solve", workdir, question, "--simulations=8")
+    done = finish("solve", workdir, question, "--simulations=24")
     assert done.returncode == 0, done.stderr
-    asked = re.findall(r"<<([^<>=\n]*)=([^<>\n]*)>>", done.stdout)
+    return done.stdout
+
+
+def test_a_calculator_answers_in_training_evaluation_and_solve(tmp_path):
+    shown = solved_with_a_tool(
+        tmp_path,
+        "Ann has 5 pens. Ben gives Ann 4 more. How many pens does Ann have now?",
+        "--config=configs/gsm8k_small.py:stories",
+        "--config.task.tools=calculator",
+        "--config.search.max_observation_tokens=8",
+    )
+    asked = re.findall(r"<<([^<>=\n]*)=([^<>\n]*)>>", shown)
     assert asked and all(calculated(expression) == result for expression, result in asked)
+
+
+@contained
+def test_python_answers_in_training_evaluation_and_solve(tmp_path):
+    def row(a, b):
+        solution = f"```python\nprint({a} + {b})\n```\n```output\n{a + b}\n```\n#### {a + b}"
+        return {"question": f"What is {a} + {b}?", "answer": str(a + b), "solution": solution}
+
+    files = {
+        "train": [row(a, b) for a in range(9) for b in range(30)],
+        "validation": [row(a, 31) for a in range(9)],
+        "test": [row(a, 32) for a in range(9)],
+    }
+    shown = solved_with_a_tool(
+        tmp_path / "run",
+        "What is 3 + 4?",
+        "--config=configs/gsm8k_small.py:jsonl",
+        "--config.task.tools=python",
+        "--config.task.answer_type=number",
+        "--config.search.max_observation_tokens=32",
+        *(
+            f"--config.task.{name}_file={lines(tmp_path / f'{name}.jsonl', rows)}"
+            for name, rows in files.items()
+        ),
+    )
+    # A line of the tree is a step, and what was heard; the first step below it is the next line.
+    below = r"print\(([0-9]+) \+ ([0-9]+)\) .*\n.* ``` ```output ([0-9]+) ``` "
+    sums = [[int(number) for number in found] for found in re.findall(below, shown)]
+    assert sums and all(a + b == total for a, b, total in sums)
 
 
 @pytest.mark.slow

@@ -103,6 +103,7 @@ class ReasoningGym(TextTask):
 
     def prepare(self) -> None:
         """Imports the package, which takes seconds."""
+        super().prepare()
         _ = self._scorer
 
     def verdict(self, problem: Problem, solution: str) -> bool:

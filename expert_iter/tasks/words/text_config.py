@@ -20,7 +20,9 @@ class TextConfig:
       shots_seed: seed of the choice of examples.
       chat_template: a checkpoint's tokenizer_config.json or chat_template.jinja.
       tools: 'none', or who answers in the middle of a solution. 'calculator': an expression such as
-        <<48/2= gets its result. Not for code.
+        <<48/2= gets its result. 'python': a ```python block is run in the sandbox, and what it
+        prints stands behind it. Neither is for tasks of code.
+      tool_characters: most characters of what a block of Python prints, and of its error.
       drop_contaminated: remove training problems that occur in the test; see contamination.py.
       train_size, validation_size, test_size: use only this many problems, the first; 0: all.
       tfds_dir: directory of a TFDS dataset of the rows, built there from the files at first use.
@@ -32,6 +34,7 @@ class TextConfig:
     shots_seed: int = 0
     chat_template: str = ""
     tools: str = NONE
+    tool_characters: int = 200
     drop_contaminated: bool = False
     train_size: int = 0
     validation_size: int = 0
@@ -42,6 +45,7 @@ class TextConfig:
         check = Checks("task", self)
         check.one_of("prompt", *MODES)
         check.one_of("tools", *TOOLS)
+        check.between(1, 10_000, "tool_characters")
         if self.prompt == "chat" and not self.chat_template:
             raise UserError(
                 "task.prompt=chat needs task.chat_template: name the checkpoint's "

@@ -17,7 +17,7 @@ from expert_iter.tasks.words import prompts, verdict
 from expert_iter.tasks.words.contamination import contaminated
 from expert_iter.tasks.words.questions import normalised
 from expert_iter.tasks.words.rows import CODE, Gold, Row
-from expert_iter.tasks.words.tools import CALCULATOR, NONE, make_tool
+from expert_iter.tasks.words.tools import CALCULATOR, NONE, PYTHON, make_tool
 from expert_iter.tasks.words.tools.calculator import annotated
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TextTask(abc.ABC):
         if config.tools != NONE and self.kind == CODE:
             raise UserError(f"task.tools={config.tools} is not for programs: set none")
         self.config = config
-        self.world = make_tool(config.tools)
+        self.world = make_tool(config.tools, config.tool_characters)
         self._rows: dict[str, list[Row]] = {}
         self._problems: dict[str, list[Problem]] = {}
 
@@ -129,6 +129,8 @@ class TextTask(abc.ABC):
     # Verdicts and solutions.
 
     def prepare(self) -> None:
+        if self.config.tools == PYTHON:
+            self.world.prepare()
         if self.kind == "math":
             import math_verify  # noqa: F401  (takes a second, not to count in a verdict)
 

@@ -23,6 +23,8 @@ _NOBODY = 65534
 # Where unused user numbers begin: far above those in use; lower where a container has fewer.
 _HIGH_USERS, _FEW_USERS = 1 << 30, 1 << 15
 _OPEN_FILES = 64
+# Without it sets of strings would be in another order in each process.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 # Processes of the containment that the kernel counts with the program's.
 _AROUND = {"bubblewrap": 1, "namespaces": 2, "none": 0}
 _starts = itertools.count()
@@ -117,7 +119,7 @@ class Program:
                 stdout=stdout,
                 stderr=stderr,
                 pass_fds=(program, *([info] if contained else []), *descriptors),
-                env={},
+                env=_ENVIRONMENT,
                 cwd=self._directory.name if self._directory else "/",
                 start_new_session=True,
             )
@@ -214,7 +216,8 @@ def _script(name: str) -> str:
 
 def _command(containment: str, limits: Limits, info: int, child: Sequence[str]) -> list[str]:
     mounts = python_mounts()
-    python = [mounts.python, "-I", "-S", "-X", "utf8", "-c"]
+    # -I but for the environment, which has nothing else.
+    python = [mounts.python, "-P", "-s", "-S", "-X", "utf8", "-c"]
     run_child = [*python, _script("child.py"), *child]
     if containment == "none":
         return run_child
