@@ -9,6 +9,9 @@ import pytest
 from expert_iter.assembly import assemble
 from expert_iter.config import default_config, settings
 from expert_iter.errors import UserError
+from expert_iter.pod.mesh import Layout
+from expert_iter.tasks.verifier.observer import ObserverPool
+from tests.tasks.verdicts import contained
 
 SHORT = "He has 3 + 4 = 7 pens."
 
@@ -140,3 +143,26 @@ def test_a_question_with_a_token_that_the_weights_have_no_row_for_is_named(assem
 def test_weights_must_have_rows_for_the_tokens_that_every_run_needs(assembled):
     with pytest.raises(UserError, match=r"the token \d+ \(end of a text\) has no row"):
         assembled({}, **{"pretrained.vocab_size": assembled({}).tokenizer.ids.eos})
+
+
+PROGRAM = "```python\nprint(3 + 4)\n```\n```output\n{}\n```\n#### 7"
+
+
+@contained
+@pytest.mark.parametrize("said", ["7", "8"])
+def test_demonstrations_are_what_a_world_in_other_processes_answers(assembled, said):
+    rows = {line: {"solution": PROGRAM.format(said)} for line in range(1, 65)}
+    parts = assembled(rows, **{"task.tools": "python", "tokenizer.vocab_size": 400})
+    if said == "7":
+        assert parts.training.plays.mean_size
+    else:
+        assert "not what the task's world answers" in refused(parts)
+    assert isinstance(parts.observer, ObserverPool)
+    parts.observer.close()
+
+
+def test_a_world_in_other_processes_must_not_be_asked_twice(assembled, monkeypatch):
+    parts = assembled({}, **{"task.tools": "python", "tokenizer.vocab_size": 400})
+    monkeypatch.setattr(Layout, "rows_span_processes", True)
+    with pytest.raises(UserError, match="set mesh.search=gathered"):
+        parts.world  # noqa: B018

@@ -1,5 +1,6 @@
 """A task's world, asked about steps of tokens."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,15 +13,19 @@ from expert_iter.tasks.task import Question
 from expert_iter.tasks.verifier.observer import Observer
 from expert_iter.tasks.world import GOES_ON, ILLEGAL, OVER, Observation, World
 
+_log = logging.getLogger(__name__)
+
 
 class HostWorld:
     """Asks about the last steps of texts.
 
-    max_tokens: of an observation; a longer one makes its step illegal, for it has no room.
+    max_tokens: of an observation; a longer one makes its step illegal, for it has no room. The
+      first of them is logged.
     """
 
     def __init__(self, observer: Observer, tokenizer: TextTokenizer, max_tokens: int):
         self.observer, self.tokenizer, self._max_tokens = observer, tokenizer, max_tokens
+        self._has_noted = False
 
     def ask(
         self, questions: Sequence[Question], problem_B: np.ndarray, steps: NewSteps
@@ -60,12 +65,23 @@ class HostWorld:
                 if steps.ended[b, k] and status != ILLEGAL:
                     written, status = [], OVER  # nothing can be written behind it
                 elif len(written) > self._max_tokens:
+                    self._note(len(written))
                     written, status = [], ILLEGAL
                 token[b, k, : len(written)], length[b, k] = written, len(written)
                 goes_on[b, k], over[b, k] = status == GOES_ON, status == OVER
             return Answers(token, length, goes_on, over)
 
         return answers
+
+    def _note(self, tokens: int) -> None:
+        if not self._has_noted:
+            _log.warning(
+                "a step counts as illegal, and others will: its answer has %d tokens, more than "
+                "search.max_observation_tokens=%d",
+                tokens,
+                self._max_tokens,
+            )
+        self._has_noted = True
 
     def _heard(self, observation: Observation) -> tuple[list[int], str]:
         """The observation's tokens, and the status."""

@@ -104,13 +104,21 @@ def test_a_step_that_ends_the_text_hears_nothing(tokenizer):
     )
 
 
-def test_an_observation_without_room_is_an_illegal_step(tokenizer):
+def test_an_observation_without_room_is_an_illegal_step(tokenizer, caplog):
     steps = new_steps(tokenizer, [""], [["3 + 5 = "]])
     length = len(tokenizer.encode("8 : 7 8\n"))
     for room, fits in ((length, True), (length - 1, False)):
         answers = host_world(TASK.world, tokenizer, room).ask(QUESTIONS, np.array([0]), steps)()
         assert answers.token.shape == (1, 1, room)
         assert answers.goes_on.item() == fits and answers.length.item() == length * fits
+    world = host_world(TASK.world, tokenizer, 1)
+    caplog.clear()
+    for _ in range(2):
+        world.ask(QUESTIONS, np.array([0]), steps)()
+    [said] = caplog.records  # once
+    assert said.getMessage().endswith(
+        f"its answer has {length} tokens, more than search.max_observation_tokens=1"
+    )
 
 
 def test_nothing_that_a_world_prints_ends_a_text(tokenizer):
