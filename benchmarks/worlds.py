@@ -22,13 +22,14 @@ from expert_iter.assembly import Parts, assemble
 from expert_iter.config import completed, settings
 from expert_iter.load import load_params
 from expert_iter.storage import workdir as workdir_lib
+from expert_iter.tasks.verifier.observer import InProcessObserver
 
 
 class Clock:
     """Stands for a world, and adds up the seconds that it takes."""
 
     def __init__(self, world):
-        self.world, self.marks, self.seconds = world, world.marks, 0.0
+        self.world, self.seconds = world, 0.0
 
     def observe(self, prompt: str, text: str):
         start = time.perf_counter()
@@ -43,7 +44,8 @@ def searcher(parts: Parts, workdir: Path):
     batch = parts.task.problems("train")[: parts.settings.run.batch_size], jax.random.key(0)
     clock = None
     if parts.world:
-        clock = parts.world.world = Clock(parts.world.world)
+        clock = Clock(parts.task.world)
+        parts.world.observer = InProcessObserver(clock)
 
     def search() -> tuple[int, float, float]:
         if clock:

@@ -257,7 +257,8 @@ class Parts:
 
     @functools.cached_property
     def _hindsight(self) -> Hindsight:
-        return Hindsight(self.task, self.tokenizer, self.steps, self.settings.learner.hindsight)
+        share = self.settings.learner.hindsight
+        return Hindsight(self.task, self.tokenizer, self.steps, share, self.observer)
 
     @property
     def _has_plays(self) -> bool:

@@ -15,6 +15,7 @@ from expert_iter.model.tokenizers.tokenizer import TextTokenizer
 from expert_iter.search.readout import path, step_tokens
 from expert_iter.search.self_play import Searched
 from expert_iter.tasks.task import Problem, Task
+from expert_iter.tasks.verifier.observer import Observer
 
 _TRIES = 8  # texts of a tree; many come to nothing that may be a target
 
@@ -25,13 +26,24 @@ class Hindsight:
     share: of those searches.
     """
 
-    def __init__(self, task: Task, tokenizer: TextTokenizer, steps: StepEnds, share: float):
-        """Raises UserError where the task cannot tell which problem a text solves."""
+    def __init__(
+        self,
+        task: Task,
+        tokenizer: TextTokenizer,
+        steps: StepEnds,
+        share: float,
+        observer: Observer | None = None,
+    ):
+        """observer: who asks the task's world, if it has one.
+
+        Raises UserError where the task cannot tell which problem a text solves.
+        """
         if share and not hasattr(task, "relabel"):
             raise UserError(
                 "learner.hindsight: this task cannot tell which problem a text solves; set 0"
             )
         self._task, self._tokenizer, self._steps, self._share = task, tokenizer, steps, share
+        self._observer = observer
 
     def trees(
         self, searched: Searched, rngs: Sequence[np.random.Generator]
@@ -62,7 +74,7 @@ class Hindsight:
             self._steps,
             problem.prompt,
             solution,
-            getattr(self._task, "world", None),
+            self._observer,
             right=True,
         )
         origin = Origin(id, searched.round, searched.unit, searched.updates)
