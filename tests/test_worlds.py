@@ -88,6 +88,7 @@ def solved_with_a_tool(workdir, question, *flags):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_calculator_answers_in_training_evaluation_and_solve(tmp_path):
     shown = solved_with_a_tool(
         tmp_path,

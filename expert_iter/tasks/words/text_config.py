@@ -20,8 +20,8 @@ class TextConfig:
       shots_seed: seed of the choice of examples.
       chat_template: a checkpoint's tokenizer_config.json or chat_template.jinja.
       tools: 'none', or who answers in the middle of a solution. 'calculator': an expression such as
-        <<48/2= gets its result. 'python': a ```python block is run in the sandbox, and what it
-        prints stands behind it. Neither is for tasks of code.
+        <<48/2= gets its result. 'python': a fenced block of Python is run in the sandbox, and what
+        it prints stands behind it. Neither is for tasks of code.
       tool_characters: most characters of what a block of Python prints, and of its error.
       drop_contaminated: remove training problems that occur in the test; see contamination.py.
       train_size, validation_size, test_size: use only this many problems, the first; 0: all.
