@@ -4,8 +4,8 @@
 
 Prints Markdown, a line a round: of finished solutions and of the steps before, how many there are,
 the share that is right (of a step: that leads to a right solution which the search found), the AUC
-of the value head and the gap between its probabilities and those shares (ECE). The network that
-searched round 1 is the warm start's.
+of the value head and the gap between its probabilities and those shares (ECE). A solution that was
+drawn whole is one step. The network that searched round 1 is the warm start's.
 """
 
 import argparse

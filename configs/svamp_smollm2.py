@@ -10,7 +10,10 @@ fetches the weights and the problems, and runs
 DIR holds the published SVAMP.json, WEIGHTS what `expert_iter.import_gguf` wrote. For another text
 task, name it after a colon: --config=configs/svamp_smollm2.py:stories, which needs no file.
 
-All weights are trained, in float32.
+All weights are trained, in float32. On two cores the warm start takes about 12 minutes and a round
+about 10. Greedy test accuracy on 229 problems, with 40,000 tokens and 20 updates a round and one
+seed: 21.4% after the warm start, 26.2% after four rounds (docs/results.md, under
+"SmolLM2-135M on SVAMP").
 """
 
 from expert_iter.config import default_config
