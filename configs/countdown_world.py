@@ -19,7 +19,7 @@ def get_config(numbers="4"):
     config.model.rope_base = 100.0
     config.search.max_steps = config.task.numbers - 1
     config.search.max_step_tokens = 8
-    # Room for results up to task.max_value. Reading answers costs as much as there is room for.
+    # Room for results up to task.max_value: a longer answer makes its step illegal.
     config.search.max_observation_tokens = 2 * config.task.numbers
     config.search.num_simulations = 16
     config.improved.value_scale = 0.2
