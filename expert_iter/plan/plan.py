@@ -251,8 +251,8 @@ def generated_tokens(expert: Expert, budget: int) -> int:
 
 
 def _replay_bytes(s: Settings) -> float:
-    """Of the window at the run's end; a problem leaves a tree of each expert, which
-    fits a row of the learner.
+    """Of the window at the run's end: a problem leaves a tree of each expert, which fits a row of
+    the learner.
     """
     problems = s.run.rounds * s.run.problems_per_round
     trees = min(s.replay.max_trees, problems * len(s.run.searchers))
